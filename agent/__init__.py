@@ -1,0 +1,1 @@
+"""What decides: rounds, proposals, scripts, submission and reports. Never imports torch."""

@@ -1,0 +1,140 @@
+"""Everything Roundtable can refuse or lose, and what each costs.
+
+RoundtableError                     one clear line for the person; exit code 2 unless said otherwise
+├── UsageError                      wrong input; nothing was written, nothing was started
+│   ├── InvalidReference            a hyperparameter reference with problems (all of them listed)
+│   ├── InvalidSummary              a val/test summary that cannot be trusted
+│   ├── InvalidManifest             a round's manifest that does not hold together
+│   ├── InvalidStudy                study.yaml, journal or step record broken, or changed after round 1
+│   ├── InvalidProfile              a cluster profile with problems
+│   ├── InvalidTrainer              an unknown trainer, or a trainer description with problems
+│   └── InvalidScript               a rendered script that failed its lint: a bug or a hostile value
+├── StudyBusy                       another process holds the study's lease
+├── ClockWentBack                   this machine's clock is behind the study's journal
+├── StorageError                    the disk refused a write (full, read-only, quota); what stood before stands
+├── TrainingEnvironmentError        the training environment cannot be built or cannot import what the trainer needs
+├── LaunchError                     costs a submission: the scheduler refused or could not be asked
+│   ├── SchedulerUnavailable        try again later; nothing is known to have been submitted
+│   └── AmbiguousSubmission         may have been submitted; looked up by name before any second try
+├── ProposalError                   costs a round's proposals: the space has no further valid candidate
+├── InputChanged                    a file that a running round depends on was changed
+└── MissingResults                  exit code 3: a manual round whose results are not there yet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class RoundtableError(Exception):
+    """Base of every error shown to a person as one message with a remedy."""
+
+    exit_code = 2
+
+
+class UsageError(RoundtableError):
+    """Wrong input. Raised before anything is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong with a file.
+
+    file: the file as the person named it. where: the parameter, field or line. value: what stood there, as text.
+    message: what is wrong and what is allowed.
+    """
+
+    file: str
+    where: str
+    value: str
+    message: str
+
+    def __str__(self) -> str:
+        shown = f" = {self.value}" if self.value else ""
+        return f"{self.file}: {self.where}{shown}: {self.message}"
+
+
+class ProblemsError(UsageError):
+    """A file with one or more problems, all listed in one go."""
+
+    def __init__(self, problems: Sequence[Problem], remedy: str = "") -> None:
+        if not problems:
+            raise ValueError("a ProblemsError needs at least one problem")
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in problems]
+        super().__init__("\n".join(lines + ([remedy] if remedy else [])))
+
+
+class InvalidReference(ProblemsError):
+    """A hyperparameter reference that may not be used."""
+
+
+class InvalidSummary(ProblemsError):
+    """A validation or test summary that cannot be trusted."""
+
+
+class InvalidManifest(ProblemsError):
+    """A manifest that does not describe a round."""
+
+
+class InvalidStudy(ProblemsError):
+    """A study's own files do not hold together, or do not fit this call."""
+
+
+class InvalidProfile(ProblemsError):
+    """A cluster profile that may not be used."""
+
+
+class InvalidTrainer(ProblemsError):
+    """An unknown trainer or task, or a trainer description that may not be used."""
+
+
+class InvalidScript(ProblemsError):
+    """A rendered script that failed its lint."""
+
+
+class StudyBusy(RoundtableError):
+    """Another process works on this study."""
+
+
+class ClockWentBack(RoundtableError):
+    """The clock reads earlier than the journal's last entry."""
+
+
+class StorageError(RoundtableError):
+    """The disk refused; the message names the path and the reason."""
+
+
+class TrainingEnvironmentError(RoundtableError):
+    """The python that trains is missing or lacks a module."""
+
+
+class LaunchError(RoundtableError):
+    """A submission, query or cancellation failed."""
+
+
+class SchedulerUnavailable(LaunchError):
+    """The scheduler did not answer; asking again later is safe."""
+
+
+class AmbiguousSubmission(LaunchError):
+    """The scheduler may or may not have accepted the job; `name` is how to find out."""
+
+    def __init__(self, message: str, *, name: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+class ProposalError(RoundtableError):
+    """No further valid, untried candidate could be proposed."""
+
+
+class InputChanged(RoundtableError):
+    """A file that a submitted round depends on no longer is what it was."""
+
+
+class MissingResults(RoundtableError):
+    """Rows of a manual round have no result yet."""
+
+    exit_code = 3

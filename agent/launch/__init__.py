@@ -1,0 +1,1 @@
+"""The only room that talks to SLURM or starts tasks."""

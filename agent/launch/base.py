@@ -1,0 +1,117 @@
+"""What every launcher does: start one array of tasks, find it again, say how its tasks stand, stop them.
+
+A launcher never says whether a task succeeded: results on disk do. It only says whether a task may still be
+running, which is why `GONE` covers finished, failed and killed alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmSettings:
+    """What a job asks of the cluster. The same object feeds the #SBATCH header, submitit and the dry run."""
+
+    directives: tuple[tuple[str, str | None], ...] = ()
+    """Long option names without dashes and their values, in order: ("partition", "gpu"), ("exclusive", None)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One array that was handed over. Everything here is journaled, so that any later process can go on."""
+
+    launcher: str
+    name: str
+    """The unique job name that the intent was journaled with."""
+    job_id: str
+    """SLURM: the array's job id ("123"). Local: the queue's folder name."""
+    items: tuple[int, ...]
+    """Rows (train) or candidate positions (eval), ascending."""
+    tasks: tuple[str, ...]
+    """For each item the id that the launcher's state reader knows it by ("123_4")."""
+    cluster: str | None = None
+    submitted_at: float = 0.0
+    """Seconds since the epoch, by this machine's clock, just before submitting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One array to start: `bash script ITEM ATTEMPT` for each item, at most `parallel` at a time."""
+
+    name: str
+    kind: str
+    """"train" or "eval"."""
+    round_dir: Path
+    script: Path
+    """The body, train_<task>_roundN.sh or eval_<task>_roundN.sh."""
+    array_script: Path
+    """The .slurm around it (header and index lookup); takes OFFSET and ATTEMPT as its arguments."""
+    items: tuple[int, ...]
+    attempt: int = 1
+    parallel: int | None = None
+    after: tuple[Submission, ...] = ()
+    """Start only when all of these are gone, however they ended (afterany)."""
+    settings: SlurmSettings = field(default_factory=SlurmSettings)
+
+    def __post_init__(self) -> None:
+        if not self.items or list(self.items) != sorted(set(self.items)) or self.items[0] < 0:
+            raise ValueError(f"a batch needs items, ascending and from 0; got {self.items[:5]}")
+
+
+class State(StrEnum):
+    """Whether a task may still do something."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+    """The launcher cannot tell now (accounting late, scheduler busy): neither running nor gone; ask again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStatus:
+    """How one task stands, with the scheduler's own words for a person."""
+
+    state: State
+    raw: str = ""
+    """SLURM's state as it stood, e.g. "OUT_OF_MEMORY" or "CANCELLED by 1000"."""
+    reason: str = ""
+    """Why it is pending, if it is."""
+    exit_code: str = ""
+    node: str = ""
+    elapsed_s: float | None = None
+
+
+class Launcher(Protocol):
+    """One way of running arrays. All implementations pass tests/cases/launcher_case.py."""
+
+    @property
+    def name(self) -> str:
+        """ "local", "submitit" or "sbatch"."""
+
+    def submit(self, batch: Batch) -> Submission:
+        """Start the array.
+
+        Raises LaunchError (refused: fix something), SchedulerUnavailable (not submitted, ask again later) or
+        AmbiguousSubmission (may have been submitted: `find` it before trying again).
+        """
+
+    def find(self, batch: Batch) -> Submission | None:
+        """The submission with this batch's name, if the launcher knows one (running or finished)."""
+
+    def poll(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], TaskStatus]:
+        """The status of every task, keyed by (submission name, item). One batched query however many tasks.
+
+        Raises SchedulerUnavailable when the scheduler does not answer.
+        """
+
+    def cancel(self, submissions: Sequence[Submission]) -> None:
+        """Ask every task to stop (SIGTERM first, so that trainers may save a checkpoint)."""
+
+    def largest_index(self) -> int | None:
+        """The largest array index allowed (MaxArraySize - 1), or None when there is no limit."""

@@ -1,0 +1,115 @@
+"""The records that rooms hand to each other. Frozen, keyword-only, checked where a wrong one could be made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from trainers.contract import Value
+
+
+class Outcome(StrEnum):
+    """How a row ended. Only `ok` has a score; `is_config` outcomes are knowledge about the settings."""
+
+    OK = "ok"
+    BAD_CONFIG = "bad_config"
+    GPU_OOM = "gpu_oom"
+    CRASHED = "crashed"
+    NO_RESULT = "no_result"
+    CORRUPT_RESULT = "corrupt_result"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def is_config(self) -> bool:
+        """Whether the settings caused it (a proposer may learn from it), rather than the machines."""
+        return self in (Outcome.BAD_CONFIG, Outcome.GPU_OOM)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is tuned: a metric of the validation summary, and which way is better."""
+
+    metric: str
+    direction: str
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("minimize", "maximize"):
+            raise ValueError(f"direction is {self.direction!r}: must be minimize or maximize")
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether a is strictly better than b."""
+        return a > b if self.direction == "maximize" else a < b
+
+    def gain(self, new: float, old: float) -> float:
+        """How much better `new` is, in the metric's own unit; positive is better."""
+        return new - old if self.direction == "maximize" else old - new
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """Settings that someone wants trained, and why."""
+
+    values: Mapping[str, Value]
+    """Values of the tunable parameters that are active under them."""
+    source: str
+    """Who proposed: default, person, incumbent, optuna_tpe, ..."""
+    reason: str
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.source or not self.reason:
+            raise ValueError("every proposal records its source and its reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A proposal that passed the checks and has its place in a round."""
+
+    name: str
+    values: Mapping[str, Value]
+    """Effective values: all parameters active under these settings, tunable or not."""
+    source: str
+    reason: str
+    key: str
+    """Identity of the configuration (reference.config_key): equal keys are the same training run."""
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is known about one configuration from the rounds so far: the history that proposers see."""
+
+    round: int
+    candidate: str
+    values: Mapping[str, Value]
+    key: str
+    outcome: Outcome
+    """ok when at least one row has a score; otherwise the most frequent outcome of its rows."""
+    value: float | None
+    """Mean of the objective over the rows that ended ok; None when none did. Never a penalty score."""
+    std: float | None = None
+    """Sample standard deviation over those rows; None below two."""
+    n: int = 0
+    rows: int = 1
+    """How many rows the candidate had; n < rows means incomplete."""
+    source: str = ""
+    message: str = ""
+    """For a failure: the trainer's own words, shortened."""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != (self.n == 0):
+            raise ValueError("an observation has a value exactly when at least one row ended ok")
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"an observation's value is {self.value}")
+
+    @property
+    def complete(self) -> bool:
+        return self.n == self.rows
+
+    @property
+    def standard_error(self) -> float | None:
+        """std / sqrt(n), None below two rows."""
+        return None if self.std is None or self.n < 2 else self.std / math.sqrt(self.n)

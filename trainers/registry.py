@@ -1,0 +1,63 @@
+"""The trainers that ship with Roundtable, by name. Standard library only; nothing is imported until it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trainers.contract import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPreset:
+    """What a trainer knows about a data set it can name."""
+
+    description: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """Starting values for this data set that differ from the shipped defaults; they become active values."""
+    epochs: int
+    needs_path: bool = False
+    """Whether `--data path=...` must be given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredTrainer:
+    """One trainer: where its code is and what a study needs to know before it runs."""
+
+    name: str
+    description: str
+    module: str
+    """Module with train() and, where has_test, test(); imported only in the training process."""
+    requires: tuple[str, ...]
+    """Modules that the training environment must be able to import."""
+    extra: str | None
+    """The install extra that brings them."""
+    tasks: Mapping[str, TaskPreset]
+    open_tasks: bool
+    """Whether tasks beyond `tasks` are allowed (a person's own data)."""
+    default_epochs: int | None
+    folds: tuple[int, ...] = (0,)
+    """Fold indices trained when the person names none."""
+    has_test: bool = False
+
+
+_RESNET9 = RegisteredTrainer(
+    name="resnet9",
+    description="ResNet-9 image classifier (CIFAR-10, digits, npz files, image folders)",
+    module="trainers.resnet9.train",
+    requires=("torch", "torchvision", "sklearn", "matplotlib", "numpy"),
+    extra="train",
+    tasks={
+        "digits": TaskPreset(
+            description="scikit-learn's 1,797 real 8x8 digits, no download",
+            values={"width": 0.125, "train_batch_size": 64},
+            epochs=8,
+        ),
+        "cifar10": TaskPreset(description="CIFAR-10 through torchvision's download", epochs=24),
+    },
+    open_tasks=True,
+    default_epochs=24,
+    has_test=True,
+)
+
+TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_RESNET9,)}
