@@ -54,6 +54,11 @@ class AttemptFiles:
         return self.root / "metrics_epoch.csv"
 
     @property
+    def progress(self) -> Path:
+        """The last finished epoch, for whoever watches."""
+        return self.root / "progress.json"
+
+    @property
     def analysis(self) -> Path:
         return self.root / "analysis.json"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from trainers.contract import Value
+from trainers.contract import TrainerError, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,7 @@ class TaskPreset:
     description: str
     values: Mapping[str, Value] = field(default_factory=dict)
     """Starting values for this data set that differ from the shipped defaults; they become active values."""
-    epochs: int
+    epochs: int | None
     needs_path: bool = False
     """Whether `--data path=...` must be given."""
 
@@ -38,6 +40,16 @@ class RegisteredTrainer:
     default_epochs: int | None
     folds: tuple[int, ...] = (0,)
     """Fold indices trained when the person names none."""
+    seeds: tuple[int, ...] = ()
+    """Training seeds when the person names none; empty: the study's own seed."""
+    cpus: int = 1
+    """CPU cores a trial asks for when the profile does not say."""
+    gpus: int = 0
+    """GPUs a trial asks for when the profile does not say."""
+    uses_gpu: bool = False
+    """Whether a local study should hand out the machine's GPUs by itself."""
+    probe: tuple[str, ...] = ()
+    """A command that must succeed in the training environment, beside the imports."""
     has_test: bool = False
 
 
@@ -57,7 +69,21 @@ _RESNET9 = RegisteredTrainer(
     },
     open_tasks=True,
     default_epochs=24,
+    uses_gpu=True,
     has_test=True,
 )
 
+#: Runs programs that a person brought as YAML; such a trainer has its own name, but always this code.
+COMMAND_MODULE = "trainers.command.run"
+
 TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_RESNET9,)}
+
+
+def trainer_module(name: str, *, brought: bool) -> Any:
+    """Import a trainer's module (heavy: torch and the like). `brought`: described by a person's YAML.
+
+    Raises TrainerError naming the trainers there are.
+    """
+    if not brought and name not in TRAINERS:
+        raise TrainerError(f"unknown trainer {name!r}; there are: {', '.join(TRAINERS)}")
+    return importlib.import_module(COMMAND_MODULE if brought else TRAINERS[name].module)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from agent.errors import UsageError
 
@@ -76,13 +77,15 @@ def parse_expression(text: str, names: Collection[str]) -> Expression:
             tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise ExpressionError(text, "", f"is not an expression ({error.msg}); allowed: {ALLOWED}") from None
-    except (ValueError, RecursionError, MemoryError) as error:  # null bytes, surrogates, thousands of brackets
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # null bytes, surrogates, thousands of brackets
         raise ExpressionError(text, "", f"cannot be read ({error})") from None
     check = _Check(text, names)
     check.visit(tree, 1)
-    return Expression(
-        text=text, names=frozenset(check.found), literals=tuple(check.literals), tree=tree
-    )
+    return Expression(text=text, names=frozenset(check.found), literals=tuple(check.literals), tree=tree)
 
 
 def equal(left: Value, right: Value) -> bool:
@@ -94,14 +97,11 @@ def equal(left: Value, right: Value) -> bool:
 
 def literal(node: ast.expr) -> Value | None:
     """The value of a literal node (a negative number included), else None."""
-    match node:
-        case ast.Constant(value=bool() | int() | float() | str()):
-            value = node.value
-            assert isinstance(value, bool | int | float | str)
-            return value
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):
-            value = node.operand.value  # type: ignore[attr-defined]  # narrowed by the pattern
-            return None if isinstance(value, bool) else -value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = literal(node.operand)
+        return None if value is None or isinstance(value, bool | str) else -value
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float | str):
+        return node.value
     return None
 
 
@@ -171,6 +171,8 @@ class _Check:
             if isinstance(op, ast.Is | ast.IsNot):
                 self.refuse(node, "uses 'is'; write == or !=")
             if isinstance(op, ast.In | ast.NotIn):
+                if right is not node.comparators[-1]:
+                    self.refuse(node, "compares a list; join two comparisons by 'and'")
                 self.membership(left, right)
             else:
                 children.append(right)
@@ -291,14 +293,14 @@ class _Evaluation:
             self.fail(node, f"is too large or too small a power ({base!r} ** {exponent!r})")
 
 
-_ARITHMETIC = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
-    ast.FloorDiv: lambda a, b: a // b,
-    ast.Mod: lambda a, b: a % b,
-    ast.Pow: lambda a, b: a**b,
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
 }
 
 

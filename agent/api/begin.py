@@ -1,0 +1,116 @@
+"""Beginning a study, and opening one with options that fit it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.api.options import TuneOptions
+from agent.catalogue import Found, find_trainer, frozen_trainer, tuned
+from agent.errors import UsageError
+from agent.store.disk import read_text
+from agent.store.paths import check_name, slug
+from agent.store.store import Store
+from agent.store.study import StudyConfig
+
+
+def study_root(options: TuneOptions) -> Path:
+    """Where the study of these options lives. Raises UsageError for a name that cannot be one."""
+    short = slug(options.task)
+    name = check_name(options.study, what="--study") if options.study else short
+    return Path(options.output_dir).absolute() / name
+
+
+def begin(options: TuneOptions) -> Store:
+    """Make a new study's folder: frozen configuration and reference. Raises UsageError, and writes nothing then."""
+    root = study_root(options)
+    if options.trainer is None:
+        raise UsageError("--trainer is needed to begin a study: a name (see `roundtable trainers`) or a .yaml path")
+    found = find_trainer(options.trainer)
+    preset = found.task(options.task)
+    if preset is None and found.frozen is None and "path" not in options.data:
+        known = ", ".join(found.trainer.tasks)
+        raise UsageError(
+            f"task {options.task!r} is not one that {found.trainer.name} has ({known}); "
+            "for your own data add --data path=FILE_OR_FOLDER"
+        )
+    reference = found.reference(options.task, options.hp_ref)
+    if options.tune_names:
+        reference = tuned(reference, options.tune_names)
+    folds, count = _folds(options, found)
+    config = StudyConfig(
+        study=root.name,
+        task=options.task,
+        slug=slug(options.task),
+        trainer=found.trainer.name,
+        trainer_sha256=found.frozen_sha256,
+        metric=reference.objective.metric,
+        direction=reference.objective.direction,
+        folds=folds,
+        fold_count=count,
+        seeds=options.seeds or found.trainer.seeds or (options.seed or 0,),
+        seed=options.seed or 0,
+        epochs=options.epochs or (preset.epochs if preset else found.trainer.default_epochs),
+        data=dict(options.data),
+    )
+    return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen)
+
+
+def _folds(options: TuneOptions, found: Found) -> tuple[tuple[int, ...], int]:
+    """The folds to train and how many there are: 0-4 means five. A single fold 0 is one held-out split."""
+    folds = options.folds if options.folds is not None else found.trainer.folds
+    return folds, max(folds) + 1
+
+
+def open_study(options: TuneOptions) -> tuple[Store, bool]:
+    """The study of these options, begun now if it is new (then True). Refuses options that contradict a study."""
+    root = study_root(options)
+    if not root.exists():
+        return begin(options), True
+    store = Store.open(root)
+    config = store.config
+    given: dict[str, tuple[object, object]] = {
+        "--task": (options.task, config.task),
+        "--folds": (options.folds, config.folds),
+        "--seeds": (options.seeds, config.seeds),
+        "--seed": (options.seed, config.seed),
+        "--epochs": (options.epochs, config.epochs),
+        "--data": (dict(options.data) or None, dict(config.data)),
+    }
+    if options.trainer is not None:
+        given["--trainer"] = (find_trainer(options.trainer).trainer.name, config.trainer)
+    for name, (asked, frozen) in given.items():
+        if asked is not None and asked != frozen:
+            raise UsageError(
+                f"{name} {asked} does not fit the study {root} (frozen: {frozen}); "
+                "leave it out, or begin another --study"
+            )
+    if options.hp_ref is not None:
+        _check_hp_ref(store, options.hp_ref)
+    if options.tune_names:
+        raise UsageError(f'--tune is for new studies; edit {store.paths.reference} instead ("tune": true)')
+    return store, False
+
+
+def _check_hp_ref(store: Store, path: Path) -> None:
+    """The same call again is fine; another file would silently replace what the rounds have learnt."""
+    begun = find_begun_reference(store)
+    given = frozen_trainer(store.config.trainer, frozen_text(store)).reference(store.config.task, path)
+    if given.to_text() != begun:
+        raise UsageError(
+            f"--hp-ref {path}: the study {store.paths.root} has begun with another reference; edit "
+            f"{store.paths.reference}, or begin another --study"
+        )
+
+
+def find_begun_reference(store: Store) -> str | None:
+    """The text of the reference that the study began with: round 1's, or the present one before round 1."""
+    closed = [folder for folder in store.paths.folders() if folder.number == 1]
+    for folder in closed:
+        before = store.paths.round(folder).before
+        if before.exists():
+            return read_text(before)
+    return read_text(store.paths.reference)
+
+
+def frozen_text(store: Store) -> str | None:
+    return read_text(store.paths.trainer_file) if store.config.trainer_sha256 else None

@@ -1,0 +1,165 @@
+"""Running a study: ticks in the foreground until this call has nothing left to do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.api.begin import open_study, study_root
+from agent.api.options import TuneOptions
+from agent.api.wiring import Say, settings_for, tools_for
+from agent.errors import MissingResults, UsageError
+from agent.store.disk import read_text
+from agent.store.lease import held
+from agent.store.store import Store
+from agent.store.study import Settings
+
+#: How often a foreground study looks at the disk while the local launcher works.
+LOCAL_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a call of tune ended."""
+
+    store: Store
+    state: str
+    """"finished", "rendered" or "manual"."""
+    opened: int
+    closed: int
+    message: str = ""
+    commands: Sequence[str] = ()
+    missing: Sequence[str] = ()
+
+
+Watch = Callable[[Store, Any], None]
+
+
+def _quiet(line: str) -> None:
+    """Nobody listens."""
+
+
+def _unwatched(store: Store, report: Any) -> None:
+    """Nobody watches."""
+
+
+def tune(options: TuneOptions, *, say: Say = _quiet, watch: Watch = _unwatched) -> Outcome:
+    """Begin or go on with a study, for as many rounds as the options say.
+
+    Raises RoundtableError. KeyboardInterrupt stops the local launcher's tasks (they save a checkpoint and are
+    resumed by the next call); jobs of a cluster go on.
+    """
+    from agent.launch.select import default_launcher
+    from agent.orchestrator.context import Given
+
+    _check(options)
+    store, new = open_study(options)
+    with held(store.paths.lease):
+        # Opened again under the lease: another process may have gone on since.
+        store = store if new else Store.open(store.paths.root)
+        store.journal.check_clock()
+        if options.profile is not None:
+            _take_profile(store, options.profile)
+        settings = settings_for(store, options, default_launcher())
+        store.put_settings(settings)
+        given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
+        return _drive(store, settings, given, options.force_round, say, watch)
+
+
+def _check(options: TuneOptions) -> None:
+    """What can be refused before anything is written."""
+    from agent.launch.profile import load_profile
+
+    for name in ("max_rounds", "max_iterations", "candidates", "parallel", "epochs", "confirm_seeds"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be a whole number from 1")
+    if options.provider not in (None, "none"):
+        raise UsageError(f"--provider {options.provider}: only none is there; the Bayesian optimiser proposes")
+    for path in (options.val_summary, options.test_summary, options.profile, options.hp_ref):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{path}: there is no such file")
+    if options.profile is not None:
+        load_profile(options.profile)
+    if options.force_round is not None and not study_root(options).exists():
+        raise UsageError(f"--force-round {options.force_round}: there is no study {study_root(options)} yet")
+
+
+def _take_profile(store: Store, path: Path) -> None:
+    """Copy a checked profile into the study, so that ticks use it too."""
+    from agent.launch.profile import load_profile
+
+    load_profile(path)
+    store.disk.write(store.paths.profile, read_text(path))
+
+
+def _drive(store: Store, settings: Settings, given: Any, force: int | None, say: Say, watch: Watch) -> Outcome:
+    """Tick until there is nothing left to do in this call."""
+    from agent.orchestrator import tick
+
+    tools = tools_for(store, settings, say)
+    opened = closed = 0
+    look = LOCAL_LOOK_S if settings.launcher == "local" else max(settings.poll_s, LOCAL_LOOK_S)
+    while True:
+        try:
+            report = tick(store, tools, given=given, force=force)
+            opened, closed = opened + report.opened, closed + report.closed
+            if report.state == "waiting":
+                watch(store, report)
+                time.sleep(look)
+        except KeyboardInterrupt:
+            _interrupted(store, tools, say)
+            raise
+        given, force = None, None
+        if report.state == "waiting":
+            continue
+        if report.state == "manual" and not opened:
+            raise MissingResults(_missing_text(store, report))
+        state = "rendered" if report.state == "manual" else "finished"
+        return Outcome(
+            store=store,
+            state=state,
+            opened=opened,
+            closed=closed,
+            message=report.message,
+            commands=report.commands,
+            missing=report.missing,
+        )
+
+
+def _missing_text(store: Store, report: Any) -> str:
+    shown = list(report.missing[:20])
+    if len(report.missing) > len(shown):
+        shown.append(f"... and {len(report.missing) - len(shown)} more")
+    head = f"round {report.round.number} ({report.round.root}) is not complete:"
+    return "\n".join([head, *shown, "run these lines, or give --val-summary PATH:", *report.commands])
+
+
+def _interrupted(store: Store, tools: Any, say: Say) -> None:
+    """Ctrl-C: local tasks stop with a checkpoint; a cluster's jobs are left alone."""
+    from agent.orchestrator.submit import submissions
+
+    paths = store.open_folder() or store.open_folder("confirm")
+    if paths is None:
+        return
+    made = [s for kind in ("train", "eval") for _, s in submissions(store, paths, kind)]
+    local = [submission for submission in made if submission.launcher == "local"]
+    if local:
+        say("stopping: running trials save a checkpoint; the same command goes on from there")
+        tools.launcher().cancel(local)
+    elif made:
+        jobs = " ".join(submission.job_id for submission in made)
+        say(f"stopped watching; the cluster's jobs go on ({jobs}); the same command goes on watching")
+
+
+def tick_once(store: Store, *, say: Say = _quiet) -> Any:
+    """One idempotent step of a study with its own settings: what `roundtable tick`, cron and controllers call."""
+    from agent.orchestrator import tick
+
+    with held(store.paths.lease):
+        store = Store.open(store.paths.root)
+        store.journal.check_clock()
+        return tick(store, tools_for(store, store.settings(), say))

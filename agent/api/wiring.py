@@ -1,0 +1,127 @@
+"""Wiring the outside world to a study: trainer, profile, launcher, proposer, and this call's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from agent.api.begin import frozen_text
+from agent.api.options import TuneOptions
+from agent.catalogue import frozen_trainer
+from agent.store.store import Store
+from agent.store.study import Settings
+from trainers.registry import RegisteredTrainer
+
+if TYPE_CHECKING:
+    from agent.launch.base import Launcher
+    from agent.launch.profile import Profile
+    from agent.orchestrator.context import Tools
+
+Say = Callable[[str], None]
+
+
+def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
+    """The study's settings with this call's on top."""
+    old = store.settings() if store.paths.settings.exists() else Settings(launcher=launcher)
+    open_round = store.open_folder()
+    done = store.next_number() - 1 - (1 if open_round is not None else 0)
+    manual_open = open_round is not None and not options.auto_train
+    if options.max_iterations is not None:
+        target = options.max_iterations
+    else:
+        # In the manual flow the open round was rendered by an earlier call; this one collects it and opens the next.
+        target = done + (options.max_rounds or 1) + (1 if manual_open else 0)
+    changes: dict[str, Any] = {
+        "auto_train": options.auto_train,
+        "slurm": options.slurm,
+        "launcher": options.launcher or (old.launcher if store.paths.settings.exists() else launcher),
+        "target_round": target,
+    }
+    asked = {
+        "candidates": options.candidates,
+        "parallel": options.parallel,
+        "gpus": options.gpus,
+        "provider": options.provider,
+        "use_test": options.use_test,
+        "confirm": options.confirm,
+        "confirm_seeds": options.confirm_seeds,
+        "poll_s": options.poll_s,
+    }
+    changes |= {name: value for name, value in asked.items() if value is not None}
+    return dataclasses.replace(old, **changes)
+
+
+def tools_for(store: Store, settings: Settings, say: Say) -> Tools:
+    """Wire the outside world to a study. Nothing is asked of SLURM or the training environment yet."""
+    from agent.launch.training import ensure, import_root, training_python
+    from agent.orchestrator.context import Tools
+    from agent.propose.optuna_tpe import TPEProposer
+
+    found = frozen_trainer(store.config.trainer, frozen_text(store))
+    profile, gpus = _profile(store, settings, found.trainer)
+    root = import_root()
+
+    @functools.cache
+    def launcher() -> Launcher:
+        return _launcher(store, settings, profile, gpus)
+
+    @functools.cache
+    def check_environment() -> None:
+        ensure(profile, found.trainer, root=root)
+
+    return Tools(
+        proposer=TPEProposer(),
+        launcher=launcher,
+        trainer=found.trainer,
+        profile=profile,
+        python=training_python(profile),
+        import_root=root,
+        check_environment=check_environment,
+        say=say,
+    )
+
+
+def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tuple[Profile, tuple[str, ...]]:
+    """The study's profile with this call's throttle, and the GPUs that a local launcher hands out."""
+    from agent.launch.profile import default_profile, load_profile
+
+    profile = load_profile(store.paths.profile) if store.paths.profile.exists() else default_profile()
+    changes: dict[str, Any] = {"cpus": profile.cpus or trainer.cpus}
+    if settings.parallel is not None:
+        changes["max_parallel"] = settings.parallel
+    gpus: tuple[str, ...] = ()
+    if settings.launcher == "local":
+        gpus = settings.gpus or (local_gpus() if trainer.uses_gpu else ())
+    if profile.gpu_count == 0 and (gpus or trainer.gpus):
+        changes["gpus"] = max(trainer.gpus, 1)
+    return dataclasses.replace(profile, **changes), gpus
+
+
+def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[str, ...]) -> Launcher:
+    from agent.launch.local import LocalSettings
+    from agent.launch.scheduler import Pace
+    from agent.launch.select import make_launcher
+
+    local = None
+    if settings.launcher == "local":
+        local = LocalSettings(
+            workers=settings.parallel, cpus_per_task=profile.cpu_count, gpus=gpus, gpus_per_task=profile.gpu_count
+        )
+    pace = Pace(interval_s=settings.poll_s)
+    return make_launcher(settings.launcher, local=local, pace=pace, memory=store.paths.scheduler_memory)
+
+
+def local_gpus() -> tuple[str, ...]:
+    """This machine's GPUs as CUDA numbers them; none where nvidia-smi is not there or finds none."""
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")] if done.returncode == 0 else []
+    return tuple(str(number) for number in range(len(lines)))

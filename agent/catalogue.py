@@ -1,0 +1,112 @@
+"""Finding a trainer: one that ships, by name, or one that a person brings, by the path of its YAML."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import InvalidReference, InvalidTrainer, Problem
+from agent.reference import Reference, for_study, load_reference, parse_reference
+from agent.resources import shipped_reference
+from trainers.contract import Value
+from trainers.registry import TRAINERS, RegisteredTrainer, TaskPreset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A trainer as a study needs it."""
+
+    trainer: RegisteredTrainer
+    frozen: str | None = None
+    """The description that the study keeps, for a trainer brought as YAML."""
+
+    @property
+    def frozen_sha256(self) -> str | None:
+        """Identity of a brought trainer's description; None for a trainer that ships."""
+        return None if self.frozen is None else hashlib.sha256(self.frozen.encode()).hexdigest()
+
+    def task(self, task: str) -> TaskPreset | None:
+        """The preset of a task; None for a task of the person's own. Raises InvalidTrainer listing the tasks."""
+        preset = self.trainer.tasks.get(task)
+        if preset is None and not self.trainer.open_tasks:
+            known = ", ".join(self.trainer.tasks) or "none"
+            message = f"{self.trainer.name} has no such task; its tasks are: {known}"
+            raise InvalidTrainer([Problem(file=self.trainer.name, where="--task", value=repr(task), message=message)])
+        return preset
+
+    def reference(self, task: str, given: Path | None = None) -> Reference:
+        """The reference that a study of this task begins with: the given file, or the shipped one with the preset."""
+        if given is not None:
+            reference = load_reference(given)
+            if reference.trainer != self.trainer.name:
+                message = f"is for the trainer {reference.trainer!r}, not {self.trainer.name!r}"
+                raise InvalidTrainer([Problem(file=str(given), where="trainer", value="", message=message)])
+            return for_study(reference, task=task, source="person")
+        preset = self.task(task)
+        begun = for_study(self._shipped(task), task=task, source="shipped")
+        return _preset(begun, preset.values) if preset and preset.values else begun
+
+    def _shipped(self, task: str) -> Reference:
+        if self.frozen is None:
+            return load_reference(shipped_reference(self.trainer.name))
+        from trainers.command.description import from_json, reference
+
+        raw = reference(from_json(self.frozen, name=self.trainer.name), task)
+        return parse_reference(raw, file=self.trainer.name)
+
+
+def tuned(reference: Reference, names: Sequence[str]) -> Reference:
+    """The reference with further documented parameters tuned; "all" means every one. Raises InvalidReference."""
+    known = list(reference.parameters)
+    problems = [
+        Problem(file="--tune", where=name, value="", message=f"unknown parameter; there are: {', '.join(known)}")
+        for name in names
+        if name not in known and name != "all"
+    ]
+    if problems:
+        raise InvalidReference(problems)
+    raw = reference.raw
+    for name in known if "all" in names else names:
+        raw["parameters"][name]["tune"] = True
+    return parse_reference(raw, file="--tune")
+
+
+def _preset(reference: Reference, values: Mapping[str, Value]) -> Reference:
+    """A task's starting values become active values; they may set what is not tuned, which proposals may not."""
+    raw = reference.raw
+    for name, value in values.items():
+        raw["parameters"][name]["active_value"] = value
+    return parse_reference(raw, file=f"preset of {reference.task}")
+
+
+def find_trainer(name: str) -> Found:
+    """A trainer by registered name, or by the path of a YAML. Raises InvalidTrainer listing the names there are."""
+    if name in TRAINERS:
+        return Found(trainer=TRAINERS[name])
+    if name.endswith((".yaml", ".yml")):
+        return _brought(Path(name))
+    message = f"unknown; there are: {', '.join(TRAINERS)}, or the path of a trainer's .yaml (doc/add-a-trainer.md)"
+    raise InvalidTrainer([Problem(file="--trainer", where="name", value=repr(name)[:80], message=message)])
+
+
+def _brought(path: Path) -> Found:
+    from trainers.command.description import load_description, registered
+    from trainers.command.findings import DescriptionProblem
+
+    try:
+        description = load_description(path)
+    except DescriptionProblem as error:
+        problems = [Problem(file=error.file, where=w, value=str(v), message=m) for w, v, m in error.problems]
+        raise InvalidTrainer(problems) from error
+    return Found(trainer=registered(description), frozen=description.to_json())
+
+
+def frozen_trainer(name: str, text: str | None) -> Found:
+    """The trainer of a study that exists, from its own frozen description where it has one."""
+    if text is None:
+        return find_trainer(name)
+    from trainers.command.description import from_json, registered
+
+    return Found(trainer=registered(from_json(text, name=name)), frozen=text)

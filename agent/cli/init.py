@@ -1,0 +1,22 @@
+"""`roundtable init`: begin a study; its reference may be edited before round 1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from agent.api.begin import begin
+from agent.cli.common import tune_options
+
+
+def run(parsed: argparse.Namespace) -> int:
+    store = begin(tune_options(parsed))
+    trainer = parsed.trainer
+    sys.stdout.write(
+        f"study {store.paths.root}\n"
+        f"reference {store.paths.reference}\n"
+        "Edit the reference if you like (doc/reference.md), then:\n"
+        f"  roundtable tune --task {store.config.task} --trainer {trainer}"
+        f"{'' if parsed.study is None else ' --study ' + parsed.study} ...\n"
+    )
+    return 0

@@ -1,0 +1,74 @@
+"""Parsing and dispatch. Only argparse is imported until a command runs: --help must stay quick on a login node."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from agent.cli import options
+
+#: Exit codes: 0 done, 1 an internal error, 2 a RoundtableError, 3 results are missing, 130 interrupted.
+INTERRUPTED = 130
+
+COMMANDS = {
+    "init": "begin a study and write its reference for editing",
+    "tune": "tune in rounds: collect, propose, render, and (with --auto-train) submit and wait",
+    "tick": "do one idempotent step of a study, for cron and controllers",
+    "status": "show a study: rounds, candidates, states, values, best",
+    "reference": "check, compare and restore hyperparameter references",
+    "train": "train once by hand, outside a study",
+    "trainers": "list the trainers, their tasks and parameters",
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse and run; every RoundtableError becomes one message and its exit code."""
+    from agent.errors import RoundtableError
+
+    parsed = parser().parse_args(arguments)
+    try:
+        command = importlib.import_module(f"agent.cli.{parsed.command}")
+        code: int = command.run(parsed)
+        sys.stdout.flush()
+        return code
+    except RoundtableError as error:
+        if getattr(parsed, "debug", False):
+            raise
+        sys.stderr.write(f"roundtable {parsed.command}: error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has gone: that is its right, and stdout must not be flushed again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="roundtable",
+        description="Tunes training jobs in rounds: on a SLURM cluster, a workstation or a laptop.",
+        epilog="Everything a study knows is plain files in runs/<study>/; runs/README.md explains each.",
+    )
+    top.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.add_argument("--debug", action="store_true", help="show a traceback instead of one line on errors")
+        getattr(options, f"add_{name}")(command)
+    return top
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"roundtable {version('roundtable')}\n")
+        parser.exit()

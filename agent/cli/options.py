@@ -1,0 +1,186 @@
+"""Every option of every command, with the reader that turns its text into a value."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+
+def add_init(command: argparse.ArgumentParser) -> None:
+    _study(command)
+    _frozen(command)
+
+
+def add_tune(command: argparse.ArgumentParser) -> None:
+    _study(command)
+    _frozen(command)
+    rounds = command.add_argument_group("rounds")
+    rounds.add_argument("--max-rounds", type=count, metavar="N", help="rounds in this call (default 1)")
+    rounds.add_argument("--candidates", type=count, metavar="K", help="candidates a round, in one array (default 1)")
+    rounds.add_argument("--force-round", type=count, metavar="N", help="run round N again; the counter stays")
+    rounds.add_argument(
+        "--val-summary", type=Path, metavar="PATH", help="the open round's validation summary, by hand"
+    )
+    rounds.add_argument("--test-summary", type=Path, metavar="PATH", help="test summary, by hand (for the report)")
+    rounds.add_argument(
+        "--use-test-data", action="store_true", default=None, help="evaluate on the test set too; agents never see it"
+    )
+    rounds.add_argument(
+        "--confirm",
+        choices=("final", "never"),
+        help="final (default): after the last round of a call with --auto-train, train the best and the default "
+        "again at fresh seeds and print the paired gain",
+    )
+    rounds.add_argument("--confirm-seeds", type=count, metavar="N", help="seeds of the confirmation (default 3)")
+    rounds.add_argument("--provider", choices=("none",), help="LLM provider; none: Bayesian proposals and rules only")
+    where = command.add_argument_group("where it runs")
+    where.add_argument("--slurm", action="store_true", help="render array scripts and print their sbatch lines")
+    where.add_argument("--auto-train", action="store_true", help="submit, wait and go on, instead of rendering only")
+    where.add_argument(
+        "--launcher",
+        choices=("submitit", "sbatch", "local"),
+        help="default: submitit where sbatch exists, else local",
+    )
+    where.add_argument("--profile", type=Path, metavar="YAML", help="cluster profile (doc/profiles.md)")
+    where.add_argument(
+        "--parallel", type=count, metavar="N", help="trials at a time: the array's %%N or local workers"
+    )
+    where.add_argument("--gpus", type=names, metavar="0,1", help="GPUs of the local launcher (default: all)")
+    where.add_argument("--poll", type=seconds, metavar="S", help="seconds between questions to the scheduler (60)")
+    command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
+    command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
+
+
+def add_tick(command: argparse.ArgumentParser) -> None:
+    _which(command)
+    command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
+
+
+def add_status(command: argparse.ArgumentParser) -> None:
+    _which(command)
+    command.add_argument("--json", action="store_true", help="the same as JSON")
+    command.add_argument("--round", type=count, metavar="N", help="only this round, with every trial")
+
+
+def add_reference(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="list every problem of a reference")
+    check.add_argument("path", type=Path)
+    diff = actions.add_parser("diff", help="what differs between two references")
+    diff.add_argument("old", type=Path)
+    diff.add_argument("new", type=Path)
+    history = actions.add_parser("history", help="the archived versions of a study's reference")
+    _which(history)
+    restore = actions.add_parser("restore", help="make an archived version current; the next round trains it")
+    _which(restore)
+    restore.add_argument("version", metavar="VERSION", help="round_2, round_2_v2, or just 2")
+
+
+def add_train(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--trainer", required=True, metavar="NAME|YAML")
+    command.add_argument("--task", required=True, metavar="T")
+    command.add_argument("--hp-ref", type=Path, metavar="PATH", help="reference (default: the shipped one)")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    command.add_argument("--fold", type=natural, default=0, metavar="F")
+    command.add_argument("--fold-count", type=count, default=1, metavar="N", help="folds the data is split into (1)")
+    command.add_argument("--seed", type=natural, default=0, metavar="S")
+    command.add_argument("--epochs", type=count, metavar="N")
+    command.add_argument("--data", type=pair, action="append", default=[], metavar="KEY=VALUE")
+    command.add_argument("--profile", type=Path, metavar="YAML", help="whose python trains")
+    command.add_argument("--gpus", type=natural, metavar="N", help="GPUs the trainer may use (default: 1 if any)")
+
+
+def add_trainers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", nargs="?", metavar="NAME|YAML", help="show one trainer's parameters")
+
+
+def _study(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("study")
+    group.add_argument("--task", required=True, metavar="T", help="data set or problem, e.g. digits")
+    group.add_argument("--trainer", metavar="NAME|YAML", help="see `roundtable trainers`; needed for a new study")
+    group.add_argument("--study", metavar="NAME", help="folder in runs/ (default: the task's short form)")
+    group.add_argument(
+        "--output-dir", type=Path, default=Path("runs"), metavar="DIR", help="where studies are (runs)"
+    )
+
+
+def _frozen(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("fixed when the study begins")
+    group.add_argument("--hp-ref", type=Path, metavar="PATH", help="reference to begin with (copied, never written)")
+    group.add_argument("--tune", type=names, metavar="NAMES", help="also tune these documented parameters, or `all`")
+    group.add_argument("--folds", type=numbers, metavar="0-4", help="folds every candidate trains")
+    group.add_argument("--seeds", type=numbers, metavar="0,1", help="training seeds every candidate trains")
+    group.add_argument("--epochs", type=count, metavar="N", help="epochs a trial")
+    group.add_argument(
+        "--seed", type=natural, metavar="S", help="seed of proposals (and of training, without --seeds)"
+    )
+    group.add_argument("--data", type=pair, action="append", default=[], metavar="KEY=VALUE", help="e.g. path=X.npz")
+
+
+def _which(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--study", required=True, metavar="NAME|DIR", help="a study's name in runs/, or its folder")
+    command.add_argument(
+        "--output-dir", type=Path, default=Path("runs"), metavar="DIR", help="where studies are (runs)"
+    )
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 86400:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of seconds above 0")
+    return value
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """A list such as 0-4 or 0,2,5-7, as ascending distinct numbers."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        if match is None or int(match[2] or match[1]) < int(match[1]) or int(match[2] or 0) - int(match[1]) > 10_000:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be numbers and ranges such as 0-4 or 0,2,5")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: a number stands twice")
+    return tuple(sorted(found))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """A comma-separated list of words."""
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be names separated by commas")
+    return found
+
+
+def pair(text: str) -> tuple[str, str | int | float | bool]:
+    """KEY=VALUE; numbers, true and false become what they are."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be KEY=VALUE")
+    if value in ("true", "false"):
+        return key, value == "true"
+    for kind in (int, float):
+        try:
+            return key, kind(value)
+        except ValueError:
+            continue
+    return key, value

@@ -1,0 +1,36 @@
+"""`roundtable trainers`: what can be trained, and with which parameters."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from agent.catalogue import Found, find_trainer
+from trainers.registry import TRAINERS
+
+
+def run(parsed: argparse.Namespace) -> int:
+    if parsed.name is None:
+        for trainer in TRAINERS.values():
+            sys.stdout.write(f"{trainer.name}: {trainer.description}\n")
+            for name, preset in trainer.tasks.items():
+                sys.stdout.write(f"  --task {name}: {preset.description}\n")
+            if trainer.open_tasks:
+                sys.stdout.write("  --task NAME --data path=...: your own data\n")
+        sys.stdout.write("PATH.yaml: any program, described in one file (doc/add-a-trainer.md)\n")
+        return 0
+    _show(find_trainer(parsed.name))
+    return 0
+
+
+def _show(found: Found) -> None:
+    trainer = found.trainer
+    task = next(iter(trainer.tasks), "task")
+    reference = found.reference(task)
+    sys.stdout.write(f"{trainer.name}: {trainer.description}\n")
+    sys.stdout.write(f"objective {reference.objective.metric} ({reference.objective.direction})\n")
+    for name, parameter in reference.parameters.items():
+        tuned = "tuned" if parameter.tune else "fixed"
+        sys.stdout.write(f"  {name} ({tuned}): {parameter.allowed}; default {parameter.default}\n")
+        if parameter.description:
+            sys.stdout.write(f"      {parameter.description}\n")

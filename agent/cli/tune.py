@@ -1,0 +1,74 @@
+"""`roundtable tune`: run rounds, with a live table on a terminal and plain lines elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from agent.api.run import Outcome, tune
+from agent.cli.common import tune_options
+from agent.store.store import Store
+
+
+def run(parsed: argparse.Namespace) -> int:
+    screen = _Screen(quiet=parsed.quiet)
+    try:
+        outcome = tune(tune_options(parsed), say=screen.say, watch=screen.watch)
+    finally:
+        screen.close()
+    _finish(outcome, parsed)
+    return 0
+
+
+class _Screen:
+    """Lines as they come; on a terminal also the open round's table, redrawn in place."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live: Any = None
+        self._terminal = sys.stdout.isatty() and not quiet
+
+    def say(self, line: str) -> None:
+        if self._quiet:
+            return
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        else:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    def watch(self, store: Store, report: Any) -> None:
+        if not self._terminal:
+            return
+        from rich.live import Live
+
+        from agent.report.status import open_round_state, open_table
+
+        if self._live is None:
+            self._live = Live(transient=True, auto_refresh=False)
+            self._live.start()
+        self._live.update(open_table(open_round_state(store, report.round)), refresh=True)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _finish(outcome: Outcome, parsed: argparse.Namespace) -> None:
+    root = outcome.store.paths.root
+    if outcome.state == "rendered":
+        lines = ["Run these lines, then call `roundtable tune` again to collect:", *outcome.commands]
+        if parsed.max_rounds is not None and parsed.max_rounds > 1:
+            lines.append(f"--max-rounds {parsed.max_rounds} without --auto-train: stopped after rendering one round")
+        sys.stdout.write("\n".join(lines) + "\n")
+        return
+    if parsed.quiet:
+        return
+    from rich.console import Console
+
+    from agent.report.status import overview, print_overview
+
+    print_overview(overview(outcome.store), Console())
+    sys.stdout.write(f"study {root}\n")

@@ -1,0 +1,48 @@
+"""The environment that schedulers' programs and tasks are given: the person's own, less what would steer them.
+
+Measured on SLURM 22.05: SBATCH_TIMELIMIT beats `#SBATCH --time`, and a submission made inside a job hands
+SLURM_CPU_BIND and SLURM_MEM_PER_CPU on even with --export=NONE (a leaked binding pins every trial to one core).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Set by a surrounding job, session or environment; none of it is meant for what is started here.
+SCRUBBED_PREFIXES = (
+    "SLURM_",
+    "SBATCH_",
+    "SRUN_",
+    "SALLOC_",
+    "SQUEUE_",
+    "SACCT_",
+    "SCANCEL_",
+    "SCONTROL_",
+    "SLURMD_",
+    "SUBMITIT_",
+    "PMI",
+    "XDG_",
+    "DBUS_",
+    "CONDA_",
+)
+SCRUBBED_NAMES = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT")
+
+#: Which cluster is meant: without these, programs talk to another controller than the person's shell does.
+KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+
+
+def scrub(environment: Mapping[str, str]) -> dict[str, str]:
+    """What tasks and submissions inherit."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in KEPT or not (name in SCRUBBED_NAMES or name.startswith(SCRUBBED_PREFIXES))
+    }
+
+
+def for_queries(environment: Mapping[str, str]) -> dict[str, str]:
+    """What squeue, sacct, scancel and scontrol get: their text is parsed, so it must not be localised.
+
+    Submissions get no LC_ALL: --export=ALL would carry it into the tasks.
+    """
+    return scrub(environment) | {"LC_ALL": "C"}

@@ -1,0 +1,211 @@
+"""Cluster profiles: what the jobs of a study ask of a cluster and how its training environment is set up.
+
+A profile is one YAML file (doc/profiles.md). Everything wrong with it is listed in one go, and what Roundtable
+manages itself (job names, arrays, logs, dependencies) is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from agent.errors import InvalidProfile, Problem
+from agent.launch.base import SlurmSettings
+from agent.launch.profile_checks import gres_gpus, problems_of, time_in_seconds
+from trainers.files import FileProblem
+
+Kind = Literal["train", "eval"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one task asks for. None leaves it to the cluster (under `eval`: to the training's value)."""
+
+    partition: str | None = None
+    """sbatch --partition."""
+    account: str | None = None
+    """sbatch --account: who is charged."""
+    qos: str | None = None
+    """sbatch --qos."""
+    gpus: int | None = None
+    """GPUs a task, as --gres=gpu:N; 0 or nothing for none. Not together with `gres`."""
+    gres: str | None = None
+    """sbatch --gres as it stands, where the kind of GPU matters: "gpu:a100:1"."""
+    cpus: int | None = None
+    """CPU cores a task (--cpus-per-task); 1 when not given."""
+    mem: str | None = None
+    """Memory a node: "16G", or a number of megabytes; "0" is all of the node's."""
+    time: str | None = None
+    """Time limit: "HH:MM:SS", "D-HH:MM:SS" or a number of minutes."""
+    constraint: str | None = None
+    """sbatch --constraint: features a node must have."""
+    exclude: str | None = None
+    """Nodes not to use."""
+    nodelist: str | None = None
+    """Nodes to use."""
+    max_parallel: int | None = None
+    """At most so many tasks of an array at a time (the %N of --array)."""
+    extra: Mapping[str, str | int | float | bool] | None = None
+    """Further long sbatch options and their values; `true` for an option without a value."""
+
+    def __post_init__(self) -> None:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        raw = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if not isinstance(v, Resources)}
+        found = problems_of(raw, given=set())
+        if found:
+            raise InvalidProfile([Problem(file="profile", where=w, value=v, message=m) for w, v, m in found])
+
+    @property
+    def cpu_count(self) -> int:
+        """CPU cores a task gets."""
+        return self.cpus or 1
+
+    @property
+    def gpu_count(self) -> int:
+        """GPUs a task gets, from `gpus` or counted in `gres`."""
+        return gres_gpus(self.gres) if self.gres else self.gpus or 0
+
+    @property
+    def time_seconds(self) -> int | None:
+        """The time limit in seconds; None when the cluster's default applies."""
+        return None if self.time is None else time_in_seconds(self.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile(Resources):
+    """One cluster as Roundtable uses it. Raises InvalidProfile with every problem when a value is not allowed."""
+
+    name: str = "default"
+    """What messages call it; the file's name without its ending when not given."""
+    setup: tuple[str, ...] = ()
+    """Shell lines run first in every task, as they stand, e.g. "module load cuda/12.4". .bashrc is not read."""
+    python: Path | None = None
+    """Python of the training environment, absolute or from ~/; nothing: the python that runs roundtable."""
+    build: bool = False
+    """Build that environment before submission when it is missing."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables exported after `setup`, with literal values: nothing in them is expanded."""
+    eval: Resources = field(default_factory=Resources)
+    """What the evaluation asks for where it differs from the training."""
+    signal_seconds: int = 60
+    """A training task is warned by USR2 so many seconds before its time limit, to save a checkpoint."""
+    max_array_size: int | None = None
+    """Most tasks an array may have, where the site allows fewer than the scheduler's MaxArraySize tells."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.resources("eval")  # what eval overrides must fit what it inherits
+
+    def resources(self, kind: Kind) -> Resources:
+        """What a task of the training or of the evaluation asks for."""
+        names = [f.name for f in fields(Resources)]
+        train = Resources(**{name: getattr(self, name) for name in names})
+        if kind == "train":
+            return train
+        changed = {name: getattr(self.eval, name) for name in names if getattr(self.eval, name) is not None}
+        if "gpus" in changed or "gres" in changed:
+            changed = {"gpus": None, "gres": None} | changed
+        return replace(train, **changed)
+
+    def settings(self, kind: Kind) -> SlurmSettings:
+        """The sbatch options of one array, without what each submission adds: name, range, log, dependency."""
+        wanted = self.resources(kind)
+        gres = f"gpu:{wanted.gpus}" if wanted.gpus else wanted.gres
+        options: list[tuple[str, str | int | None]] = [
+            ("partition", wanted.partition),
+            ("account", wanted.account),
+            ("qos", wanted.qos),
+            ("nodes", 1),
+            ("ntasks", 1),
+            ("cpus-per-task", wanted.cpu_count),
+            ("gres", gres),
+            ("mem", wanted.mem),
+            ("time", wanted.time),
+            ("constraint", wanted.constraint),
+            ("exclude", wanted.exclude),
+            ("nodelist", wanted.nodelist),
+        ]
+        found: list[tuple[str, str | None]] = [(name, str(value)) for name, value in options if value is not None]
+        found += [(k, None if value is True else str(value)) for k, value in (wanted.extra or {}).items()]
+        # One owner of retries: a requeue by slurm beside a retry by Roundtable would train a row twice.
+        found += [("no-requeue", None), ("open-mode", "append")]
+        if kind == "train":
+            # B: with a body that ends in exec reaches the trainer itself [measured: without B: nobody gets it].
+            # USR2, because NCCL takes USR1. The evaluation has no checkpoint to save and would only die earlier.
+            found.append(("signal", f"B:USR2@{self.signal_seconds}"))
+        return SlurmSettings(directives=tuple(found))
+
+
+def default_profile() -> Profile:
+    """The profile when none is given: one core, no GPU, everything else as the cluster has it."""
+    return Profile()
+
+
+def load_profile(path: Path) -> Profile:
+    """Read a profile. Raises InvalidProfile with every problem it has."""
+    try:
+        raw = _read(path)
+    except FileProblem as error:
+        problem = Problem(file=str(path), where="file", value="", message=str(error).removeprefix(f"{path}: "))
+        raise InvalidProfile([problem]) from error
+    found = problems_of(raw, given=set(raw))
+    nested = raw.get("eval")
+    if found:
+        raise InvalidProfile([Problem(file=str(path), where=w, value=v, message=m) for w, v, m in found])
+    values = {name: _convert(name, value) for name, value in raw.items() if name != "eval"}
+    over = {name: _convert(name, value) for name, value in (nested or {}).items()}
+    try:
+        return Profile(**{"name": path.stem, **values, "eval": Resources(**over)})
+    except InvalidProfile as error:
+        raise InvalidProfile([replace(problem, file=str(path)) for problem in error.problems]) from error
+
+
+def _convert(name: str, value: Any) -> Any:
+    if name == "python":
+        return Path(os.path.expanduser(value))
+    if name == "setup":
+        return tuple(value)
+    if name == "env":
+        return {key: str(item) for key, item in value.items()}
+    # A number where text is meant (account: 1234, time: 90) was read exactly, see _plain.
+    return str(value) if name in _TEXT and isinstance(value, int) else value
+
+
+_TEXT = frozenset(("name", "partition", "account", "qos", "gres", "mem", "time", "constraint", "exclude", "nodelist"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file's mapping, scalars read as YAML 1.2's core schema has them. Raises FileProblem."""
+    from trainers.yaml_file import read_yaml
+
+    read_yaml(path)  # refuses what is not one mapping, duplicate keys, aliases, other tags
+    import yaml
+
+    node: Any = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    return {key.value: _plain(value) for key, value in node.value}
+
+
+def _plain(node: Any) -> Any:
+    """A YAML node as Python data.
+
+    PyYAML reads YAML 1.1, where `time: 12:00:00` is the number 43200 (base 60), which sbatch would take for minutes:
+    30 days; `012` is 10 and `no` is False. Only what YAML 1.2 calls a number or a bool is one here.
+    """
+    if hasattr(node, "style") and isinstance(node.value, str):
+        text = node.value
+        if node.style is not None:
+            return text
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+            return int(text)
+        if re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", text):
+            return float(text)
+        return {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}.get(
+            text, text
+        )
+    if node.tag.endswith(":map"):
+        return {key.value: _plain(value) for key, value in node.value}
+    return [_plain(item) for item in node.value]

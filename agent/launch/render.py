@@ -1,0 +1,308 @@
+"""From a round's manifest and a profile to its scripts: pure, the caller writes what is returned.
+
+train_T_roundN.sh ROW [ATTEMPT] holds the job's body once; train_T_roundN.slurm is a header, the index lookup and that
+script. eval_T_roundN.{sh,slurm} are the same for the evaluation of each candidate.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent import resources
+from agent.errors import InvalidScript, InvalidTrainer, Problem
+from agent.launch.lint import lint_script
+from agent.launch.options import log_pattern, quote_value
+from agent.launch.profile import Kind, Profile
+from agent.launch.profile_checks import unsafe_characters
+from trainers.layout import RoundFiles
+from trainers.manifest import Manifest
+
+#: Template folder of each trainer that ships. A trainer brought as YAML uses "command"; "generic" is for trainers
+#: that need nothing of their own. There is no fallback: a trainer that nobody thought about must be seen.
+TEMPLATE_FOLDERS: Mapping[str, str] = {"resnet9": "resnet9"}
+
+TRAIN_JOB, EVAL_JOB = "TRAIN_JOB_ID", "EVAL_JOB_ID"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """The scripts of one kind of task and what its array looks like."""
+
+    kind: Kind
+    script: Path
+    """The body: `bash script ITEM [ATTEMPT]`."""
+    array_script: Path | None
+    """The .slurm around it, None when no array scripts were asked for."""
+    count: int
+    """Tasks: rows (train) or candidates (eval); items are 0 to count - 1."""
+    parallel: int | None
+    """At most so many at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A round's scripts. `texts` holds every file to write, in no order that matters."""
+
+    texts: Mapping[Path, str]
+    train: Array
+    evaluation: Array
+
+
+class Quoted(str):
+    """Text that a filter made safe for where it stands; the only kind a template may put out."""
+
+
+def render_round(
+    files: RoundFiles,
+    *,
+    slug: str,
+    round: int,
+    manifest: Manifest,
+    profile: Profile,
+    python: Path,
+    import_root: Path | None,
+    slurm: bool = True,
+    template: str | None = None,
+) -> Rendered:
+    """The scripts of one round.
+
+    files.root and python must be absolute; slug is the task's name as file names have it. import_root is the folder
+    that holds the `trainers` package when Roundtable runs from a checkout, else None. slurm: also the array scripts.
+    template: a folder of templates/slurm instead of the trainer's own.
+
+    Raises InvalidScript (a value that may not stand in a script, or a lint problem) and InvalidTrainer (a trainer
+    without templates). Writes nothing.
+    """
+    _check_values(files, slug=slug, python=python, import_root=import_root, manifest=manifest)
+    folder = _template_folder(manifest, template)
+    environment = _environment()
+    texts: dict[Path, str] = {}
+    arrays: dict[Kind, Array] = {}
+    counts: tuple[tuple[Kind, str, int], ...] = (
+        ("train", "ROW", len(manifest.rows)),
+        ("eval", "POSITION", len(manifest.candidates)),
+    )
+    for kind, item, count in counts:
+        stem = f"{kind}_{slug}_round{round}"
+        script, array_script = files.root / f"{stem}.sh", files.root / f"{stem}.slurm"
+        resources_of_kind = profile.resources(kind)
+        context = {
+            "array_name": array_script.name,
+            "count": count,
+            "cpus": resources_of_kind.cpu_count,
+            "env": tuple(profile.env.items()),
+            "import_root": import_root,
+            "item": item,
+            "last": count - 1,
+            "python": python,
+            "round": round,
+            "round_dir": files.root,
+            "script": script,
+            "script_name": script.name,
+            "setup": profile.setup,
+            "study": manifest.study,
+        }
+        texts[script] = _render(environment, f"{folder}/{kind}.sh.j2", context, script)
+        array = Array(
+            kind=kind,
+            script=script,
+            array_script=array_script if slurm else None,
+            count=count,
+            parallel=resources_of_kind.max_parallel,
+        )
+        if slurm:
+            context["directives"] = _header(files, stem, array, profile)
+            texts[array_script] = _render(environment, "base_array.slurm.j2", context, array_script)
+        arrays[kind] = array
+    _lint(texts)
+    return Rendered(texts=texts, train=arrays["train"], evaluation=arrays["eval"])
+
+
+def _header(files: RoundFiles, stem: str, array: Array, profile: Profile) -> list[tuple[str, str | None]]:
+    """The #SBATCH lines: what each submission may override on its command line, then the profile's settings."""
+    own = [
+        ("job-name", stem),
+        ("array", array_range(0, array.count - 1, array.parallel)),
+        ("output", log_pattern(str(files.logs))),
+        ("export", "ALL"),
+    ]
+    return [*own, *profile.settings(array.kind).directives]
+
+
+def array_range(first: int, last: int, parallel: int | None) -> str:
+    """sbatch's --array value: "0-7%4", or "3" for a single index without a limit."""
+    indices = f"{first}-{last}" if last > first else f"{first}"
+    return f"{indices}%{parallel}" if parallel else indices
+
+
+def manual_commands(
+    rendered: Rendered, *, slurm: bool, max_array_size: int | None = None, shell: Mapping[str, str] | None = None
+) -> list[str]:
+    """The lines a person runs, in order, in bash; lines that begin with # explain the next or the last one.
+
+    max_array_size: SLURM's MaxArraySize or the profile's cap, whichever is smaller; larger arrays become several
+    lines with an offset. shell: the person's environment, to say which SBATCH_* variables beat the header.
+    """
+    arrays = (rendered.train, rendered.evaluation)
+    if not slurm:
+        return [line for array in arrays for line in _local_lines(array)]
+    # Measured: SBATCH_TIMELIMIT beats #SBATCH --time, silently.
+    leaking = sorted(name for name in shell or {} if name.startswith("SBATCH_"))
+    lines = [f"unset {' '.join(leaking)}  # they would beat the scripts' own settings"] if leaking else []
+    train = _submissions(rendered.train, max_array_size, after=())
+    jobs = [TRAIN_JOB] if len(train) == 1 else [f"{TRAIN_JOB}_{number}" for number in range(1, len(train) + 1)]
+    lines += train
+    names = "the number" if len(train) == 1 else "the numbers, in order,"
+    lines.append(f"# {', '.join(jobs)} below: {names} that sbatch printed above (Submitted batch job ...)")
+    return lines + _submissions(rendered.evaluation, max_array_size, after=jobs)
+
+
+def _submissions(array: Array, limit: int | None, *, after: Sequence[str]) -> list[str]:
+    if array.array_script is None:
+        raise ValueError("no array scripts were rendered")
+    chunk = min(limit or array.count, array.count)
+    lines = []
+    for offset in range(0, array.count, chunk):
+        last = min(chunk, array.count - offset) - 1
+        words = ["sbatch", f"--array={array_range(0, last, array.parallel)}"]
+        if after:
+            # afterany: the evaluation counts what failed, where afterok would wait for ever.
+            words.append(f"--dependency=afterany:{':'.join(after)}")
+        words.append(shlex.quote(str(array.array_script)))
+        lines.append(" ".join(words + ([str(offset)] if offset else [])))
+    return lines
+
+
+def _local_lines(array: Array) -> list[str]:
+    script = shlex.quote(str(array.script))
+    if array.count == 1:
+        return [f"bash {script} 0"]
+    return [f'for item in {{0..{array.count - 1}}}; do bash {script} "$item"; done']
+
+
+def _template_folder(manifest: Manifest, template: str | None) -> str:
+    if template is not None:
+        return template
+    if manifest.trainer_file is not None:
+        return "command"
+    if manifest.trainer in TEMPLATE_FOLDERS:
+        return TEMPLATE_FOLDERS[manifest.trainer]
+    message = f"has no script templates; trainers that have: {', '.join(TEMPLATE_FOLDERS)}"
+    raise InvalidTrainer([Problem(file="manifest", where="trainer", value=repr(manifest.trainer), message=message)])
+
+
+def _check_values(
+    files: RoundFiles, *, slug: str, python: Path, import_root: Path | None, manifest: Manifest
+) -> None:
+    found: list[tuple[str, object, str]] = []
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", slug):
+        found.append(("slug", slug, "must be letters, digits, _ . and -, at most 100"))
+    if not manifest.rows or not manifest.candidates:
+        found.append(("rows", len(manifest.rows), "a round has at least one candidate and one row"))
+    for where, path in (("round folder", files.root), ("python", python), ("import root", import_root)):
+        if path is None:
+            continue
+        if not path.is_absolute():
+            found.append((where, path, "must be an absolute path: tasks start in another folder"))
+        if bad := unsafe_characters(str(path)):
+            found.append((where, path, f"{bad}; choose another folder"))
+    if import_root is not None and ":" in str(import_root):
+        found.append(("import root", import_root, "holds a colon, which PYTHONPATH takes for a separator"))
+    try:
+        log_pattern(str(files.logs))
+    except ValueError as error:
+        found.append(("round folder", files.root, str(error)))
+    if found:
+        problems = [Problem(file="scripts", where=w, value=ascii(str(v)), message=m) for w, v, m in found]
+        raise InvalidScript(problems)
+
+
+def _lint(texts: Mapping[Path, str]) -> None:
+    problems = [
+        problem
+        for path, text in texts.items()
+        for problem in lint_script(text, name=path.name, kind="slurm" if path.suffix == ".slurm" else "bash")
+    ]
+    if problems:
+        raise InvalidScript(problems)
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(resources.templates() / "slurm"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_only_quoted,
+    )
+    environment.filters.update(q=_q, comment=_comment, variable=_variable, shell_line=_shell_line, sbatch=_sbatch)
+    return environment
+
+
+def _render(environment: Any, name: str, context: Mapping[str, object], script: Path) -> str:
+    from jinja2 import TemplateError, TemplateNotFound
+
+    try:
+        return str(environment.get_template(name).render(context))
+    except TemplateNotFound as error:
+        message = f"there is no template {error}: the installation is incomplete, or the folder's name misspelled"
+        raise InvalidScript([Problem(file=script.name, where="template", value=name, message=message)]) from error
+    except (TemplateError, ValueError) as error:
+        raise InvalidScript([Problem(file=script.name, where="template", value=name, message=str(error))]) from error
+
+
+def _only_quoted(value: object) -> Quoted:
+    """Called by Jinja with whatever a template puts out."""
+    if not isinstance(value, Quoted):
+        raise ValueError(f"a template puts out {ascii(value)[:80]} without a quoting filter such as q")
+    return value
+
+
+def _safe(value: object) -> str:
+    if not isinstance(value, str | int | Path) or isinstance(value, bool):
+        raise ValueError(f"{ascii(value)[:80]} is no text, number or path")
+    if bad := unsafe_characters(str(value)):
+        raise ValueError(f"{ascii(str(value))[:80]} {bad}")
+    return str(value)
+
+
+def _q(value: object) -> Quoted:
+    """One shell word."""
+    return Quoted(shlex.quote(_safe(value)))
+
+
+def _comment(value: object) -> Quoted:
+    """Text inside a comment line."""
+    return Quoted(_safe(value))
+
+
+def _variable(value: object) -> Quoted:
+    """The name of a shell variable."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", _safe(value)):
+        raise ValueError(f"{ascii(value)[:80]} is not a variable's name")
+    return Quoted(value)
+
+
+def _shell_line(value: object) -> Quoted:
+    """A person's own shell line, verbatim."""
+    if not isinstance(value, str):
+        raise ValueError(f"{ascii(value)[:80]} is no shell line")
+    _safe(value.replace("\t", " "))
+    return Quoted(value)
+
+
+def _sbatch(value: object) -> Quoted:
+    """A (name, value or None) pair as one #SBATCH line has it after the dashes."""
+    if not isinstance(value, tuple) or len(value) != 2 or not re.fullmatch(r"[a-z][a-z-]*", str(value[0])):
+        raise ValueError(f"{ascii(value)[:80]} is not a pair of a long option and its value")
+    name, text = value
+    return Quoted(name if text is None else f"{name}={quote_value(_safe(text))}")

@@ -1,0 +1,314 @@
+"""The one reader of SLURM's state, shared by the sbatch and submitit launchers.
+
+Active tasks come from squeue, ended ones from sacct. A task in neither is not taken for done: its absence starts a
+deadline, and only then it counts as lost. However many tasks there are, one query of each per interval.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.errors import SchedulerUnavailable
+from agent.launch.base import State, Submission, TaskStatus
+from agent.launch.commands import CommandTimeout, Reply, run
+from agent.launch.environment import for_queries
+from agent.launch.states import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    Record,
+    format_time,
+    parse_config,
+    parse_sacct,
+    parse_squeue,
+    state_of,
+)
+
+_log = logging.getLogger(__name__)
+
+#: Login node and controller may disagree about the time by this much before a Submit time proves an id reused.
+CLOCK_TOLERANCE_S = 300.0
+#: How far back a job is looked for by its name alone.
+FIND_WINDOW_S = 30 * 86400.0
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often SLURM is asked, and how long a missing task is waited for. Seconds."""
+
+    interval_s: float = 60.0
+    """At most one query in this time; up to three times as long while the controller does not answer."""
+    lost_after_s: float = 120.0
+    """A task absent from squeue and sacct this long counts as lost."""
+    unaccounted_after_s: float = 30.0
+    """The same on a cluster without accounting, where squeue forgets ended tasks after MinJobAge."""
+    timeout_s: float = 120.0
+    """For one squeue, sacct, scancel or scontrol."""
+
+
+class SlurmReader:
+    """Asks squeue and sacct, and remembers since when a task is missing.
+
+    memory: a JSON file for that, so that ticks of a few seconds each (cron) reach the deadline too; None keeps it in
+    this process only.
+    """
+
+    def __init__(
+        self,
+        pace: Pace | None = None,
+        *,
+        memory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.pace = pace or Pace()
+        self._memory = memory
+        self._environment = environment
+        self._clock = clock
+        self._absent: dict[str, float] | None = None
+        self._known: dict[Key, TaskStatus] = {}
+        self._names: frozenset[str] = frozenset()
+        self._next_query = 0.0
+        self._failures = 0
+        self._trouble = ""
+        self._config: dict[str, str] | None = None
+
+    # --- asking ---
+
+    def run(self, *argv: str) -> Reply:
+        """One of SLURM's programs. Raises SchedulerUnavailable on a time-out."""
+        environment = os.environ if self._environment is None else self._environment
+        try:
+            return run(argv, timeout_s=self.pace.timeout_s, environment=for_queries(environment))
+        except CommandTimeout as error:
+            raise SchedulerUnavailable(f"{error}; ask again later") from error
+
+    def poll(self, submissions: Sequence[Submission]) -> dict[Key, TaskStatus]:
+        """The status of every task, at most `interval_s` old; submissions not asked about before are asked at once.
+
+        Raises SchedulerUnavailable when squeue does not answer, and again without asking until the next query is due.
+        """
+        wanted = frozenset(submission.name for submission in submissions)
+        now = self._clock()
+        # A clock that went back must not silence the reader until it catches up.
+        due = now >= self._next_query or now < self._next_query - 3 * self.pace.interval_s
+        if wanted and (due or (not self._trouble and not wanted <= self._names)):
+            self._query(submissions, now)
+        if self._trouble:
+            raise SchedulerUnavailable(self._trouble)
+        return {key: self._known[key] for s in submissions for key in ((s.name, item) for item in s.items)}
+
+    def _query(self, submissions: Sequence[Submission], now: float) -> None:
+        try:
+            known: dict[Key, TaskStatus] = {}
+            for cluster in sorted({s.cluster or "" for s in submissions}):
+                group = [s for s in submissions if (s.cluster or "") == cluster]
+                queue = self._ask_squeue(group, cluster)
+                history, patience = self._ask_sacct(group, cluster)
+                known.update(self._reconcile(group, queue, history, patience, now))
+        except SchedulerUnavailable as error:
+            self._failures += 1
+            self._trouble = str(error)
+            self._next_query = now + self.pace.interval_s * min(1 + self._failures, 3)
+            return
+        self._failures, self._trouble = 0, ""
+        self._next_query = now + self.pace.interval_s
+        self._known, self._names = known, frozenset(s.name for s in submissions)
+        self._remember()
+
+    def _ask_squeue(self, submissions: Sequence[Submission], cluster: str) -> list[Record]:
+        # By name, not by id: squeue -j fails with rc 1 as soon as a single asked id is gone.
+        names = ",".join(sorted({s.name for s in submissions}))
+        reply = self.run("squeue", *_on(cluster), "-r", "-h", "-t", "all", "--name", names, "-o", SQUEUE_FORMAT)
+        if reply.code:
+            raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
+        return parse_squeue(reply.out)
+
+    def _ask_sacct(self, submissions: Sequence[Submission], cluster: str) -> tuple[list[Record], float]:
+        """Records, and how long an absent task is waited for given how sacct answered."""
+        ids = ",".join(sorted({s.job_id for s in submissions}))
+        since = format_time(min(s.submitted_at for s in submissions) - CLOCK_TOLERANCE_S)
+        argv = ["sacct", *_on(cluster), "-n", "-P", "-D", "-S", since, "-j", ids, f"--format={SACCT_FORMAT}"]
+        try:
+            reply = self.run(*argv)
+        except SchedulerUnavailable as error:
+            _log.warning("no accounting this time: %s", error)
+            return [], self.pace.lost_after_s
+        if reply.code == 0:
+            return parse_sacct(reply.out), self.pace.lost_after_s
+        if no_accounting(reply):
+            return [], self.pace.unaccounted_after_s
+        _log.warning("no accounting this time: sacct: %s", reply.words)
+        return [], self.pace.lost_after_s
+
+    # --- reconciling ---
+
+    def _reconcile(
+        self,
+        submissions: Sequence[Submission],
+        queue: Iterable[Record],
+        history: Iterable[Record],
+        patience: float,
+        now: float,
+    ) -> dict[Key, TaskStatus]:
+        active = {(r.name, r.task): r for r in queue}
+        past: dict[tuple[str, str], Record] = {}
+        for record in history:
+            key = (record.name, record.task)
+            if key not in past or (record.submitted or 0) >= (past[key].submitted or 0):
+                past[key] = record
+        result: dict[Key, TaskStatus] = {}
+        for submission in submissions:
+            for item, task in zip(submission.items, submission.tasks, strict=True):
+                # The unique name beside the id: SLURM reuses ids, and the other job must not speak for this one.
+                shown = _ours(active.get((submission.name, task)), submission)
+                ended = _ours(past.get((submission.name, task)), submission)
+                result[submission.name, item] = self._judge((submission.name, item), shown, ended, patience, now)
+        return result
+
+    def _judge(self, key: Key, shown: Record | None, ended: Record | None, patience: float, now: float) -> TaskStatus:
+        absences = self._absences()
+        if shown is not None:
+            absences.pop(_label(key), None)
+            status = _status(shown)
+            if status.state is State.GONE and ended is not None and state_of(ended.raw) is State.GONE:
+                return _status(ended)  # the same end, with exit code and the steps' OUT_OF_MEMORY
+            return status
+        if ended is not None and state_of(ended.raw) is State.GONE:
+            absences.pop(_label(key), None)
+            return _status(ended)
+        before = self._known.get(key)
+        if before is not None and before.state is State.GONE:
+            return before  # squeue showed its end and has forgotten it since
+        since = min(absences.setdefault(_label(key), now), now)
+        if now - since < patience:
+            said = f"sacct says {ended.raw}" if ended else "in neither squeue nor sacct"
+            return TaskStatus(state=State.UNKNOWN, raw=ended.raw if ended else "", reason=said)
+        return TaskStatus(state=State.GONE, raw="LOST", reason=f"missing from SLURM for {now - since:.0f} s")
+
+    def _absences(self) -> dict[str, float]:
+        """Since when each missing task is missing (seconds since the epoch), keyed by name and item."""
+        if self._absent is None:
+            self._absent = {}
+            if self._memory is not None:
+                try:
+                    stored = json.loads(self._memory.read_text(encoding="utf-8"))
+                    self._absent = {str(key): float(value) for key, value in stored.items()}
+                except (OSError, ValueError, AttributeError, TypeError):
+                    pass  # not there yet, or torn: the deadlines begin anew, which only costs time
+        return self._absent
+
+    def _remember(self) -> None:
+        if self._memory is None or (not self._absences() and not self._memory.exists()):
+            return
+        text = json.dumps(self._absences(), sort_keys=True)
+        temporary = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self._memory)
+        except OSError as error:
+            _log.warning("cannot remember which tasks are missing in %s: %s", self._memory, error)
+
+    # --- by name, and the rest ---
+
+    def find(self, name: str) -> tuple[str, str | None, float] | None:
+        """Job id, cluster and Submit time (seconds since the epoch) of the job with this unique name, or None.
+
+        The lowest id where there are several; the tasks' claims keep the others from doing anything.
+        Raises SchedulerUnavailable when squeue, or existing accounting, does not answer: then nobody knows.
+        """
+        me = str(os.getuid())
+        reply = self.run("squeue", "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
+        if reply.code:
+            raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
+        records = parse_squeue(reply.out)
+        since = format_time(self._clock() - FIND_WINDOW_S)
+        reply = self.run("sacct", "-u", me, "-n", "-P", "-D", "-S", since, "--name", name, f"--format={SACCT_FORMAT}")
+        if reply.code == 0:
+            records += parse_sacct(reply.out)
+        elif not no_accounting(reply):
+            raise SchedulerUnavailable(f"sacct failed: {reply.words}; ask again later")
+        jobs = sorted({int(record.job) for record in records if record.name == name and record.job.isdigit()})
+        if not jobs:
+            return None
+        if len(jobs) > 1:
+            _log.warning("%s was submitted %d times (jobs %s); going on with %d", name, len(jobs), jobs, jobs[0])
+        times = [r.submitted for r in records if r.job == str(jobs[0]) and r.submitted is not None]
+        return str(jobs[0]), None, min(times, default=self._clock())
+
+    def cancel(self, submissions: Sequence[Submission]) -> None:
+        """scancel by id, and by name for a duplicate nobody has the id of.
+
+        SLURM sends SIGTERM, and SIGKILL when KillWait (30 s unless the site chose otherwise) has passed.
+        Raises SchedulerUnavailable when the controller does not answer. Tasks that are gone already are no error.
+        """
+        for cluster in sorted({s.cluster or "" for s in submissions}):
+            group = [s for s in submissions if (s.cluster or "") == cluster]
+            replies = [self.run("scancel", *_on(cluster), *sorted({s.job_id for s in group}))]
+            replies += [
+                self.run("scancel", *_on(cluster), "-u", str(os.getuid()), "-n", name)
+                for name in sorted({s.name for s in group})
+            ]
+            for reply in replies:
+                if reply.code and not any(word in reply.words for word in _ALREADY_GONE):
+                    raise SchedulerUnavailable(f"scancel failed: {reply.words}; ask again later")
+        self._next_query = 0.0
+
+    def config(self) -> dict[str, str]:
+        """`scontrol show config`, asked once: it changes only with the controller. Raises SchedulerUnavailable."""
+        if self._config is None:
+            reply = self.run("scontrol", "show", "config")
+            if reply.code:
+                raise SchedulerUnavailable(f"scontrol failed: {reply.words}; ask again later")
+            self._config = parse_config(reply.out)
+        return self._config
+
+    def largest_index(self) -> int | None:
+        """MaxArraySize - 1: SLURM refuses an index equal to MaxArraySize. None where the controller does not say."""
+        size = self.config().get("MaxArraySize", "")
+        return int(size) - 1 if size.isdigit() and int(size) > 0 else None
+
+
+_ALREADY_GONE = ("Invalid job id", "already completing or completed", "Job/step already")
+
+
+def no_accounting(reply: Reply) -> bool:
+    """Whether this cluster keeps no accounting at all, rather than not answering now."""
+    return "accounting storage is disabled" in reply.words
+
+
+def _on(cluster: str) -> tuple[str, ...]:
+    return ("-M", cluster) if cluster else ()
+
+
+def _label(key: Key) -> str:
+    return f"{key[0]} {key[1]}"
+
+
+def _ours(record: Record | None, submission: Submission) -> Record | None:
+    if record is None or record.submitted is None:
+        return record
+    return record if record.submitted >= submission.submitted_at - CLOCK_TOLERANCE_S else None
+
+
+def _status(record: Record) -> TaskStatus:
+    status = TaskStatus(
+        state=state_of(record.raw),
+        raw=record.raw,
+        exit_code=record.exit_code,
+        node=record.node,
+        elapsed_s=record.elapsed_s,
+    )
+    if status.state is State.PENDING:
+        return replace(status, reason=record.reason)
+    if status.state is State.UNKNOWN:
+        return replace(status, reason="a SLURM state this version does not know")
+    return status

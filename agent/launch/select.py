@@ -1,0 +1,69 @@
+"""Which launcher, by name. The implementations are imported only when chosen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.errors import UsageError
+from agent.launch.base import Launcher
+
+if TYPE_CHECKING:
+    from agent.launch.local import LocalSettings
+    from agent.launch.scheduler import Pace
+
+LAUNCHERS = ("submitit", "sbatch", "local")
+
+
+def default_launcher() -> str:
+    """submitit where sbatch exists, else local."""
+    return "submitit" if shutil.which("sbatch") else "local"
+
+
+def make_launcher(
+    name: str,
+    *,
+    local: LocalSettings | None = None,
+    pace: Pace | None = None,
+    memory: Path | None = None,
+    submitit_cluster: str = "slurm",
+) -> Launcher:
+    """The launcher with this name.
+
+    local: what this machine gives, for "local". pace, memory: how often SLURM is asked and where it is remembered
+    since when tasks are missing (see scheduler.SlurmReader). submitit_cluster: "slurm" or "local".
+
+    Raises UsageError for an unknown name, and where SLURM's programs are not there.
+    """
+    if name == "local":
+        from agent.launch.local import LocalLauncher
+
+        return LocalLauncher(local)
+    if name not in LAUNCHERS:
+        raise UsageError(f"there is no launcher {name!r}: choose one of {', '.join(LAUNCHERS)}")
+    if name == "sbatch" or submitit_cluster == "slurm":
+        require_programs(name, ("sbatch", "squeue", "sacct", "scancel", "scontrol"))
+    from agent.launch.scheduler import SlurmReader
+
+    reader = SlurmReader(pace, memory=memory)
+    if name == "sbatch":
+        from agent.launch.sbatch import SbatchLauncher
+
+        return SbatchLauncher(reader)
+    if submitit_cluster == "slurm":
+        require_programs(name, ("srun",))
+    from agent.launch.submitit import SubmititLauncher
+
+    return SubmititLauncher(reader, cluster=submitit_cluster)
+
+
+def require_programs(launcher: str, programs: Sequence[str]) -> None:
+    """Raises UsageError that names what is missing."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise UsageError(
+            f"--launcher {launcher} needs {', '.join(missing)} on PATH: run this on a SLURM login node (or load its"
+            " module), or use --launcher local"
+        )

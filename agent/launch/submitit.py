@@ -1,0 +1,232 @@
+"""Submits through submitit: cluster "slurm" makes one array, "local" starts submitit's own local executor.
+
+Only submission goes through submitit. State never does (its poll trusts pickles and backs off to ten minutes): on
+SLURM it comes from scheduler.py, locally from the processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.errors import AmbiguousSubmission, LaunchError, UsageError
+from agent.launch import local_queue, submitit_call
+from agent.launch.base import Batch, State, Submission, TaskStatus
+from agent.launch.commands import CommandTimeout, Reply, run
+from agent.launch.environment import scrub
+from agent.launch.sbatch import SUBMIT_TIMEOUT_S, checked_directives, dependency, refusal
+from agent.launch.scheduler import SlurmReader
+from agent.launch.states import parse_minutes
+
+#: submitit's local executor stops a task after this many minutes; its default is 2.
+LOCAL_MINUTES = 60 * 24 * 365
+
+
+class SubmititLauncher:
+    """One submitit array per batch, in round_dir/launch/<batch name>/. Tasks start in the round's folder."""
+
+    name = "submitit"
+
+    def __init__(
+        self,
+        reader: SlurmReader | None = None,
+        *,
+        cluster: str = "slurm",
+        environment: Mapping[str, str] | None = None,
+        submit_timeout_s: float = SUBMIT_TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if cluster not in ("slurm", "local"):
+            raise UsageError(f"submitit's cluster is {cluster!r}: must be slurm or local")
+        self._cluster = cluster
+        self._reader = reader or SlurmReader(environment=environment)
+        self._environment = environment
+        self._submit_timeout_s = submit_timeout_s
+        self._clock = clock
+
+    def submit(self, batch: Batch) -> Submission:
+        request = self._request(batch)
+        Path(request["folder"]).mkdir(parents=True, exist_ok=True)
+        (batch.round_dir / "logs").mkdir(parents=True, exist_ok=True)
+        before = self._clock()
+        answer = self._call(batch, request)
+        ids = [str(job) for job in answer["ids"]]
+        if self._cluster == "local":
+            processes = [local_queue.identity(int(pid)) for pid in ids]
+            record = {"processes": processes, "session": answer["session"], "at": before}
+            local_queue.write_json(Path(request["folder"]) / "processes.json", record)
+            return _submission(batch, ids, request["folder"], before)
+        return _submission(batch, ids, ids[0].partition("_")[0], before)
+
+    def _request(self, batch: Batch) -> dict[str, Any]:
+        folder = batch.round_dir.absolute() / "launch" / batch.name
+        if "%" in str(folder):
+            raise UsageError(
+                f"{folder}: submitit takes a % in a path for its own placeholders: use --launcher sbatch, or choose"
+                " another --output-dir"
+            )
+        parameters = local_parameters(batch) if self._cluster == "local" else slurm_parameters(batch)
+        return {
+            "cluster": self._cluster,
+            "folder": str(folder),
+            "log": str(batch.round_dir.absolute() / "logs" / batch.name),
+            "script": str(batch.script.absolute()),
+            "items": list(batch.items),
+            "attempt": str(batch.attempt),
+            "parameters": parameters,
+        }
+
+    def _call(self, batch: Batch, request: dict[str, Any]) -> dict[str, Any]:
+        environment = scrub(os.environ if self._environment is None else self._environment)
+        # -P and the file's own path: agent/launch/ must not be on sys.path, where this file would hide submitit.
+        argv = [sys.executable, "-P", submitit_call.__file__]
+        try:
+            reply = run(argv, timeout_s=self._submit_timeout_s, environment=environment, text=json.dumps(request))
+        except CommandTimeout as error:
+            raise AmbiguousSubmission(
+                f"submitit did not answer within {self._submit_timeout_s:g} s; {batch.name} may have been submitted:"
+                " it is looked up by its name first",
+                name=batch.name,
+            ) from error
+        answer = _answer(reply)
+        if answer is None:
+            last = reply.err.strip().splitlines()[-1:] or [f"exit code {reply.code}"]
+            raise AmbiguousSubmission(
+                f"submitit failed and may have submitted {batch.name} all the same: {last[0]}; it is looked up by its"
+                " name first",
+                name=batch.name,
+            )
+        if "refused" in answer:
+            raise refusal(Reply(code=1, out="", err=answer["refused"]), batch.name)
+        return answer
+
+    def find(self, batch: Batch) -> Submission | None:
+        if self._cluster == "local":
+            folder = batch.round_dir.absolute() / "launch" / batch.name
+            record = local_queue.read_json(folder / "processes.json")
+            ids = [str(process["pid"]) for process in record["processes"]] if record else []
+            return _submission(batch, ids, str(folder), record["at"]) if record else None
+        found = self._reader.find(batch.name)
+        if found is None:
+            return None
+        job, cluster, at = found
+        several = len(batch.items) > 1
+        ids = [f"{job}_{position}" if several else job for position in range(len(batch.items))]
+        return _submission(batch, ids, job, at, cluster)
+
+    def poll(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], TaskStatus]:
+        return poll_local(submissions) if self._cluster == "local" else self._reader.poll(submissions)
+
+    def cancel(self, submissions: Sequence[Submission]) -> None:
+        if self._cluster == "local":
+            cancel_local(submissions)
+        else:
+            self._reader.cancel(submissions)
+
+    def largest_index(self) -> int | None:
+        return None if self._cluster == "local" else self._reader.largest_index()
+
+
+def _submission(batch: Batch, ids: Sequence[str], job: str, at: float, cluster: str | None = None) -> Submission:
+    return Submission(
+        launcher="submitit",
+        name=batch.name,
+        job_id=job,
+        items=batch.items,
+        tasks=tuple(ids),
+        cluster=cluster,
+        submitted_at=at,
+    )
+
+
+def _answer(reply: Reply) -> dict[str, Any] | None:
+    """The last line of submitit_call's output, if it came that far."""
+    try:
+        value = json.loads(reply.out.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def slurm_parameters(batch: Batch) -> dict[str, Any]:
+    """submitit's parameters for the batch's directives, such that none stands twice in the script it writes.
+
+    submitit writes `additional_parameters` over its own settings of the same name, so a directive under submitit's
+    spelling (underscores, but open-mode) replaces submitit's default: its 5 minutes, its wckey, its signal.
+    """
+    directives = dict(checked_directives(batch))
+    # SLURM's warning must reach the step that submitit runs the script in; B: means the batch shell alone.
+    if "signal" in directives:
+        directives["signal"] = (directives["signal"] or "").removeprefix("B:")
+    additional: dict[str, Any] = {
+        name if name == "open-mode" else name.replace("-", "_"): True if value is None else value
+        for name, value in directives.items()
+    }
+    additional |= {"export": "ALL", "chdir": str(batch.round_dir.absolute())}
+    if batch.after:
+        additional["dependency"] = dependency(batch.after)
+    # Since SLURM 22.05 srun does not inherit --cpus-per-task: without this a trial is bound to a single core.
+    cpus = directives.get("cpus-per-task")
+    return {
+        "job_name": batch.name,
+        "time": parse_minutes(directives.get("time") or ""),
+        "wckey": None,
+        "array_parallelism": batch.parallel or len(batch.items),
+        "stderr_to_stdout": True,
+        "setup": ["export SLURM_EXPORT_ENV=ALL"],
+        "srun_args": [f"--cpus-per-task={cpus}"] if cpus else [],
+        "additional_parameters": additional,
+    }
+
+
+# --- submitit's local executor ---
+
+
+def local_parameters(batch: Batch) -> dict[str, Any]:
+    """Raises UsageError for what submitit's local executor cannot do: it starts everything at once."""
+    if batch.after:
+        raise UsageError("submitit's local executor cannot chain batches: use --launcher local")
+    if batch.parallel is not None and batch.parallel < len(batch.items):
+        raise UsageError(
+            f"submitit's local executor starts all {len(batch.items)} tasks at once, not {batch.parallel} at a time:"
+            " use --launcher local"
+        )
+    return {"timeout_min": LOCAL_MINUTES, "stderr_to_stdout": True}
+
+
+def poll_local(submissions: Sequence[Submission]) -> dict[tuple[str, int], TaskStatus]:
+    """Running while the task's controller process exists; how it ended only its results tell."""
+    statuses: dict[tuple[str, int], TaskStatus] = {}
+    for submission in submissions:
+        processes = _record(submission)["processes"]
+        for item, process in zip(submission.items, processes, strict=True):
+            running = local_queue.process_alive(process)
+            state = State.RUNNING if running else State.GONE
+            statuses[submission.name, item] = TaskStatus(state=state, raw="RUNNING" if running else "ENDED")
+    return statuses
+
+
+def cancel_local(submissions: Sequence[Submission]) -> None:
+    """SIGTERM to every process of the session: submitit's own processes ignore it, the scripts under them do not."""
+    for submission in submissions:
+        record = _record(submission)
+        if any(local_queue.process_alive(process) for process in record["processes"]):
+            for pid in local_queue.members(int(record["session"])):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+
+def _record(submission: Submission) -> dict[str, Any]:
+    record = local_queue.read_json(Path(submission.job_id) / "processes.json")
+    if record is None:
+        raise LaunchError(
+            f"{submission.job_id}/processes.json is missing: cannot tell whether {submission.name} runs"
+        )
+    return record

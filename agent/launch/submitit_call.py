@@ -1,0 +1,81 @@
+"""The part of a submission that needs submitit, in a process of its own.
+
+Started as a file (`python -P submitit_call.py`, a request as JSON on standard input, the answer as the last line of
+standard output). Own process, because submitit gives sbatch no time-out and reads os.environ, and because a killed
+orchestrator must not leave an array whose pickles were never moved to where the tasks look for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+#: What a task does: the body's output goes straight to its log. submitit's CommandFunction would hold all of it in
+#: memory and (1.5.4) kill the body at the first byte that is no UTF-8, or at a character that two reads split.
+TO_LOG = """
+task="${SUBMITIT_LOCAL_JOB_ID:-${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
+exec bash "$1" "$2" "$3" < /dev/null >> "$0_$task.log" 2>&1
+"""
+
+
+def submit(request: dict[str, Any]) -> dict[str, Any]:
+    """Submit one array.
+
+    Returns {"ids": [...] in the items' order, "session": of local processes}, or {"refused": sbatch's words}.
+    """
+    import submitit
+
+    if request["cluster"] == "slurm":
+        executor: Any = submitit.SlurmExecutor(folder=request["folder"])
+    else:
+        executor = submitit.LocalExecutor(folder=request["folder"])
+    executor.update_parameters(**request["parameters"])
+    script = _script_function()(["bash", "-c", TO_LOG, request["log"], request["script"]], verbose=False)
+    jobs = []
+    try:
+        with executor.batch():
+            for item in request["items"]:
+                jobs.append(executor.submit(script, str(item), request["attempt"]))
+    except submitit.core.utils.FailedJobError as error:
+        return {"refused": str(error)}
+    return {"ids": [job.job_id for job in jobs], "session": os.getsid(0)}
+
+
+def _script_function() -> Any:
+    from submitit.helpers import CommandFunction
+
+    class ScriptFunction(CommandFunction):
+        """A CommandFunction that leaves SLURM's warning signal to the script.
+
+        Every process of the step gets it. submitit's own handler would raise, and CommandFunction then SIGKILLs the
+        script, which is just saving its checkpoint. A handler rather than SIG_IGN: an ignored signal stays ignored
+        in the script. Defined in a function, so that it is pickled whole: tasks load it without Roundtable.
+        """
+
+        def __call__(self, *args: Any, **kwargs: Any) -> str:
+            import signal
+
+            for number in (signal.SIGUSR1, signal.SIGUSR2):
+                signal.signal(number, lambda *_: None)
+            return str(super().__call__(*args, **kwargs))
+
+    return ScriptFunction
+
+
+def main() -> int:
+    request = json.loads(sys.stdin.read())
+    with os.fdopen(os.dup(1), "w") as answer:
+        if request["cluster"] == "local":
+            # submitit's controllers inherit these and live as long as their tasks: no pipe of ours may be among them.
+            log = os.open(Path(request["folder"]) / "controllers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+        answer.write("\n" + json.dumps(submit(request)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

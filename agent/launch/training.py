@@ -1,0 +1,112 @@
+"""The python that trains: apart from the login environment, checked (and, if the profile says so, built) first."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import agent
+from agent.errors import TrainingEnvironmentError
+from agent.launch.environment import scrub
+from agent.launch.profile import Profile
+from trainers.registry import RegisteredTrainer
+
+#: An import of torch from a cold network filesystem has been seen to take minutes.
+PROBE_TIMEOUT_S = 600
+
+
+def training_python(profile: Profile) -> Path:
+    """The profile's python, else the one that runs Roundtable."""
+    return Path(profile.python).expanduser() if profile.python else Path(sys.executable)
+
+
+def import_root() -> Path | None:
+    """The checkout that holds `trainers`, for another environment's PYTHONPATH; None when installed from a wheel.
+
+    site-packages is never handed on: it would bring the login environment's packages into the training one.
+    """
+    root = Path(agent.__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").exists() else None
+
+
+def ensure(profile: Profile, trainer: RegisteredTrainer, *, root: Path | None) -> dict[str, str]:
+    """Make sure the training environment imports what the trainer needs; returns the versions found.
+
+    Raises TrainingEnvironmentError naming what is missing and how to get it.
+    """
+    python = training_python(profile)
+    if not python.exists():
+        if not profile.build:
+            raise TrainingEnvironmentError(
+                f"{python}: there is no such python; build it with `uv venv {python.parent.parent}` and "
+                f"{_install_hint(trainer, python)}, or set `build: true` in the profile"
+            )
+        build(python, trainer, root=root)
+    return probe(python, trainer, root=root)
+
+
+def probe(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> dict[str, str]:
+    """Import the trainer's modules in the training python, in a process of its own."""
+    command = [str(python), "-m", "trainers.job", "probe", "--trainer", trainer.name, *trainer.requires]
+    environment = scrub(dict(os.environ))
+    environment.pop("PYTHONPATH", None)
+    if root is not None:
+        environment["PYTHONPATH"] = str(root)
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TrainingEnvironmentError(f"{python}: cannot be run: {error}") from error
+    try:
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
+        missing, found = answer["missing"], answer["found"]
+    except (IndexError, ValueError, KeyError) as error:
+        tail = " ".join(done.stderr.strip().splitlines()[-2:])
+        raise TrainingEnvironmentError(
+            f"{python}: cannot import Roundtable's trainers ({tail}); install roundtable into that environment: "
+            f"{_install_hint(trainer, python)}"
+        ) from error
+    if missing:
+        raise TrainingEnvironmentError(
+            f"{python}: the trainer {trainer.name} needs modules that it cannot import: {'; '.join(missing)}; "
+            f"{_install_hint(trainer, python)}"
+        )
+    return dict(found)
+
+
+def build(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> None:
+    """Make the environment with uv, from the pinned versions where the checkout has them."""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise TrainingEnvironmentError("building the training environment needs uv: pip install uv")
+    if python.parent.name != "bin":
+        raise TrainingEnvironmentError(f"{python}: only an environment's DIR/bin/python can be built")
+    extra = f"[{trainer.extra}]" if trainer.extra else ""
+    wanted = f"{root}{extra}" if root is not None else f"roundtable{extra}=={version('roundtable')}"
+    commands = [[uv, "venv", str(python.parent.parent)], [uv, "pip", "install", "--python", str(python), wanted]]
+    lock = root / "requirements.lock" if root is not None else None
+    if lock is not None and lock.exists():
+        commands[1] += ["--constraint", str(lock)]
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            tail = " ".join(done.stderr.strip().splitlines()[-3:])
+            raise TrainingEnvironmentError(f"{' '.join(command[:3])} failed ({done.returncode}): {tail}")
+
+
+def _install_hint(trainer: RegisteredTrainer, python: Path) -> str:
+    if trainer.extra is None:
+        return f"install them with `uv pip install --python {python} ...`"
+    wanted = f"'roundtable[{trainer.extra}]'"
+    return f"`uv sync --extra {trainer.extra}` in the checkout, or `uv pip install --python {python} {wanted}`"

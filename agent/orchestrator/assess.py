@@ -1,0 +1,119 @@
+"""Closing a round: rank its candidates, name the incumbent, and write what people and later rounds read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent import acceptance, diagnosis
+from agent.orchestrator.context import StepResult, Work
+from agent.report.tables import best_record, trials_csv
+from agent.store.store import observation
+from agent.summaries import Summary, read_summary
+from trainers.files import read_json_object
+from trainers.layout import AttemptFiles
+from trainers.manifest import Manifest, Row, load_manifest
+from trainers.results import RowResult, read_row
+
+
+def assess(work: Work) -> StepResult:
+    """Write analysis.json beside each trial, then incumbent, tables, and last round.json, which closes the round."""
+    store, paths = work.store, work.paths
+    manifest = load_manifest(paths.manifest)
+    decision: Any = read_json_object(paths.decision)
+    summaries = {
+        name: read_summary(paths.candidate_summary(name, "val"), store.config.objective)
+        for name in manifest.candidates
+    }
+    analyses = _analyse_trials(work, manifest)
+    entries = [_entry(candidate, summaries[candidate["name"]]) for candidate in decision["candidates"]]
+    observed = [observation(work.number, entry) for entry in entries]
+    history = [*store.history(below=work.number), *observed]
+    later = [o for o in store.history() if o.round > work.number]
+    incumbent = acceptance.incumbent(_current(work), [*history, *later], store.config.objective)
+    record = {
+        "schema_version": 1,
+        "kind": work.kind,
+        "round": work.number,
+        "closed_at": store.clock().isoformat(),
+        "objective": {"metric": store.config.metric, "direction": store.config.direction},
+        "ranking": [o.candidate for o in acceptance.rank(observed, store.config.objective)],
+        "candidates": entries,
+        "analyses": analyses,
+        "incumbent": incumbent.to_json() if incumbent else None,
+        "costs": _total(summaries),
+    }
+    records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]
+    records = sorted([*records, record], key=lambda entry: entry["round"])
+    folders = {folder.number: folder.path.name for folder in store.paths.newest()}
+    outputs = [store.paths.trials_csv]
+    if incumbent is not None:
+        store.disk.write_json(store.paths.incumbent, incumbent.to_json())
+        store.disk.write_json(store.paths.best, best_record(store.config, records, incumbent, folders))
+        outputs += [store.paths.incumbent, store.paths.best]
+    store.disk.write(store.paths.trials_csv, trials_csv(store.config, records))
+    if not any(e["folder"] == paths.root.name for e in store.journal.of("closed")):
+        store.journal.append("closed", round=work.number, folder=paths.root.name, incumbent=record["incumbent"])
+    store.disk.write_json(paths.closed, record)
+    best = incumbent.describe() if incumbent else "no candidate has a value yet"
+    return StepResult(
+        inputs=[paths.candidate_summary(name, "val") for name in manifest.candidates],
+        outputs=[paths.closed, *outputs],
+        message=f"round {work.number} closed; {best}",
+    )
+
+
+def _current(work: Work) -> acceptance.Incumbent | None:
+    path = work.store.paths.incumbent
+    return acceptance.Incumbent.from_json(read_json_object(path)) if path.exists() else None
+
+
+def _entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
+    """One candidate in round.json."""
+    return {
+        "name": candidate["name"],
+        "source": candidate["source"],
+        "key": candidate["key"],
+        "sha256": candidate["sha256"],
+        "values": candidate["values"],
+        "outcome": summary.outcome.value,
+        "value": summary.value,
+        "std": summary.std,
+        "n": summary.n,
+        "rows": summary.rows,
+        "outcomes": dict(summary.outcomes),
+        "metrics": dict(summary.metrics),
+        "costs": dict(summary.costs),
+        "message": summary.message[:500],
+        "trials": [dict(entry) for entry in summary.per_fold],
+    }
+
+
+def _analyse_trials(work: Work, manifest: Manifest) -> dict[str, Any]:
+    """analysis.json beside every finished trial; the flags of each candidate's trials for the next diagnosis."""
+    found: dict[str, Any] = {}
+    for row in manifest.rows:
+        result = read_row(work.paths, manifest, row)
+        if result is None or result.outcome == "corrupt_result":
+            continue
+        analysis = _analyse(work, row, result)
+        if analysis is not None:
+            found[f"{row.candidate}_f{row.fold}_s{row.seed}"] = analysis
+    return found
+
+
+def _analyse(work: Work, row: Row, result: RowResult) -> dict[str, Any] | None:
+    folder: AttemptFiles = work.paths.attempt(row.candidate, row.fold, row.seed, result.attempt)
+    if not folder.metrics.exists():
+        return None
+    analysis = diagnosis.analyse_trial(diagnosis.read_epochs(folder.metrics), dict(result.raw))
+    work.store.disk.write_json(folder.analysis, analysis)
+    return {"keywords": analysis["keywords"], "flags": [flag["name"] for flag in analysis["flags"]]}
+
+
+def _total(summaries: Mapping[str, Summary]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for summary in summaries.values():
+        for name, value in summary.costs.items():
+            total[name] = round(total.get(name, 0.0) + value, 3)
+    return total

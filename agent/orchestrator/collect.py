@@ -1,0 +1,221 @@
+"""Waiting for a round's rows, starting again what was lost, and taking in the summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
+from agent.launch.base import State, TaskStatus
+from agent.launch.states import compact
+from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.submit import NotYet, begun, start, submissions
+from agent.store.disk import read_text
+from agent.store.steps import Status
+from agent.summaries import read_summary
+from trainers.files import FileProblem, read_json_object
+from trainers.layout import trial_name
+from trainers.manifest import Manifest, Row, load_manifest
+from trainers.results import RowResult, read_row
+
+#: How often the evaluation of a round is started in all before its absence is an error.
+EVAL_ATTEMPTS = 3
+
+
+def collect(work: Work) -> StepResult:
+    """Done when every row has ended and every candidate's summary fits those rows."""
+    manifest = load_manifest(work.paths.manifest)
+    if (path := _given_summary(work, manifest)) is not None:
+        return _by_hand(work, manifest, path)
+    results = {row.row: read_row(work.paths, manifest, row) for row in manifest.rows}
+    if not begun(work.store, work.paths, by_hand=False):
+        return _manual(work, manifest, results)
+    try:
+        waiting = _wait_for_rows(work, manifest, results) or _wait_for_summaries(work, manifest, results)
+    except SchedulerUnavailable as error:
+        return StepResult(status=Status.WAITING, message=f"the scheduler does not answer: {error}")
+    except NotYet as reason:
+        return StepResult(status=Status.WAITING, message=str(reason))
+    return waiting or _collected(work, manifest)
+
+
+Results = dict[int, RowResult | None]
+
+
+def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResult | None:
+    """None when all rows have ended, counting those given up; rows lost without a result are started again.
+
+    Fills in results that appear meanwhile: the launcher is asked first and the disk read after it, because a row
+    that ends between the two would otherwise look lost.
+    """
+    unfinished = [row for row in manifest.rows if results[row.row] is None]
+    if not unfinished:
+        return None
+    statuses = row_statuses(work)
+    results.update({row.row: read_row(work.paths, manifest, row) for row in unfinished})
+    unfinished = [row for row in unfinished if results[row.row] is None]
+    active = {row.row: statuses[row.row] for row in unfinished if statuses[row.row].state is not State.GONE}
+    if active:
+        return StepResult(status=Status.WAITING, progress=active)
+    if unfinished and not _grace_is_over(work, unfinished):
+        return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(unfinished)} rows")
+    again = [
+        row.row
+        for row in unfinished
+        if not statuses[row.row].raw.startswith("CANCELLED")
+        and len(_attempts_of(work, row)) < work.settings.max_attempts
+    ]
+    if not again:
+        return None
+    number = _next_attempt(work)
+    train = start(work, manifest, "train", again, attempt=number)
+    start(work, manifest, "eval", range(len(manifest.candidates)), attempt=number, after=train)
+    message = f"round {work.number}: rows {compact(again)} ended without a result; attempt {number} started"
+    return StepResult(status=Status.WAITING, message=message)
+
+
+def _grace_is_over(work: Work, rows: Sequence[Row]) -> bool:
+    """Whether these rows have been gone for long enough that a slow shared filesystem is no explanation any more.
+
+    The first sight is journaled, so that the wait also ends when each look is a process of its own.
+    """
+    if work.tools.launcher().name == "local":
+        return True
+    numbers = [row.row for row in rows]
+    attempts = [len(_attempts_of(work, row)) for row in rows]
+    for entry in work.store.journal.of("gone"):
+        if entry["folder"] == work.paths.root.name and entry["rows"] == numbers and entry["attempts"] == attempts:
+            since = datetime.fromisoformat(entry["at"])
+            return work.store.clock() - since >= timedelta(seconds=work.settings.result_grace_s)
+    work.store.journal.append("gone", folder=work.paths.root.name, rows=numbers, attempts=attempts)
+    return work.settings.result_grace_s <= 0
+
+
+def _next_attempt(work: Work) -> int:
+    """Above every attempt of rows and evaluations alike: job names are made of it and must stay unique."""
+    kinds = ("train", "eval")
+    return 1 + max(attempt for kind in kinds for attempt, _ in submissions(work.store, work.paths, kind))
+
+
+def _attempts_of(work: Work, row: Row) -> list[int]:
+    """The attempts at which a row was handed to a launcher."""
+    return [attempt for attempt, made in submissions(work.store, work.paths, "train") if row.row in made.items]
+
+
+def row_statuses(work: Work) -> Mapping[int, TaskStatus]:
+    """How the launcher's newest task for each row stands."""
+    made = [submission for _, submission in submissions(work.store, work.paths, "train")]
+    polled = work.tools.launcher().poll(made)
+    return {item: polled[submission.name, item] for submission in made for item in submission.items}
+
+
+def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> StepResult | None:
+    """None when each candidate has a summary of exactly these results; else wait for, or start, the evaluation."""
+    stale = _stale(work, manifest, results)
+    if not stale:
+        return None
+    made = submissions(work.store, work.paths, "eval")
+    polled = work.tools.launcher().poll([submission for _, submission in made])
+    if any(status.state is not State.GONE for status in polled.values()):
+        return StepResult(status=Status.WAITING, message=f"round {work.number}: evaluating")
+    # The evaluation may have written its summaries between the look at the disk and the question.
+    stale = _stale(work, manifest, results)
+    if not stale:
+        return None
+    trained = max(attempt for attempt, _ in submissions(work.store, work.paths, "train"))
+    number = _next_attempt(work)
+    if number - trained >= EVAL_ATTEMPTS:
+        names = ", ".join(list(manifest.candidates)[position] for position in stale)
+        raise LaunchError(
+            f"round {work.number}: the evaluation of {names} left no fitting summary {EVAL_ATTEMPTS} times; "
+            f"see its logs in {work.paths.logs}"
+        )
+    start(work, manifest, "eval", stale, attempt=number)
+    return StepResult(status=Status.WAITING, message=f"round {work.number}: evaluation started again")
+
+
+def _stale(work: Work, manifest: Manifest, results: Results) -> list[int]:
+    names = enumerate(manifest.candidates)
+    return [position for position, name in names if not _fits(work, manifest, name, results)]
+
+
+def _fits(work: Work, manifest: Manifest, candidate: str, results: Results) -> bool:
+    """Whether a summary counts the very attempts that are on disk now: an evaluation may have run too early."""
+    path = work.paths.candidate_summary(candidate, "val")
+    if not path.exists() or (manifest.use_test and not work.paths.candidate_summary(candidate, "test").exists()):
+        return False
+    entries = {entry.get("row"): entry for entry in read_summary(path, work.store.config.objective).per_fold}
+    for row in manifest.of_candidate(candidate):
+        result, entry = results[row.row], entries.get(row.row)
+        if entry is None or entry.get("attempt") != (result.attempt if result else None):
+            return False
+    return True
+
+
+def _collected(work: Work, manifest: Manifest) -> StepResult:
+    """Check every summary as a whole and record the files that the round's verdict rests on."""
+    paths = [work.paths.candidate_summary(name, "val") for name in manifest.candidates]
+    for path in paths:
+        read_summary(path, work.store.config.objective)
+    return StepResult(inputs=paths, outputs=[work.paths.val_summary], details={"rows": len(manifest.rows)})
+
+
+# -- the manual flow: a person submits, or brings summaries ----------------------------------------------------
+
+
+def _manual(work: Work, manifest: Manifest, results: Results) -> StepResult:
+    """Done when a person's own submission has left every result and every summary; until then, what is missing."""
+    missing = [
+        f"row {row.row}: {trial_name(row.candidate, row.fold, row.seed)} has no result"
+        for row in manifest.rows
+        if results[row.row] is None
+    ]
+    missing += [
+        f"{name}: {work.paths.candidate_summary(name, 'val')} is not there (run the eval script)"
+        for position, name in enumerate(manifest.candidates)
+        if not missing and not _fits(work, manifest, name, results)
+    ]
+    if not missing:
+        return _collected(work, manifest)
+    return StepResult(status=Status.WAITING, missing=missing)
+
+
+def _given_summary(work: Work, manifest: Manifest) -> Path | None:
+    """A summary that a person brought for this round, by option or dropped into its folder."""
+    path = work.given.val_summary
+    name = next(iter(manifest.candidates))
+    if path is None and work.paths.val_summary.exists() and not work.paths.candidate_summary(name, "val").exists():
+        path = work.paths.val_summary
+    if path is None:
+        return None
+    if len(manifest.candidates) > 1:
+        raise UsageError(
+            f"{path}: round {work.number} has {len(manifest.candidates)} candidates, so one summary cannot stand for "
+            f"all; put one val_summary.json into each of {work.paths.root}/candidates/cNN/"
+        )
+    if begun(work.store, work.paths, by_hand=False):
+        raise UsageError(f"{path}: round {work.number} was submitted by Roundtable; its own results count")
+    return path
+
+
+def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:
+    """Take in the person's summaries, checked like any other, and record that a person gave them."""
+    name = next(iter(manifest.candidates))
+    read_summary(path, work.store.config.objective)
+    given = [(path, "val", work.paths.val_summary)]
+    if work.given.test_summary is not None:
+        given.append((work.given.test_summary, "test", work.paths.test_summary))
+    for source, _, _ in given:
+        try:
+            read_json_object(source)
+        except FileProblem as error:
+            raise InvalidSummary([Problem(file=str(source), where="file", value="", message=str(error))]) from error
+    for source, split, target in given:
+        text = read_text(source)
+        work.store.disk.write(work.paths.candidate_summary(name, split), text)
+        if source != target:
+            work.store.disk.write(target, text)
+    work.store.journal.append("summary_given", folder=work.paths.root.name, path=str(path), source="person")
+    outputs = [work.paths.candidate_summary(name, "val"), work.paths.val_summary]
+    return StepResult(outputs=outputs, details={"source": "person", "path": str(path)})

@@ -1,0 +1,98 @@
+"""What a step is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.launch.base import Launcher, TaskStatus
+from agent.launch.profile import Profile
+from agent.propose.base import Proposer
+from agent.store.paths import RoundPaths
+from agent.store.steps import Status
+from agent.store.store import Store
+from agent.store.study import Settings
+from trainers.registry import RegisteredTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The outside world, passed in. The launcher is made on first use: rendering needs no SLURM."""
+
+    proposer: Proposer
+    launcher: Callable[[], Launcher]
+    trainer: RegisteredTrainer
+    profile: Profile
+    python: Path
+    """The training environment's python."""
+    import_root: Path | None
+    """Folder that tasks add to PYTHONPATH to find `trainers`; None where the environment has it installed."""
+    check_environment: Callable[[], None]
+    """Raises TrainingEnvironmentError; called once before the first submission."""
+    say: Callable[[str], None]
+    """One line for the person and orchestrator.log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Summaries that a person gave in this call instead of results on disk."""
+
+    val_summary: Path | None = None
+    test_summary: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One round being worked on."""
+
+    store: Store
+    settings: Settings
+    tools: Tools
+    paths: RoundPaths
+    kind: str
+    """"round" or "confirm"."""
+    rerun: bool = False
+    """A forced rerun of a round that is not the newest: it never moves the study's reference."""
+    given: Given = field(default_factory=Given)
+
+    @property
+    def number(self) -> int:
+        return self.paths.number
+
+    def seed(self) -> int:
+        """The proposers' seed of this round: fixed by study and round, so that a redone step repeats itself."""
+        return self.store.config.seed * 1_000_003 + self.number
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """How a step ended; the engine writes it down after the step's own files."""
+
+    status: Status = Status.DONE
+    inputs: Sequence[Path] = ()
+    outputs: Sequence[Path] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+    """Why it waits or was skipped, for a person."""
+    missing: Sequence[str] = ()
+    """A waiting round: the rows without a result."""
+    progress: Mapping[int, TaskStatus] = field(default_factory=dict)
+    """A waiting round: how its unfinished rows stand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a tick leaves to say."""
+
+    state: str
+    """"waiting" (tasks run), "manual" (a person submits), "rendered" (manual, fresh), or "finished"."""
+    round: RoundPaths | None
+    opened: int = 0
+    closed: int = 0
+    message: str = ""
+    missing: Sequence[str] = ()
+    progress: Mapping[int, TaskStatus] = field(default_factory=dict)
+    commands: Sequence[str] = ()
+    """Lines for a person to run, in the manual flow."""

@@ -1,0 +1,188 @@
+"""Turning checked proposals into files: candidates' references, the rewritten study reference, manifest, scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from agent.errors import ProposalError
+from agent.launch.lint import check_syntax
+from agent.launch.render import manual_commands, render_round
+from agent.orchestrator.context import StepResult, Work
+from agent.reference import Reference, as_successor, config_key, parse_reference, with_values
+from agent.store.disk import read_text
+from agent.store.versions import sha256
+from trainers.files import parse_json_object, read_json_object
+from trainers.layout import candidate_name
+from trainers.manifest import Manifest, Row
+
+#: Sources whose candidate is the reference as it stands, not a change of it.
+AS_IT_STANDS = ("default", "person")
+
+
+def apply(work: Work) -> StepResult:
+    """Give each valid proposal its reference; c00's becomes the study's, after the one before is archived."""
+    proposed: Any = read_json_object(work.paths.proposals)
+    checked: Any = read_json_object(work.paths.checked)
+    before_text = read_text(work.paths.before)
+    before = _parsed(before_text, str(work.paths.before))
+    valid = [p for p in proposed["proposals"] if checked["candidates"][p["name"]]["valid"]]
+    if not valid:
+        raise ProposalError(f"{work.paths.checked}: no proposal of round {work.number} passed the checks")
+    outputs = []
+    decided = []
+    for position, proposal in enumerate(valid):
+        name = candidate_name(position)
+        text = before_text if work.number == 1 and proposal["source"] in AS_IT_STANDS else ""
+        reference = before if text else _successor(work, before, proposal)
+        text = text or reference.to_text()
+        work.store.disk.make_folder(work.paths.candidate(name))
+        work.store.disk.write(work.paths.reference(name), text)
+        outputs.append(work.paths.reference(name))
+        decided.append(_decided(name, proposal, before, reference, text))
+    first = read_text(work.paths.reference(candidate_name(0)))
+    if not work.rerun:
+        _rewrite_study(work, before_text, before, first, valid[0]["source"])
+    work.store.disk.write_json(work.paths.decision, _decision(work, proposed, checked, decided))
+    inputs = [work.paths.proposals, work.paths.checked, work.paths.before]
+    return StepResult(inputs=inputs, outputs=[*outputs, work.paths.decision])
+
+
+def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Reference:
+    version = before.version + (work.number > 1)
+    if proposal["source"] in AS_IT_STANDS:
+        trained = work.store.closed(below=work.number)[-1].reference(candidate_name(0))
+        parent = _parsed(read_text(trained), str(trained))
+        return as_successor(
+            before,
+            parent=parent,
+            round=work.number,
+            version=parent.version + 1,
+            source=proposal["source"],
+            reasons=proposal["reason"],
+        )
+    return with_values(
+        before,
+        proposal["values"],
+        round=work.number,
+        version=version,
+        source=proposal["source"],
+        reasons=proposal["reason"],
+    )
+
+
+def _decided(
+    name: str, proposal: Mapping[str, Any], before: Reference, reference: Reference, text: str
+) -> dict[str, Any]:
+    old, new = before.effective(), reference.effective()
+    changes = {
+        key: {"from": old.get(key), "to": new.get(key)} for key in {**old, **new} if old.get(key) != new.get(key)
+    }
+    return {
+        "name": name,
+        "source": proposal["source"],
+        "reason": proposal["reason"],
+        "key": config_key(reference),
+        "sha256": sha256(text),
+        "values": new,
+        "changes": changes,
+        "details": proposal["details"],
+    }
+
+
+def _decision(
+    work: Work, proposed: Mapping[str, Any], checked: Mapping[str, Any], decided: list[dict[str, Any]]
+) -> dict[str, Any]:
+    refused = {name: entry for name, entry in checked["candidates"].items() if not entry["valid"]}
+    return {
+        "schema_version": 1,
+        "task": work.store.config.task,
+        "round": work.number,
+        "diagnosis": proposed["diagnosis"],
+        "notes": proposed["notes"],
+        "candidates": decided,
+        "refused": refused,
+    }
+
+
+def _rewrite_study(work: Work, before_text: str, before: Reference, first: str, source: str) -> None:
+    """Archive what stood, then write c00's reference. Every part can be repeated after a kill."""
+    versions, number = work.store.versions, work.number
+    if number == 1:
+        # The first round trains the file as it stands: nothing is rewritten, but from here on edits are noticed.
+        versions.journal_written(before_text, round_number=1, version=before.version, source=source)
+        return
+    if source in AS_IT_STANDS:
+        trained = work.store.closed(below=number)[-1]
+        versions.archive(read_text(trained.reference(candidate_name(0))), trained.number)
+        versions.archive(before_text, number)
+    else:
+        versions.archive(before_text, before.round)
+    parsed = _parsed(first, "c00")
+    versions.rewrite(first, round_number=number, version=parsed.version, source=source)
+
+
+def _parsed(text: str, name: str) -> Reference:
+    return parse_reference(parse_json_object(text, name=name), file=name)
+
+
+def render(work: Work) -> StepResult:
+    """Write the manifest and the scripts of the round."""
+    manifest = build_manifest(work)
+    slurm = work.settings.slurm or (work.settings.auto_train and work.settings.launcher != "local")
+    rendered = render_round(
+        work.paths,
+        slug=work.store.config.slug,
+        round=work.number,
+        manifest=manifest,
+        profile=work.tools.profile,
+        python=work.tools.python,
+        import_root=work.tools.import_root,
+        slurm=slurm,
+    )
+    disk = work.store.disk
+    disk.make_folder(work.paths.logs)
+    if manifest.trainer_file:
+        disk.write(work.paths.trainer_file, read_text(work.store.paths.trainer_file))
+    disk.write(work.paths.manifest, manifest.to_text())
+    for path, text in rendered.texts.items():
+        disk.write(path, text)
+        check_syntax(path)
+    inputs = [work.paths.reference(name) for name in manifest.candidates]
+    commands = manual_commands(
+        rendered, slurm=slurm, max_array_size=work.tools.profile.max_array_size, shell=os.environ
+    )
+    outputs = [work.paths.manifest, *rendered.texts]
+    return StepResult(inputs=inputs, outputs=outputs, details={"commands": commands})
+
+
+def build_manifest(work: Work) -> Manifest:
+    """K candidates x folds x seeds, candidate by candidate, in one numbering."""
+    config = work.store.config
+    decision: Any = read_json_object(work.paths.decision)
+    names = [entry["name"] for entry in decision["candidates"]]
+    seeds = decision.get("seeds") or config.seeds
+    trials = [(name, fold, seed) for name in names for fold in config.folds for seed in seeds]
+    trainer = work.tools.trainer
+    settings = work.tools.profile
+    return Manifest(
+        study=config.study,
+        task=config.task,
+        trainer=config.trainer,
+        trainer_file=work.paths.trainer_file.name if config.trainer_sha256 else None,
+        round=work.number,
+        objective=config.metric,
+        direction=config.direction,
+        folds=config.fold_count,
+        epochs=config.epochs,
+        data=config.data,
+        cpus=settings.cpus or 1,
+        gpus=settings.gpu_count,
+        use_test=work.settings.use_test and trainer.has_test,
+        candidates={entry["name"]: entry["sha256"] for entry in decision["candidates"]},
+        rows=tuple(
+            Row(row=number, candidate=name, fold=fold, seed=seed) for number, (name, fold, seed) in enumerate(trials)
+        ),
+        extra={"kind": work.kind},
+    )

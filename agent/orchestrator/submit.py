@@ -1,0 +1,154 @@
+"""Handing a round to its launcher exactly once: intent, submission, record; and adopting what was in doubt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from agent.errors import AmbiguousSubmission, SchedulerUnavailable
+from agent.launch.base import Batch, Submission
+from agent.launch.states import chunks
+from agent.orchestrator.context import StepResult, Work
+from agent.store.paths import RoundPaths
+from agent.store.steps import Status
+from agent.store.store import Store
+from trainers.manifest import Manifest, load_manifest
+
+
+class NotYet(Exception):
+    """A batch could not be handed over now; the next tick tries again. Never leaves this package."""
+
+
+def submit(work: Work) -> StepResult:
+    """Submit all rows and, behind them, the evaluation; or, without --auto-train, tell the person the lines."""
+    manifest = load_manifest(work.paths.manifest)
+    inputs = [work.paths.manifest, *(work.paths.reference(name) for name in manifest.candidates)]
+    if not work.settings.auto_train:
+        return StepResult(
+            status=Status.SKIPPED,
+            inputs=inputs,
+            details={"why": "no --auto-train: a person submits"},
+            message=f"round {work.number} is rendered in {work.paths.root}",
+        )
+    try:
+        work.tools.check_environment()
+        train = start(work, manifest, "train", range(len(manifest.rows)), attempt=1)
+        start(work, manifest, "eval", range(len(manifest.candidates)), attempt=1, after=train)
+    except NotYet as reason:
+        return StepResult(status=Status.WAITING, inputs=inputs, message=str(reason))
+    return StepResult(
+        inputs=inputs,
+        details={"launcher": work.tools.launcher().name, "jobs": [s.job_id for s in train]},
+        message=f"round {work.number}: {len(manifest.rows)} rows submitted ({train[0].launcher} {train[0].job_id})",
+    )
+
+
+def start(
+    work: Work,
+    manifest: Manifest,
+    kind: str,
+    items: Sequence[int],
+    *,
+    attempt: int,
+    after: Sequence[Submission] = (),
+) -> list[Submission]:
+    """Submit items in as many arrays as the cluster's limits need. Each exactly once, whatever was killed.
+
+    Raises NotYet when the scheduler cannot be asked or has not answered for certain, LaunchError when it refuses.
+    """
+    launcher = work.tools.launcher()
+    started = []
+    for number, chunk in enumerate(chunks(list(items), launcher.largest_index())):
+        batch = Batch(
+            name=_job_name(work, kind, attempt, number),
+            kind=kind,
+            round_dir=work.paths.root,
+            script=work.paths.train_script if kind == "train" else work.paths.eval_script,
+            array_script=work.paths.train_array if kind == "train" else work.paths.eval_array,
+            items=tuple(chunk),
+            attempt=attempt,
+            parallel=work.settings.parallel or work.tools.profile.max_parallel,
+            after=tuple(after),
+            settings=work.tools.profile.settings(kind),
+        )
+        started.append(_once(work, batch))
+    return started
+
+
+def _once(work: Work, batch: Batch) -> Submission:
+    """The submission of this batch: journaled already, found under its name, or made now."""
+    journal, launcher = work.store.journal, work.tools.launcher()
+    for entry in journal.of("submitted"):
+        if entry["name"] == batch.name:
+            return _submission(entry)
+    intent = next((e for e in reversed(journal.entries) if e["event"] == "intent" and e["name"] == batch.name), None)
+    try:
+        if intent is not None:
+            if (found := launcher.find(batch)) is not None:
+                return _record(work, batch, found, adopted=True)
+            # The local launcher's own files are the truth; a scheduler may still have the job on its way.
+            patience = 0.0 if launcher.name == "local" else work.settings.adopt_after_s
+            until = datetime.fromisoformat(intent["at"]) + timedelta(seconds=patience)
+            if work.store.clock() < until:
+                raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
+        journal.append("intent", name=batch.name, kind=batch.kind, folder=work.paths.root.name, rows=len(batch.items))
+        return _record(work, batch, launcher.submit(batch), adopted=False)
+    except AmbiguousSubmission as error:
+        raise NotYet(f"{error}; looking it up under its name before any second try") from error
+    except SchedulerUnavailable as error:
+        raise NotYet(f"{error}; trying again later") from error
+
+
+def _record(work: Work, batch: Batch, made: Submission, *, adopted: bool) -> Submission:
+    work.store.journal.append(
+        "submitted",
+        name=made.name,
+        folder=work.paths.root.name,
+        kind=batch.kind,
+        attempt=batch.attempt,
+        launcher=made.launcher,
+        job_id=made.job_id,
+        items=list(made.items),
+        tasks=list(made.tasks),
+        cluster=made.cluster,
+        submitted_at=made.submitted_at,
+        adopted=adopted,
+    )
+    return made
+
+
+def submissions(store: Store, paths: RoundPaths, kind: str) -> list[tuple[int, Submission]]:
+    """What was submitted for a round, oldest first, each with its attempt number."""
+    return [
+        (entry["attempt"], _submission(entry))
+        for entry in store.journal.of("submitted")
+        if entry["folder"] == paths.root.name and entry["kind"] == kind
+    ]
+
+
+def _submission(entry: dict[str, Any]) -> Submission:
+    return Submission(
+        launcher=entry["launcher"],
+        name=entry["name"],
+        job_id=entry["job_id"],
+        items=tuple(entry["items"]),
+        tasks=tuple(entry["tasks"]),
+        cluster=entry["cluster"],
+        submitted_at=entry["submitted_at"],
+    )
+
+
+def begun(store: Store, paths: RoundPaths, *, by_hand: bool = True) -> bool:
+    """Whether any row of this round was handed over: an intent of ours, or (by_hand) a task that claimed one."""
+    if any(entry["folder"] == paths.root.name for entry in store.journal.of("intent")):
+        return True
+    return by_hand and any((paths.root / "trials").glob("*/attempt_*/claim.json"))
+
+
+def _job_name(work: Work, kind: str, attempt: int, chunk: int) -> str:
+    """Unique per study folder, round folder, attempt and chunk, the same after a restart: it finds the job again."""
+    text = f"{work.paths.root.resolve()}|{kind}|{attempt}|{chunk}"
+    tag = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return f"rt-{work.store.config.slug[:40]}-{work.kind[0]}{work.number}-{kind}-{attempt}-{chunk}-{tag}"

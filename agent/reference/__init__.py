@@ -1,0 +1,39 @@
+"""The hyperparameter reference: a study's space, its present values, and the rules between them.
+
+Pure: files are read here, never written. Standard library only.
+"""
+
+from agent.reference.diff import Change, describe, diff
+from agent.reference.expression import Expression, ExpressionError, Value, parse_expression
+from agent.reference.identity import canonical, canonical_value, config_key
+from agent.reference.model import Constraint, Objective, Parameter, RecordedChange, Reference
+from agent.reference.parse import check_reference, load_reference, parse_reference
+from agent.reference.proposal import check_values
+from agent.reference.rewrite import as_successor, for_study, with_values
+from agent.reference.schema import json_schema
+
+__all__ = [
+    "Change",
+    "Constraint",
+    "Expression",
+    "ExpressionError",
+    "Objective",
+    "Parameter",
+    "RecordedChange",
+    "Reference",
+    "Value",
+    "as_successor",
+    "canonical",
+    "canonical_value",
+    "check_reference",
+    "check_values",
+    "config_key",
+    "describe",
+    "diff",
+    "for_study",
+    "json_schema",
+    "load_reference",
+    "parse_expression",
+    "parse_reference",
+    "with_values",
+]

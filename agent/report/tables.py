@@ -1,0 +1,66 @@
+"""The study's tables as files: trials_summary.csv and best_overall.json. Pure: text in, text out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.acceptance import Incumbent
+from agent.store.study import StudyConfig
+from trainers.layout import REFERENCE_NAME, trial_name
+
+_FIXED = ("round", "candidate", "fold", "seed", "attempt", "outcome", "value", "source", "key")
+
+
+def trials_csv(config: StudyConfig, records: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each trial of all closed rounds: where it stands, its outcome and value, its hyperparameters.
+
+    `value` is the objective, empty for a trial without one. A parameter that is inactive there is empty too.
+    """
+    names = dict.fromkeys(name for record in records for c in record["candidates"] for name in c["values"])
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*_FIXED, *names])
+    for record in records:
+        for candidate in record["candidates"]:
+            values = [candidate["values"].get(name, "") for name in names]
+            for trial in candidate["trials"]:
+                score = trial["metrics"].get(config.metric, "")
+                place = [record["round"], candidate["name"], trial.get("fold"), trial.get("seed")]
+                rest = [trial.get("attempt"), trial.get("outcome"), score, candidate["source"], candidate["key"]]
+                writer.writerow([*place, *("" if cell is None else cell for cell in rest), *values])
+    return stream.getvalue()
+
+
+def best_record(
+    config: StudyConfig, records: Sequence[Mapping[str, Any]], incumbent: Incumbent, folders: Mapping[int, str]
+) -> dict[str, Any]:
+    """best_overall.json: the incumbent's settings and where its files are, relative to the study.
+
+    folders: round number -> name of its folder.
+    """
+    record = next(record for record in records if record["round"] == incumbent.round)
+    candidate = next(c for c in record["candidates"] if c["name"] == incumbent.candidate)
+    folder = folders[incumbent.round]
+    scored = [trial for trial in candidate["trials"] if trial.get("outcome") == "ok"]
+    return {
+        "schema_version": 1,
+        "objective": {"metric": config.metric, "direction": config.direction},
+        **incumbent.to_json(),
+        "source": candidate["source"],
+        "values": candidate["values"],
+        "reference": f"{folder}/candidates/{incumbent.candidate}/{REFERENCE_NAME}",
+        "trials": [
+            {
+                "fold": trial["fold"],
+                "seed": trial["seed"],
+                "value": trial["metrics"].get(config.metric),
+                "folder": f"{folder}/trials/{trial_name(incumbent.candidate, trial['fold'], trial['seed'])}"
+                f"/attempt_{trial['attempt']}",
+            }
+            for trial in scored
+            if "fold" in trial
+        ],
+    }

@@ -1,0 +1,1 @@
+"""The only writer of the orchestrator's files; knows every path of a study."""

@@ -1,0 +1,92 @@
+"""Writing the orchestrator's files: every refusal of the disk becomes one clear StorageError.
+
+`boundary` is called before and after each change on disk; the crash tests use it to kill the process there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import StorageError
+from trainers.files import to_json, write_atomic
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space and call again; nothing was lost",
+    errno.EDQUOT: "your disk quota is used up: free some space and call again; nothing was lost",
+    errno.EROFS: "the filesystem is read-only: choose another --output-dir or remount it",
+    errno.EACCES: "no permission to write here: choose another --output-dir",
+    errno.EPERM: "no permission to write here: choose another --output-dir",
+    errno.ENOENT: "a folder of the study was removed: restore it, then call again",
+    errno.ENAMETOOLONG: "the path is too long: choose a shorter --output-dir or --study",
+}
+
+
+@contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Translate an OSError into a StorageError that names the path and what to do."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "see the system's message")
+        raise StorageError(f"{path}: {error.strerror or error}: {remedy}") from error
+
+
+def _nothing(name: str) -> None:
+    """The boundary of everyday use."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """All changes that the orchestrator makes on disk go through here."""
+
+    boundary: Callable[[str], None] = _nothing
+
+    def write(self, path: Path, text: str) -> None:
+        """Replace a file in one step."""
+        self.boundary(f"before {path.name}")
+        with storage(path):
+            write_atomic(path, text)
+        self.boundary(f"after {path.name}")
+
+    def write_json(self, path: Path, value: object) -> None:
+        self.write(path, to_json(value))
+
+    def make_folder(self, path: Path) -> None:
+        self.boundary(f"before {path.name}/")
+        with storage(path):
+            path.mkdir(parents=True, exist_ok=True)
+        self.boundary(f"after {path.name}/")
+
+    def append(self, path: Path, line: str) -> None:
+        """Append one line whole, or leave the file as it was.
+
+        A torn last line of a killed writer is first ended, so that it can never swallow the new one.
+        """
+        self.boundary(f"before line in {path.name}")
+        with storage(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                size = os.fstat(descriptor).st_size
+                torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+                data = (b"\n" if torn else b"") + line.encode() + b"\n"
+                try:
+                    if os.write(descriptor, data) != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(descriptor)
+                except OSError:
+                    os.ftruncate(descriptor, size)
+                    raise
+            finally:
+                os.close(descriptor)
+        self.boundary(f"after line in {path.name}")
+
+
+def read_text(path: Path) -> str:
+    """A file's text. Raises StorageError."""
+    with storage(path):
+        return path.read_text(encoding="utf-8")

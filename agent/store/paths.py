@@ -1,0 +1,203 @@
+"""Every path of a study. A round's own files build on the layout that its tasks know (trainers.layout)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import UsageError
+from trainers.layout import REFERENCE_NAME, RoundFiles
+
+TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NUMBERED = re.compile(r"((?:task|dataset)\d+)(?:_.*)?", re.IGNORECASE)
+_ROUND_FOLDER = re.compile(r"(?P<kind>round|confirm)_(?P<number>[1-9]\d{0,5})_(?P<stamp>\d{8}_\d{6})")
+
+
+def check_name(name: str, *, what: str) -> str:
+    """A task's or study's name as it may appear in file names and scripts. Raises UsageError."""
+    if not TASK_NAME.fullmatch(name):
+        raise UsageError(
+            f"{what} {name!r}: use letters, digits, '.', '_' and '-' only (at most 100, the first a letter or "
+            "digit); the name becomes part of file and job names"
+        )
+    return name
+
+
+def slug(task: str) -> str:
+    """The short form of a task's name for file names: Task601_TotalSegmentatorV1 gives task601."""
+    check_name(task, what="--task")
+    numbered = _NUMBERED.fullmatch(task)
+    return (numbered.group(1) if numbered else task).lower()
+
+
+@dataclass(frozen=True)
+class RoundFolder:
+    """A round's (or a confirmation's) folder name, taken apart."""
+
+    kind: str
+    number: int
+    stamp: str
+    path: Path
+
+    @classmethod
+    def parse(cls, path: Path) -> RoundFolder | None:
+        match = _ROUND_FOLDER.fullmatch(path.name)
+        if match is None:
+            return None
+        return cls(match["kind"], int(match["number"]), match["stamp"], path)
+
+
+@dataclass(frozen=True)
+class RoundPaths(RoundFiles):
+    """What the orchestrator adds to a round's folder."""
+
+    slug: str
+    number: int
+
+    @property
+    def log(self) -> Path:
+        return self.root / "orchestrator.log"
+
+    @property
+    def steps(self) -> Path:
+        return self.root / "steps"
+
+    @property
+    def analysis(self) -> Path:
+        """The diagnosis that this round's proposals started from."""
+        return self.root / "analysis.json"
+
+    @property
+    def before(self) -> Path:
+        """The study's reference as it stood when this round's proposals were made."""
+        return self.root / "reference_before.json"
+
+    @property
+    def proposals(self) -> Path:
+        return self.root / "proposals.json"
+
+    @property
+    def autotuner_input(self) -> Path:
+        return self.root / "step1_hp_autotuning_input.txt"
+
+    @property
+    def autotuner_response(self) -> Path:
+        return self.root / "step1_hp_autotuning_response.txt"
+
+    @property
+    def checker_input(self) -> Path:
+        return self.root / "step2_hp_checker_input.txt"
+
+    @property
+    def checker_response(self) -> Path:
+        return self.root / "step2_hp_checker_response.txt"
+
+    @property
+    def checked(self) -> Path:
+        return self.root / "checked_hyperparameters.json"
+
+    @property
+    def decision(self) -> Path:
+        return self.root / f"tuning_decision_{self.slug}_round{self.number}.json"
+
+    @property
+    def trainer_file(self) -> Path:
+        """A brought trainer's frozen description, copied so that the round stands on its own."""
+        return self.root / "trainer.json"
+
+    @property
+    def train_script(self) -> Path:
+        return self.root / f"train_{self.slug}_round{self.number}.sh"
+
+    @property
+    def train_array(self) -> Path:
+        return self.train_script.with_suffix(".slurm")
+
+    @property
+    def eval_script(self) -> Path:
+        return self.root / f"eval_{self.slug}_round{self.number}.sh"
+
+    @property
+    def eval_array(self) -> Path:
+        return self.eval_script.with_suffix(".slurm")
+
+    @property
+    def closed(self) -> Path:
+        """round.json: written last; its presence closes the round."""
+        return self.root / "round.json"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """The files of a study, in runs/<study>/."""
+
+    root: Path
+    slug: str
+
+    @property
+    def study(self) -> Path:
+        return self.root / "study.yaml"
+
+    @property
+    def trainer_file(self) -> Path:
+        return self.root / "trainer.json"
+
+    @property
+    def settings(self) -> Path:
+        """How the study is driven now (launcher, candidates a round, ...); may change per call."""
+        return self.root / "settings.json"
+
+    @property
+    def profile(self) -> Path:
+        """A copy of the last profile given, so that later calls and ticks use it too."""
+        return self.root / "profile.yaml"
+
+    @property
+    def reference(self) -> Path:
+        return self.root / REFERENCE_NAME
+
+    @property
+    def history(self) -> Path:
+        return self.root / "history"
+
+    @property
+    def incumbent(self) -> Path:
+        return self.root / "incumbent.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal.jsonl"
+
+    @property
+    def lease(self) -> Path:
+        return self.root / "lease.json"
+
+    @property
+    def scheduler_memory(self) -> Path:
+        """Since when the scheduler has not known a task: kept so that deadlines run across processes."""
+        return self.root / "scheduler.json"
+
+    @property
+    def trials_csv(self) -> Path:
+        return self.root / "trials_summary.csv"
+
+    @property
+    def best(self) -> Path:
+        return self.root / "best_overall.json"
+
+    def folders(self, kind: str = "round") -> list[RoundFolder]:
+        """All folders of a kind, by number and then time; reruns of a round stand beside it."""
+        try:
+            entries = list(self.root.iterdir())
+        except FileNotFoundError:
+            return []
+        parsed = [folder for folder in map(RoundFolder.parse, entries) if folder and folder.kind == kind]
+        return sorted(parsed, key=lambda folder: (folder.number, folder.stamp))
+
+    def newest(self, kind: str = "round") -> list[RoundFolder]:
+        """One folder for each number: the newest. What it replaced stays on disk and is not read any more."""
+        return list({folder.number: folder for folder in self.folders(kind)}.values())
+
+    def round(self, folder: RoundFolder) -> RoundPaths:
+        return RoundPaths(folder.path, self.slug, folder.number)

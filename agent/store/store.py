@@ -1,0 +1,180 @@
+"""One study on disk: its configuration, journal, rounds and history. Resuming is opening it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from agent.errors import InvalidStudy, Problem, UsageError
+from agent.records import Observation, Outcome
+from agent.store.disk import Disk, read_text, storage
+from agent.store.journal import Journal
+from agent.store.paths import RoundFolder, RoundPaths, StudyPaths
+from agent.store.steps import Steps
+from agent.store.study import Settings, StudyConfig, load_settings, load_study
+from agent.store.versions import Versions, sha256
+from trainers.files import FileProblem, read_json_object
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The clock of everyday use."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """Everything a study's processes share, through its folder."""
+
+    def __init__(self, paths: StudyPaths, config: StudyConfig, disk: Disk, clock: Clock) -> None:
+        self.paths = paths
+        self.config = config
+        self.disk = disk
+        self.clock = clock
+        self.journal = Journal(paths.journal, disk, clock)
+        self.versions = Versions(paths, disk, self.journal)
+
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        config: StudyConfig,
+        *,
+        reference: str,
+        trainer_file: str | None = None,
+        disk: Disk | None = None,
+        clock: Clock = utc_now,
+    ) -> Store:
+        """Begin a study in `root`: all first files at once, by one rename. Raises UsageError when it exists."""
+        if root.exists():
+            raise UsageError(f"{root} exists already; choose another --study or --output-dir")
+        disk = disk or Disk()
+        draft = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.new")
+        paths = StudyPaths(draft, config.slug)
+        try:
+            disk.make_folder(draft)
+            disk.write(paths.study, config.to_text())
+            disk.write(paths.reference, reference)
+            if trainer_file is not None:
+                disk.write(paths.trainer_file, trainer_file)
+            journal = Journal(paths.journal, disk, clock)
+            journal.append("study", sha256=sha256(config.to_text()), **_plain(config))
+            journal.append("reference", sha256=sha256(reference), round=1, version=1, source="init")
+            with storage(root):
+                draft.rename(root)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return cls.open(root, disk=disk, clock=clock)
+
+    @classmethod
+    def open(cls, root: Path, *, disk: Disk | None = None, clock: Clock = utc_now) -> Store:
+        """Open a study that exists. Raises UsageError when there is none, InvalidStudy when it was tampered with."""
+        path = root / "study.yaml"
+        if not path.exists():
+            there = f"{root} is no study (it has no study.yaml)" if root.exists() else f"there is no study {root}"
+            raise UsageError(f"{there}; `roundtable init` or `roundtable tune --task ... --trainer ...` begins one")
+        config = load_study(path)
+        store = cls(StudyPaths(root, config.slug), config, disk or Disk(), clock)
+        begun = store.journal.last("study")
+        if begun is None or begun["sha256"] != sha256(read_text(path)):
+            message = "changed since the study began: put it back as it was, or start another --study"
+            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)])
+        frozen = config.trainer_sha256
+        if frozen is not None and sha256(read_text(store.paths.trainer_file)) != frozen:
+            message = "changed since the study began: put it back as it was, or start another --study"
+            raise InvalidStudy([Problem(file=str(store.paths.trainer_file), where="file", value="", message=message)])
+        return store
+
+    # -- how it is driven ---------------------------------------------------------------------------------------
+
+    def settings(self) -> Settings:
+        return load_settings(self.paths.settings)
+
+    def put_settings(self, settings: Settings) -> None:
+        """Write the settings of this call; journaled when they differ from the last call's."""
+        plain = _plain(settings)
+        last = self.journal.last("settings")
+        if last is None or {name: last.get(name) for name in plain} != plain:
+            self.journal.append("settings", **plain)
+        self.disk.write_json(self.paths.settings, plain)
+
+    # -- rounds -------------------------------------------------------------------------------------------------
+
+    def closed(self, *, below: int | None = None) -> list[RoundPaths]:
+        """The closed rounds, newest folder of each number, ascending; `below`: only earlier numbers."""
+        rounds = [
+            self.paths.round(folder) for folder in self.paths.newest() if below is None or folder.number < below
+        ]
+        return [paths for paths in rounds if paths.closed.exists()]
+
+    def open_folder(self, kind: str = "round") -> RoundPaths | None:
+        """The one folder of this kind that is not closed yet, if there is one."""
+        for folder in reversed(self.paths.newest(kind)):
+            paths = self.paths.round(folder)
+            if not paths.closed.exists():
+                return paths
+        return None
+
+    def next_number(self) -> int:
+        """The number that the next new round gets: one more than the highest on disk."""
+        return max((folder.number for folder in self.paths.folders()), default=0) + 1
+
+    def begin(self, number: int, kind: str = "round") -> RoundPaths:
+        """Make the folder of a round (or a confirmation) with a name later than any earlier run of it."""
+        stamp = self.journal.check_clock()
+        earlier = [folder.stamp for folder in self.paths.folders(kind) if folder.number == number]
+        while earlier and stamp.strftime("%Y%m%d_%H%M%S") <= max(earlier):
+            stamp += timedelta(seconds=1)
+        text = stamp.strftime("%Y%m%d_%H%M%S")
+        folder = RoundFolder(kind, number, text, self.paths.root / f"{kind}_{number}_{text}")
+        self.disk.make_folder(folder.path)
+        return self.paths.round(folder)
+
+    def steps(self, paths: RoundPaths, order: tuple[str, ...]) -> Steps:
+        return Steps(paths, self.paths.root, self.disk, order)
+
+    def round_record(self, paths: RoundPaths) -> dict[str, Any]:
+        """round.json of a closed round. Raises InvalidStudy."""
+        try:
+            return read_json_object(paths.closed)
+        except FileProblem as error:
+            raise InvalidStudy(
+                [Problem(file=str(paths.closed), where="file", value="", message=str(error))]
+            ) from error
+
+    def history(self, *, below: int | None = None) -> list[Observation]:
+        """What every candidate of the closed rounds gave, in order: the input of every proposer."""
+        return [
+            observation(paths.number, entry)
+            for paths in self.closed(below=below)
+            for entry in self.round_record(paths)["candidates"]
+        ]
+
+
+def observation(number: int, entry: dict[str, Any]) -> Observation:
+    """One candidate's entry of round.json as a record."""
+    return Observation(
+        round=number,
+        candidate=entry["name"],
+        values=entry["values"],
+        key=entry["key"],
+        outcome=Outcome(entry["outcome"]),
+        value=entry["value"],
+        std=entry["std"],
+        n=entry["n"],
+        rows=entry["rows"],
+        source=entry["source"],
+        message=entry.get("message", ""),
+    )
+
+
+def _plain(record: StudyConfig | Settings) -> dict[str, Any]:
+    """A record as JSON types (tuples become lists), so that what is written equals what is read back."""
+    fields = dataclasses.asdict(record)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

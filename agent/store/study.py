@@ -1,0 +1,120 @@
+"""What a study is (study.yaml, frozen at its start) and how it is driven now (settings.json, may change per call)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.errors import InvalidStudy, Problem
+from agent.records import Objective
+from trainers.contract import Value
+from trainers.files import FileProblem, read_json_object
+from trainers.yaml_file import dump_yaml, read_yaml
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """What must not change while rounds are compared with each other."""
+
+    study: str
+    task: str
+    slug: str
+    trainer: str
+    trainer_sha256: str | None
+    """sha256 of trainer.json for a trainer brought as YAML; None for a built-in one."""
+    metric: str
+    direction: str
+    folds: tuple[int, ...]
+    """Fold indices that every candidate trains."""
+    fold_count: int
+    """How many folds the data is split into; 1 is one held-out validation split."""
+    seeds: tuple[int, ...]
+    """Training seeds that every candidate trains each fold with."""
+    seed: int
+    """Seed of the proposers."""
+    epochs: int | None
+    data: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(metric=self.metric, direction=self.direction)
+
+    def to_text(self) -> str:
+        """study.yaml's text."""
+        fields = dataclasses.asdict(self)
+        fields |= {"folds": list(self.folds), "seeds": list(self.seeds), "data": dict(self.data)}
+        head = "# Frozen when the study began: a change would compare unlike rounds. Start another --study instead.\n"
+        return head + dump_yaml({"schema_version": SCHEMA_VERSION, **fields})
+
+
+def load_study(path: Path) -> StudyConfig:
+    """Read study.yaml. Raises InvalidStudy with every problem."""
+    try:
+        raw: Any = read_yaml(path)
+    except FileProblem as error:
+        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=str(error))]) from error
+    names = {f.name for f in dataclasses.fields(StudyConfig)}
+    known = f"unknown; known: {', '.join(sorted(names))}"
+    found = [(name, "", "is missing") for name in sorted(names - raw.keys())]
+    found += [(name, repr(raw[name]), known) for name in sorted(raw.keys() - names - {"schema_version"})]
+    for name in ("folds", "seeds"):
+        if name in raw and not _whole_list(raw[name]):
+            found.append((name, repr(raw[name]), "must be a list of whole numbers from 0"))
+    if "direction" in raw and raw["direction"] not in ("minimize", "maximize"):
+        found.append(("direction", repr(raw["direction"]), "must be minimize or maximize"))
+    problems = [Problem(file=str(path), where=where, value=value, message=text) for where, value, text in found]
+    if problems:
+        raise InvalidStudy(problems)
+    fields = {name: raw[name] for name in names} | {"folds": tuple(raw["folds"]), "seeds": tuple(raw["seeds"])}
+    return StudyConfig(**fields)
+
+
+def _whole_list(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(v) is int and v >= 0 for v in value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the study is driven; the last call's values, journaled with each call."""
+
+    candidates: int = 1
+    """Candidates per round, all trained in one array."""
+    auto_train: bool = False
+    """Submit and wait, instead of rendering for a person to submit."""
+    slurm: bool = False
+    """Render the array scripts too, and tell the person the sbatch lines."""
+    launcher: str = "local"
+    parallel: int | None = None
+    """The array's throttle (%N), and the local launcher's number of workers."""
+    gpus: tuple[str, ...] = ()
+    """GPUs that the local launcher hands out, by CUDA's names."""
+    provider: str = "none"
+    use_test: bool = False
+    confirm: str = "final"
+    """"final" or "never": train the best and the default again at fresh seeds when the last round is closed."""
+    confirm_seeds: int = 3
+    target_round: int = 1
+    """The round after which ticks stop opening new ones."""
+    max_attempts: int = 3
+    """How often a row that left no result is started in all."""
+    adopt_after_s: float = 300.0
+    """How long an ambiguous submission is looked up before it counts as not made."""
+    result_grace_s: float = 30.0
+    """How long after a scheduled task is gone its result may still appear on a shared filesystem."""
+    poll_s: float = 60.0
+    """Least time between two questions to the scheduler."""
+
+
+def load_settings(path: Path) -> Settings:
+    """Read settings.json. Raises InvalidStudy."""
+    try:
+        raw: Any = read_json_object(path)
+        return Settings(**(raw | {"gpus": tuple(raw["gpus"])}))
+    except (FileProblem, KeyError, TypeError) as error:
+        message = f"cannot be used ({error}); call `roundtable tune` again to write it anew"
+        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error

@@ -1,0 +1,94 @@
+"""The study's reference file and its history: every rewrite archives first, archives never overwrite."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.errors import UsageError
+from agent.reference import Reference, load_reference
+from agent.store.disk import Disk, read_text
+from agent.store.journal import Journal
+from agent.store.paths import StudyPaths
+
+_ARCHIVED = re.compile(r"hyperparameter_reference_round_(?P<round>\d+)(?:_v(?P<version>\d+))?\.json")
+
+
+class Versions:
+    """Reads, rewrites, archives and restores runs/<study>/hyperparameter_reference.json."""
+
+    def __init__(self, paths: StudyPaths, disk: Disk, journal: Journal) -> None:
+        self._paths = paths
+        self._disk = disk
+        self._journal = journal
+
+    def current(self) -> Reference:
+        """The reference as it stands now, checked. Raises InvalidReference."""
+        return load_reference(self._paths.reference)
+
+    def current_text(self) -> str:
+        return read_text(self._paths.reference)
+
+    def edited(self) -> bool:
+        """Whether a person changed the file since Roundtable last wrote it."""
+        last = self._journal.last("reference")
+        return last is None or last["sha256"] != sha256(self.current_text())
+
+    def archive(self, text: str, round_number: int) -> Path:
+        """Keep a version in history/ under the round it was trained with. The same bytes are kept once."""
+        self._disk.make_folder(self._paths.history)
+        version = 1
+        while True:
+            suffix = "" if version == 1 else f"_v{version}"
+            path = self._paths.history / f"hyperparameter_reference_round_{round_number}{suffix}.json"
+            if not path.exists():
+                self._disk.write(path, text)
+                return path
+            if read_text(path) == text:
+                return path
+            version += 1
+
+    def rewrite(self, text: str, *, round_number: int, version: int, source: str) -> None:
+        """Make `text` the current reference. The version before must have been archived by the caller."""
+        self._disk.write(self._paths.reference, text)
+        self.journal_written(text, round_number=round_number, version=version, source=source)
+
+    def journal_written(self, text: str, *, round_number: int, version: int, source: str) -> None:
+        """Record the sha256 by which a later edit is recognised. Nothing when it is recorded already."""
+        last = self._journal.last("reference")
+        if last is None or last["sha256"] != sha256(text):
+            self._journal.append("reference", sha256=sha256(text), round=round_number, version=version, source=source)
+
+    def archived(self) -> list[Path]:
+        """All earlier versions, by round and version."""
+        found = []
+        for path in self._paths.history.glob("*.json") if self._paths.history.is_dir() else ():
+            match = _ARCHIVED.fullmatch(path.name)
+            if match:
+                found.append((int(match["round"]), int(match["version"] or 1), path))
+        return [path for _, _, path in sorted(found)]
+
+    def restore(self, name: str, describe: Callable[[Reference, Reference], str]) -> str:
+        """Make an archived version current again; the present one is archived first. Returns what changed.
+
+        It counts as a person's edit: the next round trains it. Raises UsageError naming the versions there are.
+        """
+        by_name = {path.stem.removeprefix("hyperparameter_reference_"): path for path in self.archived()}
+        wanted = name.removesuffix(".json").removeprefix("hyperparameter_reference_")
+        wanted = f"round_{wanted}" if wanted.isdecimal() else wanted
+        if wanted not in by_name:
+            known = ", ".join(by_name) or "none yet"
+            raise UsageError(f"no archived reference {name!r} in {self._paths.history}; there are: {known}")
+        old, text = self.current(), read_text(by_name[wanted])
+        new = load_reference(by_name[wanted])
+        self.archive(self.current_text(), old.round)
+        self._disk.write(self._paths.reference, text)
+        self._journal.append("restored", name=by_name[wanted].name, sha256=sha256(text))
+        return describe(old, new)
+
+
+def sha256(text: str) -> str:
+    """sha256 of a file's text as it stands on disk."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,207 @@
+"""One program in its own session: started, watched, stopped, and never left behind.
+
+Nothing here knows what the program is for. Standard library only; written for Linux, and on other systems the
+program's process group is all that is cleaned up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainers.contract import BadConfig, StopFlag, TrainerError
+
+TOKEN_VARIABLE = "RT_RUN_ID"
+POLL_FIRST_S, POLL_LAST_S = 0.01, 0.25
+#: What a program's own children get to finish once it has ended by itself.
+CHILDREN_GRACE_S = 5.0
+TAIL_BYTES = 64 * 2**10
+SCAN_BYTES = 2**20
+TAIL_LINES, LINE_CHARACTERS, TAIL_CHARACTERS = 20, 300, 1500
+ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
+PR_SET_PDEATHSIG = 1
+
+
+class ProgramFailed(TrainerError):
+    """The program could not be started, or ended with an exit code that no rule of the description explains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a program ended."""
+
+    code: int
+    """Exit code as a shell reports it: 128 + N after signal N."""
+    stopped: bool
+    """It was told to stop before it had ended."""
+    output: bytes
+    """The last MiB of what this run wrote."""
+
+
+def run_program(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    stop: StopFlag,
+    grace_s: float,
+    watch: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Run `command` to its end, its output appended to `log`, calling `watch` while it runs.
+
+    A requested stop sends SIGTERM to all of its processes, and SIGKILL to those that are left after `grace_s`
+    seconds. However this function is left, no process of the program is alive: not its children in other process
+    groups, nor daemons that left its session.
+
+    Raises ProgramFailed where it cannot be started, BadConfig where a value cannot be an argument (a null byte).
+    """
+    if not folder.is_dir():
+        raise ProgramFailed(f"the working directory {folder} is not there")
+    token = uuid.uuid4().hex
+    program = command[0] if "/" not in command[0] else str(folder / command[0])
+    with log.open("ab") as stream:
+        begin = stream.tell()
+        try:
+            process = subprocess.Popen(
+                [program, *command[1:]],
+                cwd=folder,
+                env={**environment, TOKEN_VARIABLE: token},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_death_signal(),
+            )
+        except OSError as error:
+            raise ProgramFailed(f"{program} cannot be started in {folder}: {error.strerror or error}") from None
+        except ValueError as error:
+            raise BadConfig(f"a value cannot be handed to {program}: {error}") from None
+    try:
+        stopped = _wait(process, stop, watch)
+        _end(process, token, grace_s if stopped else CHILDREN_GRACE_S)
+    finally:
+        _end(process, token, 0.0)
+    watch()
+    code = process.returncode
+    return Ended(code=128 - code if code < 0 else code, stopped=stopped, output=_written(log, begin))
+
+
+def _wait(process: subprocess.Popen[bytes], stop: StopFlag, watch: Callable[[], None]) -> bool:
+    """Wait for the end or a stop; whether it was a stop. Polls, so that a signal's flag is seen in time."""
+    pause = POLL_FIRST_S
+    while process.poll() is None:
+        if stop.requested:
+            return True
+        watch()
+        time.sleep(pause)
+        pause = min(pause * 1.5, POLL_LAST_S)
+    return False
+
+
+def _end(process: subprocess.Popen[bytes], token: str, grace_s: float) -> None:
+    """SIGTERM to every process of the program, SIGKILL to what is left after `grace_s`; reaps the program."""
+    deadline = time.monotonic() + grace_s
+    told = False
+    pause = POLL_FIRST_S
+    while True:
+        running = process.poll() is None
+        late = time.monotonic() >= deadline
+        alive = _signal_all(process, token, signal.SIGKILL if late else None if told else signal.SIGTERM)
+        told = True
+        if not alive and not running:
+            return
+        time.sleep(pause)
+        pause = min(pause * 1.5, POLL_LAST_S, max(deadline - time.monotonic(), POLL_FIRST_S))
+
+
+def _signal_all(process: subprocess.Popen[bytes], token: str, number: int | None) -> int:
+    """Send `number` (None: nothing) to the program's living processes and return how many there are."""
+    if not Path("/proc/self/stat").exists():
+        running = process.poll() is None
+        if number is not None and running:  # a group's id is its own only until its leader is reaped
+            os.killpg(process.pid, number)
+        return int(running)
+    count = 0
+    for handle in _members(process.pid, token):
+        count += 1
+        if number is not None:
+            try:
+                signal.pidfd_send_signal(handle, number)
+            except ProcessLookupError:
+                pass  # it ended in between
+    return count
+
+
+def _members(session: int, token: str) -> Iterator[int]:
+    """A pidfd for each living process of the program: in its session, or with its token in the environment.
+
+    The pidfd is opened before the process is looked at, so a signal cannot reach another process that got the
+    same pid meanwhile.
+    """
+    marker = f"{TOKEN_VARIABLE}={token}".encode()
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal() or int(entry) == os.getpid():
+            continue
+        try:
+            handle = os.pidfd_open(int(entry))
+        except OSError:
+            continue
+        try:
+            # Fields behind the command name, which may hold spaces: state, ppid, pgrp, session.
+            fields = Path("/proc", entry, "stat").read_bytes().rpartition(b")")[2].split()
+            if fields[0] not in (b"Z", b"X") and (int(fields[3]) == session or _marked(entry, marker)):
+                yield handle
+        except (OSError, IndexError):
+            continue  # it ended in between
+        finally:
+            os.close(handle)
+
+
+def _marked(entry: str, marker: bytes) -> bool:
+    try:
+        return marker in Path("/proc", entry, "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False  # another person's process, or it ended
+
+
+def _death_signal() -> Callable[[], None] | None:
+    """For the child: die with this process, so that SIGKILL to the task does not leave its program running."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3)
+        if os.getppid() != parent:  # it died before the line above
+            os._exit(137)
+
+    return ask
+
+
+def _written(log: Path, begin: int) -> bytes:
+    """The last MiB of the log that was written from byte `begin` on."""
+    with log.open("rb") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(begin, end - SCAN_BYTES))
+        return stream.read(SCAN_BYTES)
+
+
+def last_lines(output: bytes) -> str:
+    """The end of a program's output, fit for a message: no control characters, bounded lines and length."""
+    text = ESCAPES.sub("", output[-TAIL_BYTES:].decode("utf-8", errors="replace"))
+    lines = (
+        " ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in re.split(r"[\r\n]", text)
+    )
+    kept = [line[:LINE_CHARACTERS] for line in lines if line][-TAIL_LINES:]
+    return "\n".join(kept)[-TAIL_CHARACTERS:]

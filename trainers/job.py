@@ -1,0 +1,323 @@
+"""What a task runs, whichever launcher started it.
+
+    python -m trainers.job train --round-dir DIR --row N [--attempt A|next]
+    python -m trainers.job eval  --round-dir DIR --candidate-index P
+    python -m trainers.job run   --plan FILE          (once, outside a study: `roundtable train` writes the plan)
+    python -m trainers.job probe --trainer X MODULE ...
+
+`train` reads its row, claims it, trains, and writes result.json and exit.json whatever happens. Standard library
+only until the trainer's module is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from trainers.claim import claim_attempt, this_owner
+from trainers.contract import (
+    BadConfig,
+    Control,
+    Interrupted,
+    OutOfMemory,
+    StopFlag,
+    TrainerError,
+    TrialResult,
+    TrialSpec,
+)
+from trainers.files import read_json_object, to_json, write_atomic, write_json
+from trainers.layout import AttemptFiles, RoundFiles
+from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
+from trainers.registry import trainer_module
+from trainers.results import SCHEMA_VERSION, RowResult, previous_attempt, read_row
+from trainers.summary import fold_results
+
+#: Exit codes: 0 done or nothing to do, 1 the row failed (result.json says how), 2 refused before training,
+#: 128 + signal interrupted with a checkpoint saved.
+DONE, FAILED, REFUSED = 0, 1, 2
+MESSAGE_LIMIT = 2000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one task; the return value is the process's exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "train":
+            wanted = None if options.attempt == "next" else int(options.attempt)
+            return train_row(RoundFiles(options.round_dir.resolve()), options.row, wanted)
+        if options.command == "eval":
+            return evaluate(RoundFiles(options.round_dir.resolve()), options.candidate_index)
+        if options.command == "run":
+            return run_by_hand(options)
+        return probe(options.trainer, options.module)
+    except ManifestProblem as error:
+        _say(str(error))
+        return REFUSED
+
+
+def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
+    """Train one row of the manifest, unless another task has it or it is already finished."""
+    manifest = load_manifest(files.manifest)
+    if not 0 <= number < len(manifest.rows):
+        text = f"the manifest has rows 0 to {len(manifest.rows) - 1}"
+        raise ManifestProblem(str(files.manifest), [("row", str(number), text)])
+    row = manifest.rows[number]
+    stop = StopFlag()
+    stop.install()
+    claim = claim_attempt(files, row, wanted, this_owner(os.environ))
+    if claim.attempt is None:
+        _say(f"row {number}: {claim.reason}; nothing to do")
+        return DONE
+    folder = files.attempt(row.candidate, row.fold, row.seed, claim.attempt)
+    try:
+        values = read_values(files.reference(row.candidate), sha256=manifest.candidates[row.candidate])
+    except ManifestProblem as error:
+        _mark_exit(folder, REFUSED, "refused", str(error))
+        raise
+    previous = folder.root if claim.resumed else previous_attempt(files, row, claim.attempt)
+    spec = manifest.spec(files, row, attempt=claim.attempt, values=values, previous=previous)
+    _say(f"row {number}: {row.candidate} fold {row.fold} seed {row.seed}, attempt {claim.attempt} ({claim.reason})")
+    identity = {
+        "schema_version": SCHEMA_VERSION,
+        "study": manifest.study,
+        "round": manifest.round,
+        "row": row.row,
+        "candidate": row.candidate,
+        "fold": row.fold,
+        "seed": row.seed,
+        "attempt": claim.attempt,
+        "reference_sha256": manifest.candidates[row.candidate],
+    }
+    return _train(spec, AttemptFiles(spec.out), identity, stop)
+
+
+def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], stop: StopFlag) -> int:
+    """Call the trainer and put down how it ended. Only an interruption leaves no result, so that it is resumed."""
+    # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
+    os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
+    started, clock = datetime.now(UTC), time.monotonic()
+    result: TrialResult | None = None
+    outcome = "ok"
+    error: Exception | None = None
+    try:
+        result = trainer_module(spec.trainer, brought=spec.trainer_file is not None).train(
+            spec, Control(stop=stop, report=_Progress(folder, spec.epochs))
+        )
+        if spec.objective not in result.metrics:
+            raise TrainerError(f"the trainer returned no {spec.objective}, only {', '.join(result.metrics)}")
+    except Interrupted as interrupted:
+        code = 128 + (stop.signal or 0)
+        _mark_exit(folder, code, "interrupted", str(interrupted))
+        return code
+    except BadConfig as caught:
+        outcome, error = "bad_config", caught
+    except OutOfMemory as caught:
+        outcome, error = "gpu_oom", caught
+    except Exception as caught:
+        outcome, error = "crashed", caught
+        traceback.print_exc()
+    if error is not None:
+        _say(f"row {spec.row}: {outcome}: {error}")
+    seconds = time.monotonic() - clock
+    record = dict(identity) | {
+        "outcome": outcome,
+        "metrics": {},
+        "directions": {},
+        "error": _error(error),
+        "costs": _costs(seconds, spec.gpus),
+        "started": started.isoformat(),
+        "finished": datetime.now(UTC).isoformat(),
+    }
+    if result is not None and error is None:
+        record |= _measured(result)
+    code = DONE if error is None else FAILED
+    write_json(folder.result, record)
+    _mark_exit(folder, code, outcome, "" if error is None else str(error))
+    return code
+
+
+def _measured(result: TrialResult) -> dict[str, Any]:
+    return {
+        "metrics": dict(result.metrics),
+        "directions": dict(result.directions),
+        "samples": result.samples,
+        "per_class": result.per_class,
+        "per_case": result.per_case,
+        "effective": dict(result.effective),
+        "notes": dict(result.notes),
+        "epochs_run": result.epochs_run,
+    }
+
+
+def _error(error: Exception | None) -> dict[str, str] | None:
+    if error is None:
+        return None
+    return {"type": type(error).__name__, "message": str(error)[:MESSAGE_LIMIT]}
+
+
+def _costs(seconds: float, gpus: int) -> dict[str, float]:
+    """Wall, CPU (own and children's) and GPU seconds; GPU seconds are wall seconds times GPUs held."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return {"wall_seconds": round(seconds, 3), "cpu_seconds": round(cpu, 3), "gpu_seconds": round(seconds * gpus, 3)}
+
+
+def _mark_exit(folder: AttemptFiles, code: int, outcome: str, message: str) -> None:
+    record = {"rc": code, "outcome": outcome, "message": message[:MESSAGE_LIMIT], "at": datetime.now(UTC).isoformat()}
+    write_json(folder.exit, record)
+
+
+class _Progress:
+    """Writes progress.json for whoever watches. Not synced to disk: a lost one costs nothing."""
+
+    def __init__(self, folder: AttemptFiles, epochs: int | None) -> None:
+        self._path = folder.progress
+        self._epochs = epochs
+
+    def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        record = {"epoch": epoch, "epochs": self._epochs, "metrics": dict(metrics), "at": time.time()}
+        temporary = self._path.with_suffix(".tmp")
+        # NaN is allowed here: a diverging run should be seen diverging.
+        temporary.write_text(json.dumps(record), encoding="utf-8")
+        temporary.replace(self._path)
+        shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        _say(f"epoch {epoch}{f'/{self._epochs}' if self._epochs else ''} {shown}")
+
+
+def evaluate(files: RoundFiles, position: int) -> int:
+    """Fold a candidate's rows into val_summary.json (and, if asked, test its checkpoints into test_summary.json).
+
+    Runs after the rows however they ended, so it checks every result itself and counts what is missing.
+    """
+    manifest = load_manifest(files.manifest)
+    names = list(manifest.candidates)
+    if not 0 <= position < len(names):
+        text = f"the manifest has candidates 0 to {len(names) - 1}"
+        raise ManifestProblem(str(files.manifest), [("candidate-index", str(position), text)])
+    candidate = names[position]
+    rows = [(row, read_row(files, manifest, row)) for row in manifest.of_candidate(candidate)]
+    _put_summary(files, candidate, position, "val", fold_results(manifest, candidate, rows, split="val"))
+    if not manifest.use_test:
+        return DONE
+    values = read_values(files.reference(candidate), sha256=manifest.candidates[candidate])
+    tested = [(row, _tested(files, manifest, row, result, values)) for row, result in rows]
+    failed = [result for _, result in tested if result is not None and result.outcome != "ok"]
+    _put_summary(files, candidate, position, "test", fold_results(manifest, candidate, tested, split="test"))
+    return FAILED if failed else DONE
+
+
+def _tested(
+    files: RoundFiles, manifest: Manifest, row: Row, result: RowResult | None, values: Mapping[str, Any]
+) -> RowResult | None:
+    """One row's checkpoint on the test set; rows without a finished training stay what they are."""
+    if result is None or result.outcome != "ok":
+        return result
+    spec = manifest.spec(files, row, attempt=result.attempt, values=values, previous=None)
+    clock = time.monotonic()
+    try:
+        module = trainer_module(spec.trainer, brought=spec.trainer_file is not None)
+        measured = module.test(spec, Control(stop=StopFlag(), report=lambda epoch, metrics: None))
+    except Exception as error:
+        traceback.print_exc()
+        return RowResult(row=row, attempt=result.attempt, outcome="crashed", message=str(error)[:MESSAGE_LIMIT])
+    raw = _measured(measured) | {"costs": _costs(time.monotonic() - clock, spec.gpus)}
+    return RowResult(
+        row=row,
+        attempt=result.attempt,
+        outcome="ok",
+        metrics=raw["metrics"],
+        directions=raw["directions"],
+        raw=raw,
+    )
+
+
+def _put_summary(files: RoundFiles, candidate: str, position: int, split: str, summary: dict[str, Any]) -> None:
+    text = to_json(summary)
+    write_atomic(files.candidate_summary(candidate, split), text)
+    if position == 0:
+        # The round's own summaries are those of c00, the reference that the round trained.
+        write_atomic(files.val_summary if split == "val" else files.test_summary, text)
+    _say(f"{candidate}: {split} summary of {len(summary['per_fold'])} rows, outcomes {summary['outcomes']}")
+
+
+def run_by_hand(options: argparse.Namespace) -> int:
+    """Train once outside a study: the same spec, result and files, in a folder the person names."""
+    plan: Any = read_json_object(options.plan)
+    out = Path(plan["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    folder = AttemptFiles(out)
+    if folder.result.exists():
+        _say(f"{folder.result} exists: training by hand never overwrites a result; give another --out")
+        return REFUSED
+    reference = Path(plan["reference"])
+    spec = TrialSpec(
+        **{k: plan[k] for k in ("study", "task", "trainer", "round", "candidate", "row", "fold", "folds", "seed")},
+        **{k: plan[k] for k in ("attempt", "epochs", "data", "cpus", "gpus", "objective", "direction")},
+        values=read_values(reference, sha256=plan["reference_sha256"]),
+        reference=reference,
+        trainer_file=Path(plan["trainer_file"]) if plan["trainer_file"] else None,
+        out=out,
+        previous=out if folder.checkpoint_last.exists() else None,
+    )
+    stop = StopFlag()
+    stop.install()
+    identity = {k: plan[k] for k in ("study", "round", "row", "candidate", "fold", "seed", "attempt")}
+    identity |= {"schema_version": SCHEMA_VERSION, "reference_sha256": plan["reference_sha256"]}
+    return _train(spec, folder, identity, stop)
+
+
+def probe(trainer: str, modules: Sequence[str]) -> int:
+    """Import what a trainer needs and print the versions as JSON; exit 2 names what is missing."""
+    found, missing = {}, []
+    for name in modules:
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            missing.append(f"{name}: {type(error).__name__}: {error}")
+        else:
+            found[name] = str(getattr(module, "__version__", ""))
+    sys.stdout.write(json.dumps({"python": sys.version.split()[0], "found": found, "missing": missing}) + "\n")
+    return REFUSED if missing else DONE
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')} {text}\n")
+    sys.stderr.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainers.job")
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train one row of a round's manifest")
+    train.add_argument("--round-dir", type=Path, required=True)
+    train.add_argument("--row", type=int, required=True)
+    train.add_argument("--attempt", default="next", type=_attempt)
+    evaluation = commands.add_parser("eval", help="fold a candidate's rows into its summaries")
+    evaluation.add_argument("--round-dir", type=Path, required=True)
+    evaluation.add_argument("--candidate-index", type=int, required=True)
+    by_hand = commands.add_parser("run", help="train once from a plan file (roundtable train writes it)")
+    by_hand.add_argument("--plan", type=Path, required=True)
+    check = commands.add_parser("probe", help="check that a trainer's modules can be imported")
+    check.add_argument("--trainer", required=True)
+    check.add_argument("module", nargs="*")
+    return parser
+
+
+def _attempt(text: str) -> str:
+    if text != "next" and not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 1, or next")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

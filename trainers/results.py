@@ -1,0 +1,115 @@
+"""Reading and writing what a row left behind; the same code for tasks, evaluation and orchestrator.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainers.contract import TASK_OUTCOMES
+from trainers.files import FileProblem, read_json_object
+from trainers.layout import AttemptFiles, RoundFiles
+from trainers.manifest import Manifest, Row
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowResult:
+    """The decisive result of a row."""
+
+    row: Row
+    attempt: int
+    outcome: str
+    """One of contract.TASK_OUTCOMES, or "corrupt_result" when the file cannot be trusted."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    directions: Mapping[str, str] = field(default_factory=dict)
+    message: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_row(files: RoundFiles, manifest: Manifest, row: Row) -> RowResult | None:
+    """The first attempt that ended ok, else the newest attempt with a result; None when no attempt has one."""
+    found: RowResult | None = None
+    for attempt in files.attempts(row.candidate, row.fold, row.seed):
+        folder = files.attempt(row.candidate, row.fold, row.seed, attempt)
+        result = read_result(folder, manifest, row, attempt)
+        if result is not None:
+            found = result
+            if result.outcome == "ok":
+                break
+    return found
+
+
+def read_result(folder: AttemptFiles, manifest: Manifest, row: Row, attempt: int) -> RowResult | None:
+    """One attempt's result, checked against its row; None when the file is not there."""
+    try:
+        raw: Any = read_json_object(folder.result)
+    except FileProblem as error:
+        if not folder.result.exists():
+            return None
+        return RowResult(row=row, attempt=attempt, outcome="corrupt_result", message=str(error))
+    problem = _problem(raw, manifest, row, attempt)
+    if problem:
+        return RowResult(row=row, attempt=attempt, outcome="corrupt_result", message=f"{folder.result}: {problem}")
+    failure = raw.get("error") or {}
+    return RowResult(
+        row=row,
+        attempt=attempt,
+        outcome=raw["outcome"],
+        metrics=raw["metrics"],
+        directions=raw["directions"],
+        message=str(failure.get("message", "")),
+        raw=raw,
+    )
+
+
+def _problem(raw: Mapping[str, Any], manifest: Manifest, row: Row, attempt: int) -> str:
+    """What makes this result untrustworthy, or an empty string."""
+    expected = {
+        "schema_version": SCHEMA_VERSION,
+        "study": manifest.study,
+        "round": manifest.round,
+        "row": row.row,
+        "candidate": row.candidate,
+        "fold": row.fold,
+        "seed": row.seed,
+        "attempt": attempt,
+        "reference_sha256": manifest.candidates[row.candidate],
+    }
+    for name, value in expected.items():
+        if raw.get(name) != value:
+            return f"{name} is {raw.get(name)!r}, but this row's is {value!r}"
+    if raw.get("outcome") not in TASK_OUTCOMES:
+        return f"outcome is {raw.get('outcome')!r}: must be one of {', '.join(TASK_OUTCOMES)}"
+    metrics, directions = raw.get("metrics"), raw.get("directions")
+    if not isinstance(metrics, dict) or not isinstance(directions, dict):
+        return "metrics and directions must be objects"
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"metric {name} is {value!r}: must be a finite number"
+    if raw["outcome"] == "ok" and manifest.objective not in metrics:
+        return f"the objective {manifest.objective} is missing; present: {', '.join(metrics) or 'none'}"
+    if raw["outcome"] == "ok" and directions.get(manifest.objective) != manifest.direction:
+        found = directions.get(manifest.objective)
+        return f"{manifest.objective} is to {found}, but the study is to {manifest.direction} it"
+    return ""
+
+
+def read_exit(folder: AttemptFiles) -> dict[str, Any] | None:
+    """An attempt's exit marker, or None when it has none (still running, or killed outright)."""
+    try:
+        return read_json_object(folder.exit)
+    except FileProblem:
+        return None
+
+
+def previous_attempt(files: RoundFiles, row: Row, attempt: int) -> Path | None:
+    """The newest earlier attempt's folder: what a resumed run goes on from."""
+    earlier = [number for number in files.attempts(row.candidate, row.fold, row.seed) if number < attempt]
+    return files.attempt(row.candidate, row.fold, row.seed, earlier[-1]).root if earlier else None
