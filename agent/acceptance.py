@@ -104,7 +104,9 @@ def incumbent(
     complete = [observation for observation in observations if observation.value is not None and observation.complete]
     held = current
     if current is not None:
-        again = [o for o in complete if (o.round, o.candidate, o.key) == (current.round, current.candidate, current.key)]
+        again = [
+            o for o in complete if (o.round, o.candidate, o.key) == (current.round, current.candidate, current.key)
+        ]
         if again:
             held = replace(_of(again[-1], objective), verdict=current.verdict, gain=current.gain)
         elif any((o.round, o.candidate) == (current.round, current.candidate) for o in observations):

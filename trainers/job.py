@@ -211,16 +211,20 @@ def evaluate(files: RoundFiles, position: int) -> int:
         return DONE
     values = read_values(files.reference(candidate), sha256=manifest.candidates[candidate])
     tested = [(row, _tested(files, manifest, row, result, values)) for row, result in rows]
-    failed = [result for _, result in tested if result is not None and result.outcome != "ok"]
+    untested = [row for (row, trained), (_, result) in zip(rows, tested, strict=True) if _ok(trained) > _ok(result)]
     _put_summary(files, candidate, position, "test", fold_results(manifest, candidate, tested, split="test"))
-    return FAILED if failed else DONE
+    return FAILED if untested else DONE
+
+
+def _ok(result: RowResult | None) -> bool:
+    return result is not None and result.outcome == "ok"
 
 
 def _tested(
     files: RoundFiles, manifest: Manifest, row: Row, result: RowResult | None, values: Mapping[str, Any]
 ) -> RowResult | None:
     """One row's checkpoint on the test set; rows without a finished training stay what they are."""
-    if result is None or result.outcome != "ok":
+    if result is None or not _ok(result):
         return result
     spec = manifest.spec(files, row, attempt=result.attempt, values=values, previous=None)
     clock = time.monotonic()

@@ -6,16 +6,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent.api.begin import open_study, study_root
+from agent.api.begin import frozen_text, open_study, study_root
 from agent.api.options import TuneOptions
 from agent.api.wiring import Say, settings_for, tools_for
+from agent.catalogue import frozen_trainer
 from agent.errors import MissingResults, UsageError
 from agent.store.disk import read_text
 from agent.store.lease import held
 from agent.store.store import Store
 from agent.store.study import Settings
+
+if TYPE_CHECKING:
+    from agent.orchestrator.context import Given, Tools
 
 #: How often a foreground study looks at the disk while the local launcher works.
 LOCAL_LOOK_S = 0.5
@@ -46,7 +50,7 @@ def _unwatched(store: Store, report: Any) -> None:
     """Nobody watches."""
 
 
-def tune(options: TuneOptions, *, say: Say = _quiet, watch: Watch = _unwatched) -> Outcome:
+def tune(options: TuneOptions, *, say: Say = _quiet, detail: Say = _quiet, watch: Watch = _unwatched) -> Outcome:
     """Begin or go on with a study, for as many rounds as the options say.
 
     Raises RoundtableError. KeyboardInterrupt stops the local launcher's tasks (they save a checkpoint and are
@@ -61,12 +65,15 @@ def tune(options: TuneOptions, *, say: Say = _quiet, watch: Watch = _unwatched) 
         # Opened again under the lease: another process may have gone on since.
         store = store if new else Store.open(store.paths.root)
         store.journal.check_clock()
+        if options.use_test and not frozen_trainer(store.config.trainer, frozen_text(store)).trainer.has_test:
+            raise UsageError(f"--use-test-data: the trainer {store.config.trainer} has no test evaluation")
         if options.profile is not None:
             _take_profile(store, options.profile)
         settings = settings_for(store, options, default_launcher())
         store.put_settings(settings)
         given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
-        return _drive(store, settings, given, options.force_round, say, watch)
+        tools = tools_for(store, settings, say, detail)
+        return _drive(store, tools, settings, given, options.force_round, watch)
 
 
 def _check(options: TuneOptions) -> None:
@@ -96,11 +103,12 @@ def _take_profile(store: Store, path: Path) -> None:
     store.disk.write(store.paths.profile, read_text(path))
 
 
-def _drive(store: Store, settings: Settings, given: Any, force: int | None, say: Say, watch: Watch) -> Outcome:
+def _drive(
+    store: Store, tools: Tools, settings: Settings, given: Given | None, force: int | None, watch: Watch
+) -> Outcome:
     """Tick until there is nothing left to do in this call."""
     from agent.orchestrator import tick
 
-    tools = tools_for(store, settings, say)
     opened = closed = 0
     look = LOCAL_LOOK_S if settings.launcher == "local" else max(settings.poll_s, LOCAL_LOOK_S)
     while True:
@@ -111,8 +119,9 @@ def _drive(store: Store, settings: Settings, given: Any, force: int | None, say:
                 watch(store, report)
                 time.sleep(look)
         except KeyboardInterrupt:
-            _interrupted(store, tools, say)
+            _interrupted(store, tools)
             raise
+        # Both were meant for the first look only.
         given, force = None, None
         if report.state == "waiting":
             continue
@@ -138,7 +147,7 @@ def _missing_text(store: Store, report: Any) -> str:
     return "\n".join([head, *shown, "run these lines, or give --val-summary PATH:", *report.commands])
 
 
-def _interrupted(store: Store, tools: Any, say: Say) -> None:
+def _interrupted(store: Store, tools: Tools) -> None:
     """Ctrl-C: local tasks stop with a checkpoint; a cluster's jobs are left alone."""
     from agent.orchestrator.submit import submissions
 
@@ -148,18 +157,18 @@ def _interrupted(store: Store, tools: Any, say: Say) -> None:
     made = [s for kind in ("train", "eval") for _, s in submissions(store, paths, kind)]
     local = [submission for submission in made if submission.launcher == "local"]
     if local:
-        say("stopping: running trials save a checkpoint; the same command goes on from there")
+        tools.say("stopping: running trials save a checkpoint; the same command goes on from there")
         tools.launcher().cancel(local)
     elif made:
         jobs = " ".join(submission.job_id for submission in made)
-        say(f"stopped watching; the cluster's jobs go on ({jobs}); the same command goes on watching")
+        tools.say(f"stopped watching; the cluster's jobs go on ({jobs}); the same command goes on watching")
 
 
-def tick_once(store: Store, *, say: Say = _quiet) -> Any:
+def tick_once(store: Store, *, say: Say = _quiet, detail: Say = _quiet) -> Any:
     """One idempotent step of a study with its own settings: what `roundtable tick`, cron and controllers call."""
     from agent.orchestrator import tick
 
     with held(store.paths.lease):
         store = Store.open(store.paths.root)
         store.journal.check_clock()
-        return tick(store, tools_for(store, store.settings(), say))
+        return tick(store, tools_for(store, store.settings(), say, detail))

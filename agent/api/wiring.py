@@ -55,7 +55,7 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
     return dataclasses.replace(old, **changes)
 
 
-def tools_for(store: Store, settings: Settings, say: Say) -> Tools:
+def tools_for(store: Store, settings: Settings, say: Say, detail: Say) -> Tools:
     """Wire the outside world to a study. Nothing is asked of SLURM or the training environment yet."""
     from agent.launch.training import ensure, import_root, training_python
     from agent.orchestrator.context import Tools
@@ -71,7 +71,8 @@ def tools_for(store: Store, settings: Settings, say: Say) -> Tools:
 
     @functools.cache
     def check_environment() -> None:
-        ensure(profile, found.trainer, root=root)
+        frozen = store.paths.trainer_file if found.frozen is not None else None
+        ensure(profile, found.trainer, root=root, trainer_file=frozen)
 
     return Tools(
         proposer=TPEProposer(),
@@ -82,6 +83,7 @@ def tools_for(store: Store, settings: Settings, say: Say) -> Tools:
         import_root=root,
         check_environment=check_environment,
         say=say,
+        detail=detail,
     )
 
 

@@ -14,7 +14,11 @@ def run(parsed: argparse.Namespace) -> int:
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")
 
-    report = tick_once(Store.open(study_folder(parsed)), say=say)
+    def ignore(line: str) -> None:
+        """orchestrator.log has it."""
+
+    detail = say if parsed.verbose else ignore
+    report = tick_once(Store.open(study_folder(parsed)), say=say, detail=detail)
     number = report.round.number if report.round is not None else None
     where = f"round {number}: " if number is not None else ""
     waiting = f", {len(report.progress)} rows running or pending" if report.progress else ""

@@ -14,7 +14,8 @@ from agent.store.store import Store
 def run(parsed: argparse.Namespace) -> int:
     screen = _Screen(quiet=parsed.quiet)
     try:
-        outcome = tune(tune_options(parsed), say=screen.say, watch=screen.watch)
+        detail = screen.say if parsed.verbose else screen.ignore
+        outcome = tune(tune_options(parsed), say=screen.say, detail=detail, watch=screen.watch)
     finally:
         screen.close()
     _finish(outcome, parsed)
@@ -37,6 +38,9 @@ class _Screen:
         else:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
+
+    def ignore(self, line: str) -> None:
+        """orchestrator.log has it."""
 
     def watch(self, store: Store, report: Any) -> None:
         if not self._terminal:

@@ -269,7 +269,8 @@ def _only_quoted(value: object) -> Quoted:
 
 def _safe(value: object) -> str:
     if not isinstance(value, str | int | Path) or isinstance(value, bool):
-        raise ValueError(f"{ascii(value)[:80]} is no text, number or path")
+        # str(), because that of a variable nobody set raises and names it.
+        raise ValueError(f"{ascii(str(value))[:80]} is no text, number or path")
     if bad := unsafe_characters(str(value)):
         raise ValueError(f"{ascii(str(value))[:80]} {bad}")
     return str(value)

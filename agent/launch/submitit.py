@@ -78,6 +78,7 @@ class SubmititLauncher:
             "folder": str(folder),
             "log": str(batch.round_dir.absolute() / "logs" / batch.name),
             "script": str(batch.script.absolute()),
+            "cwd": str(batch.round_dir.absolute()),
             "items": list(batch.items),
             "attempt": str(batch.attempt),
             "parameters": parameters,
@@ -103,6 +104,8 @@ class SubmititLauncher:
                 " name first",
                 name=batch.name,
             )
+        if "unsent" in answer:
+            raise LaunchError(f"submitit could not submit {batch.name}: {answer['unsent']}; or use --launcher sbatch")
         if "refused" in answer:
             raise refusal(Reply(code=1, out="", err=answer["refused"]), batch.name)
         return answer

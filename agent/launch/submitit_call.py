@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,20 @@ exec bash "$1" "$2" "$3" < /dev/null >> "$0_$task.log" 2>&1
 def submit(request: dict[str, Any]) -> dict[str, Any]:
     """Submit one array.
 
-    Returns {"ids": [...] in the items' order, "session": of local processes}, or {"refused": sbatch's words}.
+    Returns {"ids": [...] in the items' order, "session": of local processes}, {"refused": sbatch's words}, or
+    {"unsent": why} when it did not come to a submission.
     """
     import submitit
 
-    if request["cluster"] == "slurm":
-        executor: Any = submitit.SlurmExecutor(folder=request["folder"])
-    else:
-        executor = submitit.LocalExecutor(folder=request["folder"])
-    executor.update_parameters(**request["parameters"])
-    script = _script_function()(["bash", "-c", TO_LOG, request["log"], request["script"]], verbose=False)
+    if request["cluster"] == "slurm" and shutil.which("sbatch") is None:
+        return {"unsent": "sbatch is not on PATH"}
+    try:
+        executor = _executor(request)
+    except Exception as error:  # whatever submitit raises about its parameters: nothing has been sent yet
+        return {"unsent": f"{type(error).__name__}: {error}"}
+    script = _script_function()(
+        ["bash", "-c", TO_LOG, request["log"], request["script"]], verbose=False, cwd=request["cwd"]
+    )
     jobs = []
     try:
         with executor.batch():
@@ -42,6 +47,15 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
     except submitit.core.utils.FailedJobError as error:
         return {"refused": str(error)}
     return {"ids": [job.job_id for job in jobs], "session": os.getsid(0)}
+
+
+def _executor(request: dict[str, Any]) -> Any:
+    import submitit
+
+    kind = submitit.SlurmExecutor if request["cluster"] == "slurm" else submitit.LocalExecutor
+    executor = kind(folder=request["folder"])
+    executor.update_parameters(**request["parameters"])
+    return executor
 
 
 def _script_function() -> Any:

@@ -34,8 +34,12 @@ def import_root() -> Path | None:
     return root if (root / "pyproject.toml").exists() else None
 
 
-def ensure(profile: Profile, trainer: RegisteredTrainer, *, root: Path | None) -> dict[str, str]:
+def ensure(
+    profile: Profile, trainer: RegisteredTrainer, *, root: Path | None, trainer_file: Path | None = None
+) -> dict[str, str]:
     """Make sure the training environment imports what the trainer needs; returns the versions found.
+
+    trainer_file: the frozen description of a brought trainer, whose program and own probe are checked too.
 
     Raises TrainingEnvironmentError naming what is missing and how to get it.
     """
@@ -47,27 +51,18 @@ def ensure(profile: Profile, trainer: RegisteredTrainer, *, root: Path | None) -
                 f"{_install_hint(trainer, python)}, or set `build: true` in the profile"
             )
         build(python, trainer, root=root)
-    return probe(python, trainer, root=root)
+    found = probe(python, trainer, root=root)
+    if trainer_file is not None:
+        done = _run([str(python), "-m", "trainers.command.probe", str(trainer_file)], root)
+        if done.returncode != 0:
+            raise TrainingEnvironmentError(f"{python}: {done.stderr.strip() or done.stdout.strip()}")
+    return found
 
 
 def probe(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> dict[str, str]:
     """Import the trainer's modules in the training python, in a process of its own."""
     command = [str(python), "-m", "trainers.job", "probe", "--trainer", trainer.name, *trainer.requires]
-    environment = scrub(dict(os.environ))
-    environment.pop("PYTHONPATH", None)
-    if root is not None:
-        environment["PYTHONPATH"] = str(root)
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise TrainingEnvironmentError(f"{python}: cannot be run: {error}") from error
+    done = _run(command, root)
     try:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         missing, found = answer["missing"], answer["found"]
@@ -83,6 +78,25 @@ def probe(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> dic
             f"{_install_hint(trainer, python)}"
         )
     return dict(found)
+
+
+def _run(command: list[str], root: Path | None) -> subprocess.CompletedProcess[str]:
+    """A check in the training python, with the environment that its tasks will have."""
+    environment = scrub(dict(os.environ))
+    environment.pop("PYTHONPATH", None)
+    if root is not None:
+        environment["PYTHONPATH"] = str(root)
+    try:
+        return subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TrainingEnvironmentError(f"{command[0]}: cannot be run: {error}") from error
 
 
 def build(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> None:

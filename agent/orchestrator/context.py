@@ -32,7 +32,9 @@ class Tools:
     check_environment: Callable[[], None]
     """Raises TrainingEnvironmentError; called once before the first submission."""
     say: Callable[[str], None]
-    """One line for the person and orchestrator.log."""
+    """One line for the person."""
+    detail: Callable[[str], None]
+    """One line that only --verbose shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,18 @@ class Work:
     rerun: bool = False
     """A forced rerun of a round that is not the newest: it never moves the study's reference."""
     given: Given = field(default_factory=Given)
+
+    def log(self, line: str) -> None:
+        """One line in the round's orchestrator.log, shown with --verbose."""
+        stamp = self.store.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.store.disk.append(self.paths.log, f"{stamp} {line}")
+        self.tools.detail(line)
+
+    def say(self, line: str) -> None:
+        """One line for the person, and in orchestrator.log."""
+        stamp = self.store.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.store.disk.append(self.paths.log, f"{stamp} {line}")
+        self.tools.say(line)
 
     @property
     def number(self) -> int:

@@ -80,7 +80,7 @@ def propose(work: Work) -> StepResult:
     }
     work.store.disk.write_json(work.paths.proposals, record)
     for note in notes:
-        work.tools.say(f"round {work.number}: {note}")
+        work.say(f"round {work.number}: {note}")
     return StepResult(inputs=[base_path], outputs=outputs, details={"proposals": len(proposals)})
 
 

@@ -101,20 +101,24 @@ def _advance(work: Work) -> StepResult | None:
         if record is not None and record.final:
             continue
         result = step(work)
+        details = {**result.details, "message": result.message}
         steps.write(
             StepRecord(
                 step=name,
                 status=result.status,
                 inputs=steps.hashes(result.inputs),
                 outputs=steps.hashes(result.outputs),
-                details=result.details,
+                details=details,
             ),
             at=work.store.clock(),
         )
-        if result.message:
-            work.tools.say(result.message)
+        # A waiting step is looked at again and again; its message is news only once.
+        news = record is None or record.details.get("message") != result.message
+        if result.message and news:
+            work.say(result.message)
         if result.status is Status.WAITING:
             return result
+        work.log(f"step {name} {result.status.value}")
     return None
 
 
@@ -147,7 +151,7 @@ def _check_inputs(work: Work, steps: Steps, table: Mapping[str, Step]) -> None:
         if name == "propose" and applied is not None and not work.rerun and work.store.versions.edited():
             changed = [work.store.paths.reference.name]
         if changed:
-            work.tools.say(f"round {work.number}: {', '.join(changed)} changed; doing the round again from {name}")
+            work.say(f"round {work.number}: {', '.join(changed)} changed; doing the round again from {name}")
             steps.forget(order[order.index(name) :])
             return
 

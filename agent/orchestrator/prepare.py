@@ -164,7 +164,6 @@ def build_manifest(work: Work) -> Manifest:
     names = [entry["name"] for entry in decision["candidates"]]
     seeds = decision.get("seeds") or config.seeds
     trials = [(name, fold, seed) for name in names for fold in config.folds for seed in seeds]
-    trainer = work.tools.trainer
     settings = work.tools.profile
     return Manifest(
         study=config.study,
@@ -179,7 +178,7 @@ def build_manifest(work: Work) -> Manifest:
         data=config.data,
         cpus=settings.cpus or 1,
         gpus=settings.gpu_count,
-        use_test=work.settings.use_test and trainer.has_test,
+        use_test=work.settings.use_test,
         candidates={entry["name"]: entry["sha256"] for entry in decision["candidates"]},
         rows=tuple(
             Row(row=number, candidate=name, fold=fold, seed=seed) for number, (name, fold, seed) in enumerate(trials)

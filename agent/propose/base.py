@@ -23,8 +23,8 @@ class Proposer(Protocol):
     canonical form and of exactly the type that the reference declares (`check_values(..., complete=True)` finds
     nothing; JSON can hold it). Nothing is clamped to make it so.
 
-    **New.** No proposal has a key (`config_key`) that is in `taken`, and no two of one batch share one. `taken` is the
-    whole truth about that: the caller puts in what was tried, and may leave out what is to be tried again.
+    **New.** No proposal has a key (`config_key`) that is in `taken`, and no two of one batch share one. `taken` is
+    the whole truth about that: the caller puts in what was tried, and may leave out what is to be tried again.
 
     **Honest history.** Observations without a value failed: they carry an outcome, never a penalty score, and only
     outcomes with `is_config` say anything about the settings. Observations may lie outside today's ranges, lack

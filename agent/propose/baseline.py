@@ -45,8 +45,8 @@ class DefaultProposer:
         ]
         if not batch.offer(values):
             raise ProposalError(
-                f"the reference as it stands (key {config_key(reference)}) was already tried; change an active_value, "
-                "or let a proposer choose"
+                f"the reference as it stands (key {config_key(reference)}) was already tried; change an "
+                "active_value, or let a proposer choose"
             )
         if set_by_hand:
             reason = f"the reference as it stands; {len(set_by_hand)} of {len(values)} values differ from the default"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count as count_from
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from agent.propose.base import Batch
 from agent.propose.space import fill, walk
@@ -80,28 +80,32 @@ class TPEProposer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """The history as far as today's space can hold it."""
+    """The history as far as today's space can hold it; each with its values of today's tunable parameters."""
 
     scored: tuple[tuple[Observation, Mapping[str, Value]], ...]
-    """With the values of today's tunable parameters."""
+    refused: tuple[tuple[Observation, Mapping[str, Value]], ...]
+    """Without a value because of their settings (out of memory, diverged, invalid)."""
     failed: int
+    """Without a value for any reason. What machines did is not shown to TPE."""
     outside: int
-    """Scored, but with a value that today's ranges refuse."""
+    """Scored or refused, but with a value that today's ranges refuse."""
 
     @classmethod
     def of(cls, reference: Reference, history: Sequence[Observation]) -> _Seen:
-        scored = []
+        scored, refused = [], []
         outside = 0
         for observation in history:
-            if observation.value is None:
+            if observation.value is None and not observation.outcome.is_config:
                 continue
             values = {name: observation.values[name] for name in reference.tunable() if name in observation.values}
             if not values or any(reference.parameters[name].refusal(value) for name, value in values.items()):
                 outside += 1
+            elif observation.value is None:
+                refused.append((observation, values))
             else:
                 scored.append((observation, values))
         failed = sum(observation.value is None for observation in history)
-        return cls(scored=tuple(scored), failed=failed, outside=outside)
+        return cls(scored=tuple(scored), refused=tuple(refused), failed=failed, outside=outside)
 
 
 def _tpe_reason(seen: _Seen, objective: Objective) -> str:
@@ -122,15 +126,19 @@ def _ask_tpe(batch: Batch, seen: _Seen, objective: Objective, seed: int) -> int:
     codes = {name: _Code.of(batch.reference.parameters[name]) for name in batch.reference.tunable()}
     with _quiet():
         study = _study(codes, seen, objective, seed)
-        for asks in count_from(1):
+        for asks in range(1, ASKS_EACH * batch.count + 1):
             trial = study.ask()
-            values = walk(batch.reference, lambda parameter, trial=trial: codes[parameter.name].suggest(trial))
+            values = walk(batch.reference, partial(_suggest, codes, trial))
             if values is None or not batch.offer(values):
                 # Finished without a value: it must not count as a running trial, which constant liar keeps away from.
                 study.tell(trial, state=TrialState.FAIL)
-            if batch.full or asks >= ASKS_EACH * batch.count:
-                return asks
-    raise AssertionError("the loop returns")
+            if batch.full:
+                break
+    return asks
+
+
+def _suggest(codes: Mapping[str, _Code], trial: Trial, parameter: Parameter) -> Value:
+    return codes[parameter.name].suggest(trial)
 
 
 def _study(codes: Mapping[str, _Code], seen: _Seen, objective: Objective, seed: int) -> Study:
@@ -139,10 +147,16 @@ def _study(codes: Mapping[str, _Code], seen: _Seen, objective: Objective, seed: 
     sampler = optuna.samplers.TPESampler(
         seed=seed % 2**32, n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True
     )
-    study = optuna.create_study(direction=objective.direction, sampler=sampler)
-    for observation, values in seen.scored:
+    direction: Literal["minimize", "maximize"] = "maximize" if objective.direction == "maximize" else "minimize"
+    study = optuna.create_study(direction=direction, sampler=sampler)
+    for observation, values in (*seen.scored, *seen.refused):
+        # A pruned trial without a value is among the bad ones and nothing more. Against leaving such trials out, this
+        # lowered the regret on all four tasks when the worst half of each space fails: .162 to .135 after 25 trials,
+        # .108 to .081 after 50 (30 seeds, standard error .007).
+        state = optuna.trial.TrialState.COMPLETE if observation.value is not None else optuna.trial.TrialState.PRUNED
         study.add_trial(
             optuna.trial.create_trial(
+                state=state,
                 value=observation.value,
                 params={name: codes[name].encode(value) for name, value in values.items()},
                 distributions={name: codes[name].distribution for name in values},
@@ -155,13 +169,14 @@ def _study(codes: Mapping[str, _Code], seen: _Seen, objective: Objective, seed: 
 class _Code:
     """How one parameter is shown to Optuna: choices and grids by their index, the rest by value.
 
-    Optuna takes 1, 1.0 and True for one choice, and moves the end of a range that its step does not meet.
+    Optuna takes 1, 1.0 and True for one choice, and moves the end of a range that its step does not meet. Choices
+    that are numbers stay unordered: as ordered indices they were worse after 10 trials (normalised regret .212
+    against .193 over four tasks and 30 seeds, standard error .006) and equal after 25 (.136, .138).
     """
 
     parameter: Parameter
     distribution: BaseDistribution
     choices: tuple[Value, ...] = ()
-    """In the order of their indices."""
 
     @classmethod
     def of(cls, parameter: Parameter) -> _Code:
@@ -169,11 +184,6 @@ class _Code:
 
         if parameter.type in ("bool", "categorical"):
             choices = parameter.choices or (False, True)
-            if _ordered(choices):
-                choices = tuple(sorted(choices))  # type: ignore[type-var]
-                return cls(
-                    parameter=parameter, distribution=IntDistribution(0, len(choices) - 1), choices=choices
-                )
             indices = CategoricalDistribution(tuple(range(len(choices))))
             return cls(parameter=parameter, distribution=indices, choices=choices)
         assert parameter.low is not None and parameter.high is not None
@@ -189,7 +199,7 @@ class _Code:
     def encode(self, value: Value) -> int | float:
         if self.choices:
             choice = self.parameter.choice(value) if self.parameter.choices else value
-            return next(index for index, known in enumerate(self.choices) if known is choice)
+            return next(index for index, known in enumerate(self.choices) if known is choice)  # 1 == True, but is not
         assert isinstance(value, int | float)
         if self.parameter.step is not None:
             assert self.parameter.low is not None
@@ -197,25 +207,19 @@ class _Code:
         return value
 
     def suggest(self, trial: Trial) -> Value:
-        from optuna.distributions import CategoricalDistribution, IntDistribution
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         name, domain = self.parameter.name, self.distribution
         if isinstance(domain, CategoricalDistribution):
-            return self.choices[trial.suggest_categorical(name, domain.choices)]
-        if not isinstance(domain, IntDistribution):
+            return self.choices[trial.suggest_categorical(name, range(len(self.choices)))]
+        if isinstance(domain, FloatDistribution):
             return float(trial.suggest_float(name, domain.low, domain.high, log=domain.log))
+        assert isinstance(domain, IntDistribution)
         coded = int(trial.suggest_int(name, domain.low, domain.high, log=domain.log))
-        if self.choices:
-            return self.choices[coded]
         if self.parameter.step is not None:
             assert self.parameter.low is not None
             return self.parameter.low + coded * self.parameter.step
         return coded
-
-
-def _ordered(choices: Sequence[Value]) -> bool:
-    """Whether choices are three or more numbers: then neighbours in size tell about each other."""
-    return len(choices) > 2 and all(isinstance(c, int | float) and not isinstance(c, bool) for c in choices)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from agent.reference.jsontext import join
 from agent.reference.keys import (
     FOREIGN_KEYS,
     IMPACTS,
+    MAX_CHOICES,
     PARAMETER,
     REQUIRED_PARAMETER,
     TYPES,
@@ -193,6 +194,9 @@ def _choices(raw: Mapping[str, Any], where: str, findings: Findings) -> tuple[Va
         return None
     if not isinstance(choices, list) or not choices:
         findings.add(where, choices, "must be a list of one or more texts, numbers, true, false")
+        return None
+    if len(choices) > MAX_CHOICES:
+        findings.add(where, ABSENT, f"has {len(choices)} choices; at most {MAX_CHOICES} are allowed")
         return None
     found: list[Value] = []
     sound = True

@@ -91,6 +91,11 @@ OTHER_TOOLS_KEYS = {
 }
 """What other tools call a parameter's keys: taken for a typo too, because kept they would silently do nothing."""
 
+MAX_PARAMETERS = 1000
+MAX_CHOICES = 1000
+MAX_CONSTRAINTS = 1000
+"""Far beyond any real space; they keep the checks of a hostile file to seconds, its messages to megabytes."""
+
 NAME_PATTERN = "[A-Za-z_][A-Za-z0-9_]{0,99}"
 RESERVED = tuple(sorted({*keyword.kwlist, *FUNCTIONS}))
 

@@ -15,6 +15,8 @@ from agent.reference.keys import (
     CONSTRAINT,
     DIRECTIONS,
     HEADER,
+    MAX_CONSTRAINTS,
+    MAX_PARAMETERS,
     OBJECTIVE,
     REQUIRED_HEADER,
     SCHEMA_VERSION,
@@ -58,7 +60,7 @@ def _examine(raw: object, file: str) -> tuple[list[Problem], Reference | None]:
     header = _header(raw, findings)
     parameters, sound = _parameters(raw, findings)
     names = [name for name in _object(raw, "parameters") if isinstance(name, str)]
-    constraints = _constraints(raw, names, findings)
+    constraints = _constraints(raw, names[:MAX_PARAMETERS], findings)
     for name, parameter in parameters.items():
         if parameter.condition is not None:
             examine_literals(parameter.condition, f"parameters.{name}.condition", parameters, findings)
@@ -150,6 +152,9 @@ def _parameters(raw: Mapping[str, Any], findings: Findings) -> tuple[dict[str, P
     if not isinstance(entries, dict) or not entries:
         findings.add("parameters", entries, "must be an object: name -> parameter, with one parameter or more")
         return {}, False
+    if len(entries) > MAX_PARAMETERS:
+        findings.add("parameters", ABSENT, f"has {len(entries)} parameters; at most {MAX_PARAMETERS} are allowed")
+        return {}, False
     names = [name for name in entries if isinstance(name, str)]
     found = {name: examine_parameter(name, entries[name], names, findings) for name in names}
     usable = {name: parameter for name, parameter in found.items() if parameter is not None}
@@ -158,8 +163,12 @@ def _parameters(raw: Mapping[str, Any], findings: Findings) -> tuple[dict[str, P
 
 def _constraints(raw: Mapping[str, Any], names: list[str], findings: Findings) -> dict[int, Constraint]:
     """The usable constraints by their index in the file."""
-    found = {}
-    for index, item in _items(raw, "constraints", CONSTRAINT, findings):
+    found: dict[int, Constraint] = {}
+    items = _items(raw, "constraints", CONSTRAINT, findings)
+    if len(items) > MAX_CONSTRAINTS:
+        findings.add("constraints", ABSENT, f"has {len(items)} entries; at most {MAX_CONSTRAINTS} are allowed")
+        return found
+    for index, item in items:
         where = f"constraints[{index}]"
         if "message" not in item:
             findings.add(f"{where}.message", ABSENT, "missing; say what is wrong when the constraint does not hold")

@@ -17,6 +17,9 @@ from agent.reference.keys import (
     FOREIGN_KEYS,
     HEADER,
     IMPACTS,
+    MAX_CHOICES,
+    MAX_CONSTRAINTS,
+    MAX_PARAMETERS,
     NAME_PATTERN,
     OBJECTIVE,
     PARAMETER,
@@ -54,10 +57,11 @@ def json_schema() -> dict[str, Any]:
         "parameters": {
             "type": "object",
             "minProperties": 1,
+            "maxProperties": MAX_PARAMETERS,
             "propertyNames": {"pattern": f"^{NAME_PATTERN}$", "not": {"enum": list(RESERVED)}},
             "additionalProperties": {"$ref": "#/$defs/parameter"},
         },
-        "constraints": {"type": "array", "items": {"$ref": "#/$defs/constraint"}},
+        "constraints": {"type": "array", "maxItems": MAX_CONSTRAINTS, "items": {"$ref": "#/$defs/constraint"}},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -76,7 +80,7 @@ def _parameter() -> dict[str, Any]:
         "high": {"type": "number"},
         "log": {**FLAG, "default": False},
         "step": {"type": "number", "exclusiveMinimum": 0},
-        "choices": {"type": "array", "minItems": 1, "uniqueItems": True, "items": SCALAR},
+        "choices": {"type": "array", "minItems": 1, "maxItems": MAX_CHOICES, "uniqueItems": True, "items": SCALAR},
         "default": SCALAR,
         "active_value": SCALAR,
         "description": SOME_TEXT,

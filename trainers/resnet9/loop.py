@@ -201,7 +201,7 @@ class Training:
             checkpoint.save(files.checkpoint_last, entered)
 
     def _epoch_with_fallback(self, control: Control, entered: checkpoint.State) -> Tally:
-        """Train one epoch and return its validation; when memory runs out, again from `entered` with half the batch."""
+        """Train one epoch, return its validation; when memory runs out, again from `entered` with half the batch."""
         while True:
             try:
                 self._train_epoch(control.stop)

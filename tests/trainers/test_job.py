@@ -1,0 +1,331 @@
+"""The task entry: identity, claims, outcomes, evaluation. A tiny trainer stands in for the training itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers import job, registry
+from trainers.claim import Owner, boot_id, claim_attempt, process_start, this_owner
+from trainers.contract import BadConfig, Control, Interrupted, OutOfMemory, TrialResult, TrialSpec
+from trainers.layout import RoundFiles
+from trainers.manifest import Manifest, ManifestProblem, Row, file_sha256, load_manifest, read_values
+from trainers.results import read_row
+
+
+class TinyTrainer:
+    """Scores lr * (fold + 1) + seed; special values of lr stand for each way of failing."""
+
+    FAILURES: Mapping[float, Exception] = {
+        0.1: BadConfig("loss is nan at epoch 2"),
+        0.2: OutOfMemory("batch 32 does not fit"),
+        0.3: RuntimeError("a bug"),
+        0.4: Interrupted("stopped at epoch 1"),
+    }
+
+    def __init__(self) -> None:
+        self.specs: list[TrialSpec] = []
+
+    def train(self, spec: TrialSpec, control: Control) -> TrialResult:
+        self.specs.append(spec)
+        control.report(1, {"val_accuracy": 0.5})
+        lr = spec.values["lr"]
+        assert isinstance(lr, float)
+        if lr in self.FAILURES:
+            if isinstance(self.FAILURES[lr], Interrupted):
+                control.stop.request(signal.SIGTERM)
+            raise self.FAILURES[lr]
+        score = lr * (spec.fold + 1) + spec.seed
+        return TrialResult(
+            metrics={"val_accuracy": score},
+            directions={"val_accuracy": "maximize"},
+            samples=10,
+            per_class={"0": {"accuracy": score}, "1": {"accuracy": None}},
+        )
+
+    def test(self, spec: TrialSpec, control: Control) -> TrialResult:
+        return TrialResult(metrics={"test_accuracy": 0.25}, directions={"test_accuracy": "maximize"})
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> TinyTrainer:
+    trainer = TinyTrainer()
+    monkeypatch.setattr(job, "trainer_module", lambda name, brought: trainer)
+    return trainer
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """The task entry installs handlers; give the test process its own back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def make_round(root: Path, *, lrs: tuple[float, ...] = (0.5,), folds: int = 2, **changes: Any) -> RoundFiles:
+    """A round's folder with a reference for each lr and a manifest of lrs x folds."""
+    files = RoundFiles(root)
+    shas = {}
+    for position, lr in enumerate(lrs):
+        name = f"c{position:02d}"
+        files.candidate(name).mkdir(parents=True)
+        reference = {"parameters": {"lr": {"type": "float", "default": 0.9, "active_value": lr}}}
+        files.reference(name).write_text(json.dumps(reference))
+        shas[name] = file_sha256(files.reference(name))
+    places = [(name, fold) for name in shas for fold in range(folds)]
+    fields: dict[str, Any] = {
+        "study": "s",
+        "task": "digits",
+        "trainer": "resnet9",
+        "round": 1,
+        "objective": "val_accuracy",
+        "direction": "maximize",
+        "folds": folds,
+        "epochs": 2,
+        "data": {},
+        "cpus": 1,
+        "gpus": 0,
+        "candidates": shas,
+        "rows": tuple(Row(row=i, candidate=name, fold=fold, seed=0) for i, (name, fold) in enumerate(places)),
+    }
+    files.manifest.write_text(Manifest(**(fields | changes)).to_text())
+    return files
+
+
+def test_a_row_leaves_its_result_and_progress(tmp_path: Path, tiny: TinyTrainer) -> None:
+    files = make_round(tmp_path)
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "1"]) == 0
+    manifest = load_manifest(files.manifest)
+    result = read_row(files, manifest, manifest.rows[1])
+    assert result is not None and result.outcome == "ok" and result.metrics == {"val_accuracy": 1.0}
+    attempt = files.attempt("c00", 1, 0, 1)
+    assert json.loads(attempt.exit.read_text())["rc"] == 0
+    assert json.loads(attempt.progress.read_text())["epoch"] == 1
+    assert tiny.specs[0].values == {"lr": 0.5} and tiny.specs[0].folds == 2 and tiny.specs[0].epochs == 2
+    assert os.environ["NNUNET_HP_REF"] == str(files.reference("c00"))
+
+
+@pytest.mark.parametrize(
+    ("lr", "outcome", "message"),
+    [(0.1, "bad_config", "loss is nan"), (0.2, "gpu_oom", "does not fit"), (0.3, "crashed", "a bug")],
+)
+def test_failures_are_outcomes_without_a_score(
+    tmp_path: Path, tiny: TinyTrainer, lr: float, outcome: str, message: str
+) -> None:
+    files = make_round(tmp_path, lrs=(lr,))
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == job.FAILED
+    manifest = load_manifest(files.manifest)
+    result = read_row(files, manifest, manifest.rows[0])
+    assert result is not None and result.outcome == outcome and message in result.message and not result.metrics
+
+
+def test_an_interrupted_row_leaves_no_result_and_is_resumed(tmp_path: Path, tiny: TinyTrainer) -> None:
+    files = make_round(tmp_path, lrs=(0.4,))
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == 128 + signal.SIGTERM
+    attempt = files.attempt("c00", 0, 0, 1)
+    assert not attempt.result.exists() and json.loads(attempt.exit.read_text())["outcome"] == "interrupted"
+    job.main(["train", "--round-dir", str(tmp_path), "--row", "0"])
+    assert tiny.specs[1].attempt == 2 and tiny.specs[1].previous == attempt.root
+
+
+def test_a_changed_reference_is_refused_by_the_task(tmp_path: Path, tiny: TinyTrainer) -> None:
+    files = make_round(tmp_path)
+    files.reference("c00").write_text(files.reference("c00").read_text().replace("0.5", "0.6"))
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == job.REFUSED
+    assert not tiny.specs
+    marker = json.loads(files.attempt("c00", 0, 0, 1).exit.read_text())
+    assert marker["outcome"] == "refused" and "changed since the round was rendered" in marker["message"]
+
+
+def test_a_finished_row_is_not_trained_again(tmp_path: Path, tiny: TinyTrainer) -> None:
+    make_round(tmp_path)
+    for attempt in ("next", "next", "1", "2"):
+        assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0", "--attempt", attempt]) == 0
+    assert len(tiny.specs) == 1
+
+
+def test_many_processes_racing_for_one_row_train_it_once(tmp_path: Path) -> None:
+    files = make_round(tmp_path)
+    script = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from trainers.claim import claim_attempt, this_owner
+        from trainers.layout import RoundFiles
+        from trainers.manifest import load_manifest
+        files = RoundFiles(Path(sys.argv[1]))
+        sys.stdin.readline()
+        claim = claim_attempt(files, load_manifest(files.manifest).rows[0], 1, this_owner({}))
+        print(claim.attempt is not None)
+        """
+    )
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(files.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(8)
+    ]
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    assert sum(racer.communicate()[0].strip() == "True" for racer in racers) == 1
+
+
+def test_a_requeued_slurm_task_goes_on_in_its_own_folder(tmp_path: Path) -> None:
+    files = make_round(tmp_path)
+    row = load_manifest(files.manifest).rows[0]
+    first = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    assert claim_attempt(files, row, 1, this_owner(first)).attempt == 1
+    assert claim_attempt(files, row, 1, this_owner(first)).attempt is None
+    again = claim_attempt(files, row, 1, this_owner(first | {"SLURM_RESTART_COUNT": "1"}))
+    assert again.attempt == 1 and again.resumed
+    other = claim_attempt(files, row, 1, this_owner(first | {"SLURM_ARRAY_JOB_ID": "8", "SLURM_RESTART_COUNT": "1"}))
+    assert other.attempt is None and "slurm:7_0" in other.reason
+
+
+def test_next_waits_for_a_running_attempt_and_passes_a_dead_one(tmp_path: Path) -> None:
+    files = make_round(tmp_path)
+    row = load_manifest(files.manifest).rows[0]
+    assert claim_attempt(files, row, None, this_owner({})).attempt == 1
+    assert "is running" in claim_attempt(files, row, None, this_owner({})).reason
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = process_start(child.pid)
+    assert started is not None
+    gone = Owner(task="t", restart=0, host=os.uname().nodename, pid=child.pid, started=started, boot=boot_id())
+    assert gone.alive()
+    child.communicate()
+    assert not gone.alive()
+    folder = files.attempt("c00", 0, 0, 1)
+    folder.claim.unlink()
+    assert claim_attempt(files, row, 1, gone).attempt == 1
+    assert claim_attempt(files, row, None, this_owner({})).attempt == 2
+    assert "out of date" in claim_attempt(files, row, 1, this_owner({})).reason
+
+
+def test_another_machines_claim_is_not_guessed_about(tmp_path: Path) -> None:
+    files = make_round(tmp_path)
+    row = load_manifest(files.manifest).rows[0]
+    claim_attempt(files, row, 1, Owner(task="slurm:5_0", restart=0, host="elsewhere", pid=1, started=1, boot="b"))
+    claim = claim_attempt(files, row, None, this_owner({}))
+    assert claim.attempt is None and "give the number of the new attempt: 2" in claim.reason
+    assert claim_attempt(files, row, 2, this_owner({})).attempt == 2
+
+
+def test_evaluation_folds_what_is_there_and_counts_what_is_not(tmp_path: Path, tiny: TinyTrainer) -> None:
+    files = make_round(tmp_path, lrs=(0.5, 0.1), use_test=True)
+    for row in range(3):
+        job.main(["train", "--round-dir", str(tmp_path), "--row", str(row)])
+    for position in (0, 1):
+        assert job.main(["eval", "--round-dir", str(tmp_path), "--candidate-index", str(position)]) == 0
+    first = json.loads(files.candidate_summary("c00", "val").read_text())
+    assert first["metrics"]["val_accuracy"] == {
+        "value": 0.75,
+        "direction": "maximize",
+        "std": pytest.approx(0.5 / 2**0.5),
+        "n": 2,
+    }
+    assert first["outcomes"] == {"ok": 2} and first["per_class"] == {"0": {"accuracy": 0.75}, "1": {"accuracy": None}}
+    assert json.loads(files.val_summary.read_text()) == first
+    second = json.loads(files.candidate_summary("c01", "val").read_text())
+    assert second["metrics"] == {} and second["outcomes"] == {"bad_config": 1, "no_result": 1}
+    tested = json.loads(files.candidate_summary("c00", "test").read_text())
+    assert tested["metrics"]["test_accuracy"]["value"] == 0.25 and files.test_summary.exists()
+
+
+def test_a_result_of_another_row_is_corrupt_not_believed(tmp_path: Path, tiny: TinyTrainer) -> None:
+    files = make_round(tmp_path)
+    job.main(["train", "--round-dir", str(tmp_path), "--row", "0"])
+    stranger = files.attempt("c00", 1, 0, 1)
+    stranger.root.mkdir(parents=True)
+    stranger.result.write_text(files.attempt("c00", 0, 0, 1).result.read_text())
+    manifest = load_manifest(files.manifest)
+    result = read_row(files, manifest, manifest.rows[1])
+    assert result is not None and result.outcome == "corrupt_result" and "row is 0" in result.message
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"outcome": "ok"}', '{"outcome": NaN}', "[]"])
+def test_a_broken_result_is_corrupt(tmp_path: Path, text: str) -> None:
+    files = make_round(tmp_path)
+    folder = files.attempt("c00", 0, 0, 1)
+    folder.root.mkdir(parents=True)
+    folder.result.write_text(text)
+    manifest = load_manifest(files.manifest)
+    result = read_row(files, manifest, manifest.rows[0])
+    assert result is not None and result.outcome == "corrupt_result"
+
+
+def test_the_manifest_survives_its_own_text(tmp_path: Path) -> None:
+    files = make_round(tmp_path, lrs=(0.5, 0.6), folds=3)
+    manifest = load_manifest(files.manifest)
+    assert manifest.to_text() == files.manifest.read_text()
+    assert [row.row for row in manifest.of_candidate("c01")] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda raw: raw.pop("rows"), "rows"),
+        (lambda raw: raw["rows"][0].update(row=4), "rows[0].row"),
+        (lambda raw: raw["rows"][1].update(candidate="c07"), "rows[1].candidate"),
+        (lambda raw: raw["rows"][1].update(fold=0), "stands twice"),
+        (lambda raw: raw["rows"][1].update(fold=9), "rows[1].fold"),
+        (lambda raw: raw["rows"][1].update(seed=-1), "rows[1]"),
+        (lambda raw: raw.update(schema_version=2), "schema_version"),
+        (lambda raw: raw["objective"].update(direction="up"), "objective.direction"),
+        (lambda raw: raw["candidates"].update(c00="abc"), "candidates.c00"),
+        (lambda raw: raw["resources"].update(cpus="2"), "resources.cpus"),
+    ],
+)
+def test_a_broken_manifest_is_named(tmp_path: Path, change: Any, named: str) -> None:
+    files = make_round(tmp_path)
+    raw = json.loads(files.manifest.read_text())
+    change(raw)
+    files.manifest.write_text(json.dumps(raw))
+    with pytest.raises(ManifestProblem) as caught:
+        load_manifest(files.manifest)
+    assert named in str(caught.value) and str(files.manifest) in str(caught.value)
+
+
+def test_a_truncated_manifest_is_refused_with_its_place(tmp_path: Path) -> None:
+    files = make_round(tmp_path)
+    files.manifest.write_text(files.manifest.read_text()[:100])
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == job.REFUSED
+    with pytest.raises(ManifestProblem, match="line"):
+        load_manifest(files.manifest)
+
+
+def test_values_need_a_plain_value(tmp_path: Path) -> None:
+    path = tmp_path / "reference.json"
+    path.write_text('{"parameters": {"lr": {"default": null}}}')
+    with pytest.raises(ManifestProblem, match=r"parameters\.lr"):
+        read_values(path, sha256=None)
+
+
+def test_probe_names_what_is_missing() -> None:
+    command = [sys.executable, "-m", "trainers.job", "probe", "--trainer", "x", "json", "no_such_module_here"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == job.REFUSED
+    answer = json.loads(done.stdout)
+    assert "json" in answer["found"] and "no_such_module_here" in answer["missing"][0]
+
+
+def test_the_registry_names_its_trainers() -> None:
+    with pytest.raises(Exception, match="resnet9"):
+        registry.trainer_module("resnet8", brought=False)
+
+
+def test_the_task_entry_needs_the_standard_library_only() -> None:
+    script = "import sys, trainers.job; print(sorted(m for m in sys.modules if 'torch' in m or 'numpy' in m))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
