@@ -1,12 +1,27 @@
-"""YAML from people: safe types only, duplicate keys refused, size capped. PyYAML is imported when called."""
+"""YAML from people: safe types only, duplicate keys refused, size capped. PyYAML is imported when called.
+
+Numbers, booleans and null are those of YAML 1.2 and JSON. PyYAML follows YAML 1.1, where `1e-4` is text, `010` is 8,
+`no` is false and `time: 12:00:00` is the number 43200: each changes a search space or a time limit without a word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainers.files import FileProblem
+
+if TYPE_CHECKING:
+    import yaml
+
+SCALARS = (
+    ("null", re.compile(r"(~|null|Null|NULL|)\Z"), ("~", "n", "N", "")),
+    ("bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), tuple("tTfF")),
+    ("int", re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), tuple("-+0123456789")),
+    ("float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"), tuple("-+.0123456789")),
+)
 
 
 def read_yaml(path: Path, *, limit: int = 2**20) -> dict[str, Any]:
@@ -26,29 +41,11 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
     """`read_yaml` for text that is already here; `name` is what messages call it."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """SafeLoader that refuses a key standing twice in one mapping, instead of taking the last."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: set[Any] = set()
-            for key_node, _ in node.value:
-                key = self.construct_object(key_node, deep=True)
-                line = key_node.start_mark.line + 1
-                if not isinstance(key, str | int | float | bool):
-                    raise FileProblem(f"{name}: line {line}: a key must be a plain word, not {type(key).__name__}")
-                if key in seen:
-                    raise FileProblem(f"{name}: line {line}: the key {key!r} stands twice")
-                seen.add(key)
-            return super().construct_mapping(node, deep=deep)
-
-        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-            # Aliases let a few lines expand to gigabytes; no file of ours needs them.
-            if self.check_event(yaml.AliasEvent):
-                raise FileProblem(f"{name}: YAML aliases (*name) are not accepted: write the value out")
-            return super().compose_node(parent, index)
+    def refuse(line: int, key: str) -> None:
+        raise FileProblem(f"{name}: line {line}: the key {key!r} stands twice")
 
     try:
-        value = yaml.load(text, Loader=Loader)
+        value = yaml.load(text, core_loader(refuse))  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise FileProblem(f"{name}: {where}{error.problem or error}") from error
@@ -56,7 +53,41 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
         raise FileProblem(f"{name}: {error}") from error
     if not isinstance(value, dict):
         raise FileProblem(f"{name}: expected `key: value` lines, found {type(value).__name__}")
+    for key in value:
+        if not isinstance(key, str):
+            raise FileProblem(f"{name}: the key {key!r} must be a text; put it in quotes")
     return value
+
+
+def core_loader(duplicate: Callable[[int, str], None]) -> type[yaml.SafeLoader]:
+    """A SafeLoader with the scalars above that refuses anchors and tells of keys standing twice (line, key).
+
+    An alias lets a few lines expand to gigabytes, and no file of ours needs one.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own class attribute, filled below
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+                problem = "anchors (&) and aliases (*) are not supported; write the value out, or quote the text"
+                raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[object] = set()
+            for key_node, _ in node.value:
+                key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+                if key is not None and key in seen:
+                    duplicate(key_node.start_mark.line + 1, key)
+                seen.add(key)
+            return super().construct_mapping(node, deep=deep)
+
+    for name, pattern, first in SCALARS:
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, list(first))
+    return Loader
 
 
 def dump_yaml(value: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.api.options import TuneOptions
 from agent.catalogue import Found, find_trainer, frozen_trainer, tuned
 from agent.errors import UsageError
-from agent.store.disk import read_text
+from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
 from agent.store.store import Store
 from agent.store.study import StudyConfig
@@ -20,7 +20,7 @@ def study_root(options: TuneOptions) -> Path:
     return Path(options.output_dir).absolute() / name
 
 
-def begin(options: TuneOptions) -> Store:
+def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
     """Make a new study's folder: frozen configuration and reference. Raises UsageError, and writes nothing then."""
     root = study_root(options)
     if options.trainer is None:
@@ -52,7 +52,7 @@ def begin(options: TuneOptions) -> Store:
         epochs=options.epochs or (preset.epochs if preset else found.trainer.default_epochs),
         data=dict(options.data),
     )
-    return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen)
+    return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen, disk=disk)
 
 
 def _folds(options: TuneOptions, found: Found) -> tuple[tuple[int, ...], int]:
@@ -61,12 +61,12 @@ def _folds(options: TuneOptions, found: Found) -> tuple[tuple[int, ...], int]:
     return folds, max(folds) + 1
 
 
-def open_study(options: TuneOptions) -> tuple[Store, bool]:
+def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store, bool]:
     """The study of these options, begun now if it is new (then True). Refuses options that contradict a study."""
     root = study_root(options)
     if not root.exists():
-        return begin(options), True
-    store = Store.open(root)
+        return begin(options, disk=disk), True
+    store = Store.open(root, disk=disk)
     config = store.config
     given: dict[str, tuple[object, object]] = {
         "--task": (options.task, config.task),

@@ -13,7 +13,7 @@ from agent.api.options import TuneOptions
 from agent.api.wiring import Say, settings_for, tools_for
 from agent.catalogue import frozen_trainer
 from agent.errors import MissingResults, UsageError
-from agent.store.disk import read_text
+from agent.store.disk import Disk, read_text
 from agent.store.lease import held
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -50,20 +50,30 @@ def _unwatched(store: Store, report: Any) -> None:
     """Nobody watches."""
 
 
-def tune(options: TuneOptions, *, say: Say = _quiet, detail: Say = _quiet, watch: Watch = _unwatched) -> Outcome:
+def tune(
+    options: TuneOptions,
+    *,
+    say: Say = _quiet,
+    detail: Say = _quiet,
+    watch: Watch = _unwatched,
+    disk: Disk | None = None,
+) -> Outcome:
     """Begin or go on with a study, for as many rounds as the options say.
 
     Raises RoundtableError. KeyboardInterrupt stops the local launcher's tasks (they save a checkpoint and are
     resumed by the next call); jobs of a cluster go on.
+
+    say, detail: what the person is told, and what only --verbose shows. watch: called while tasks run.
+    disk: how files are written; tests put a fault there.
     """
     from agent.launch.select import default_launcher
     from agent.orchestrator.context import Given
 
     _check(options)
-    store, new = open_study(options)
+    store, new = open_study(options, disk=disk)
     with held(store.paths.lease):
         # Opened again under the lease: another process may have gone on since.
-        store = store if new else Store.open(store.paths.root)
+        store = store if new else Store.open(store.paths.root, disk=disk)
         store.journal.check_clock()
         if options.use_test and not frozen_trainer(store.config.trainer, frozen_text(store)).trainer.has_test:
             raise UsageError(f"--use-test-data: the trainer {store.config.trainer} has no test evaluation")

@@ -44,10 +44,11 @@ def read_epochs(path: Path) -> EpochTable:
 
 def parse_epochs(text: str, *, name: str) -> EpochTable:
     """The table of a file's text."""
+    # NUL bytes are what a crashed file system leaves in a file's last block.
+    text = text.replace("\0", "")
     torn = bool(text) and not text.endswith(("\n", "\r"))
     try:
-        # NUL bytes are what a crashed file system leaves in a file's last block.
-        lines = [line for line in csv.reader(io.StringIO(text.replace("\0", ""), newline="")) if line]
+        lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
     except csv.Error as error:
         return EpochTable(problems=(f"{name}: not CSV: {error}",))
     header = [cell.strip() for cell in lines[0]] if lines else []

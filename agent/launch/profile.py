@@ -7,7 +7,6 @@ manages itself (job names, arrays, logs, dependencies) is refused with the reaso
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -147,8 +146,10 @@ def default_profile() -> Profile:
 
 def load_profile(path: Path) -> Profile:
     """Read a profile. Raises InvalidProfile with every problem it has."""
+    from trainers.yaml_file import read_yaml
+
     try:
-        raw = _read(path)
+        raw = read_yaml(path)
     except FileProblem as error:
         problem = Problem(file=str(path), where="file", value="", message=str(error).removeprefix(f"{path}: "))
         raise InvalidProfile([problem]) from error
@@ -171,41 +172,8 @@ def _convert(name: str, value: Any) -> Any:
         return tuple(value)
     if name == "env":
         return {key: str(item) for key, item in value.items()}
-    # A number where text is meant (account: 1234, time: 90) was read exactly, see _plain.
+    # A whole number where text is meant (account: 1234, time: 90): YAML 1.2 has one spelling of it, nothing is lost.
     return str(value) if name in _TEXT and isinstance(value, int) else value
 
 
 _TEXT = frozenset(("name", "partition", "account", "qos", "gres", "mem", "time", "constraint", "exclude", "nodelist"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The file's mapping, scalars read as YAML 1.2's core schema has them. Raises FileProblem."""
-    from trainers.yaml_file import read_yaml
-
-    read_yaml(path)  # refuses what is not one mapping, duplicate keys, aliases, other tags
-    import yaml
-
-    node: Any = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    return {key.value: _plain(value) for key, value in node.value}
-
-
-def _plain(node: Any) -> Any:
-    """A YAML node as Python data.
-
-    PyYAML reads YAML 1.1, where `time: 12:00:00` is the number 43200 (base 60), which sbatch would take for minutes:
-    30 days; `012` is 10 and `no` is False. Only what YAML 1.2 calls a number or a bool is one here.
-    """
-    if hasattr(node, "style") and isinstance(node.value, str):
-        text = node.value
-        if node.style is not None:
-            return text
-        if re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
-            return int(text)
-        if re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", text):
-            return float(text)
-        return {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}.get(
-            text, text
-        )
-    if node.tag.endswith(":map"):
-        return {key.value: _plain(value) for key, value in node.value}
-    return [_plain(item) for item in node.value]

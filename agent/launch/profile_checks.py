@@ -69,7 +69,8 @@ def problems_of(raw: Mapping[str, Any], *, given: set[str]) -> list[Found]:
 
 
 def _fields(raw: Mapping[str, Any], checks: Mapping[str, Check], given: set[str]) -> Iterator[Found]:
-    for name, value in raw.items():
+    for key, value in raw.items():
+        name = str(key)  # YAML's keys may be numbers
         if name not in checks:
             near = difflib.get_close_matches(name, checks, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
@@ -162,7 +163,7 @@ def _line_problem(line: Any) -> str:
 def _env(value: Any) -> list[Found]:
     if not isinstance(value, Mapping):
         return _no(value, "must be a mapping of variables to values")
-    found = [(name, item, _variable(name, item)) for name, item in value.items()]
+    found = [(str(name), item, _variable(str(name), item)) for name, item in value.items()]
     return [(f".{_named(name)}", _shown(item), text) for name, item, text in found if text]
 
 
@@ -184,7 +185,7 @@ def _variable(name: str, value: Any) -> str:
 def _extra(value: Any) -> list[Found]:
     if not isinstance(value, Mapping):
         return _no(value, "must be a mapping of long sbatch options to values")
-    found = [(name, item, _option(name, item)) for name, item in value.items()]
+    found = [(str(name), item, _option(str(name), item)) for name, item in value.items()]
     return [(f".{_named(name)}", _shown(item), text) for name, item, text in found if text]
 
 

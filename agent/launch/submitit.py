@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -24,6 +25,8 @@ from agent.launch.environment import scrub
 from agent.launch.sbatch import SUBMIT_TIMEOUT_S, checked_directives, dependency, refusal
 from agent.launch.scheduler import SlurmReader
 from agent.launch.states import parse_minutes
+
+_log = logging.getLogger(__name__)
 
 #: submitit's local executor stops a task after this many minutes; its default is 2.
 LOCAL_MINUTES = 60 * 24 * 365
@@ -122,7 +125,19 @@ class SubmititLauncher:
         job, cluster, at = found
         several = len(batch.items) > 1
         ids = [f"{job}_{position}" if several else job for position in range(len(batch.items))]
+        folder = batch.round_dir.absolute() / "launch" / batch.name
+        if not all((folder / f"{task}_submitted.pkl").exists() for task in ids):
+            self._complete(batch, ids)
         return _submission(batch, ids, job, at, cluster)
+
+    def _complete(self, batch: Batch, ids: Sequence[str]) -> None:
+        """After a submission that was cut off: sbatch had been heard, submitit was not told."""
+        request = self._request(batch) | {"tasks": list(ids)}
+        Path(request["folder"]).mkdir(parents=True, exist_ok=True)
+        try:
+            self._call(batch, request)
+        except LaunchError as error:
+            _log.warning("tasks of %s that have not begun will fail and need a retry: %s", batch.name, error)
 
     def poll(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], TaskStatus]:
         return poll_local(submissions) if self._cluster == "local" else self._reader.poll(submissions)

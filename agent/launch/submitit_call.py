@@ -1,4 +1,4 @@
-"""The part of a submission that needs submitit, in a process of its own.
+"""The part of a submission that needs submitit, in a process of its own: submit an array, or complete an adopted one.
 
 Started as a file (`python -P submitit_call.py`, a request as JSON on standard input, the answer as the last line of
 standard output). Own process, because submitit gives sbatch no time-out and reads os.environ, and because a killed
@@ -36,9 +36,7 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
         executor = _executor(request)
     except Exception as error:  # whatever submitit raises about its parameters: nothing has been sent yet
         return {"unsent": f"{type(error).__name__}: {error}"}
-    script = _script_function()(
-        ["bash", "-c", TO_LOG, request["log"], request["script"]], verbose=False, cwd=request["cwd"]
-    )
+    script = _script(request)
     jobs = []
     try:
         with executor.batch():
@@ -56,6 +54,30 @@ def _executor(request: dict[str, Any]) -> Any:
     executor = kind(folder=request["folder"])
     executor.update_parameters(**request["parameters"])
     return executor
+
+
+def complete(request: dict[str, Any]) -> dict[str, Any]:
+    """Write the pickles that tasks of an adopted array still miss.
+
+    submitit puts them in place only after sbatch has answered, and a task waits for its own for 60 s.
+    Returns {"ids": the tasks}.
+    """
+    from submitit.core.utils import DelayedSubmission, JobPaths
+
+    for item, task in zip(request["items"], request["tasks"], strict=True):
+        path = JobPaths(request["folder"], job_id=task).submitted_pickle
+        if not path.exists():
+            delayed = DelayedSubmission(_script(request), str(item), request["attempt"])
+            delayed.set_timeout(request["parameters"]["time"], 0)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            delayed.dump(temporary)
+            temporary.replace(path)
+    return {"ids": request["tasks"]}
+
+
+def _script(request: dict[str, Any]) -> Any:
+    command = ["bash", "-c", TO_LOG, request["log"], request["script"]]
+    return _script_function()(command, verbose=False, cwd=request["cwd"])
 
 
 def _script_function() -> Any:
@@ -87,7 +109,7 @@ def main() -> int:
             log = os.open(Path(request["folder"]) / "controllers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             os.dup2(log, 1)
             os.dup2(log, 2)
-        answer.write("\n" + json.dumps(submit(request)) + "\n")
+        answer.write("\n" + json.dumps(complete(request) if "tasks" in request else submit(request)) + "\n")
     return 0
 
 

@@ -48,7 +48,7 @@ def assess(work: Work) -> StepResult:
     folders = {folder.number: folder.path.name for folder in store.paths.newest()}
     outputs = [store.paths.trials_csv]
     if incumbent is not None:
-        store.disk.write_json(store.paths.incumbent, incumbent.to_json())
+        store.disk.write_json(store.paths.incumbent, incumbent.to_json() | {"sha256": _sha256(records, incumbent)})
         store.disk.write_json(store.paths.best, best_record(store.config, records, incumbent, folders))
         outputs += [store.paths.incumbent, store.paths.best]
     store.disk.write(store.paths.trials_csv, trials_csv(store.config, records))
@@ -66,6 +66,12 @@ def assess(work: Work) -> StepResult:
 def _current(work: Work) -> acceptance.Incumbent | None:
     path = work.store.paths.incumbent
     return acceptance.Incumbent.from_json(read_json_object(path)) if path.exists() else None
+
+
+def _sha256(records: list[dict[str, Any]], incumbent: acceptance.Incumbent) -> str:
+    """sha256 of the reference that the incumbent was trained with."""
+    record = next(record for record in records if record["round"] == incumbent.round)
+    return next(str(c["sha256"]) for c in record["candidates"] if c["name"] == incumbent.candidate)
 
 
 def _entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:

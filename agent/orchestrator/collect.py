@@ -71,7 +71,7 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     number = _next_attempt(work)
     train = start(work, manifest, "train", again, attempt=number)
     start(work, manifest, "eval", range(len(manifest.candidates)), attempt=number, after=train)
-    message = f"round {work.number}: rows {compact(again)} ended without a result; attempt {number} started"
+    message = f"{work.label}: rows {compact(again)} ended without a result; attempt {number} started"
     return StepResult(status=Status.WAITING, message=message)
 
 
@@ -118,7 +118,7 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
     made = submissions(work.store, work.paths, "eval")
     polled = work.tools.launcher().poll([submission for _, submission in made])
     if any(status.state is not State.GONE for status in polled.values()):
-        return StepResult(status=Status.WAITING, message=f"round {work.number}: evaluating")
+        return StepResult(status=Status.WAITING, message=f"{work.label}: evaluating")
     # The evaluation may have written its summaries between the look at the disk and the question.
     stale = _stale(work, manifest, results)
     if not stale:
@@ -128,11 +128,11 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
     if number - trained >= EVAL_ATTEMPTS:
         names = ", ".join(list(manifest.candidates)[position] for position in stale)
         raise LaunchError(
-            f"round {work.number}: the evaluation of {names} left no fitting summary {EVAL_ATTEMPTS} times; "
+            f"{work.label}: the evaluation of {names} left no fitting summary {EVAL_ATTEMPTS} times; "
             f"see its logs in {work.paths.logs}"
         )
     start(work, manifest, "eval", stale, attempt=number)
-    return StepResult(status=Status.WAITING, message=f"round {work.number}: evaluation started again")
+    return StepResult(status=Status.WAITING, message=f"{work.label}: evaluation started again")
 
 
 def _stale(work: Work, manifest: Manifest, results: Results) -> list[int]:
@@ -191,11 +191,11 @@ def _given_summary(work: Work, manifest: Manifest) -> Path | None:
         return None
     if len(manifest.candidates) > 1:
         raise UsageError(
-            f"{path}: round {work.number} has {len(manifest.candidates)} candidates, so one summary cannot stand for "
+            f"{path}: {work.label} has {len(manifest.candidates)} candidates, so one summary cannot stand for "
             f"all; put one val_summary.json into each of {work.paths.root}/candidates/cNN/"
         )
     if begun(work.store, work.paths, by_hand=False):
-        raise UsageError(f"{path}: round {work.number} was submitted by Roundtable; its own results count")
+        raise UsageError(f"{path}: {work.label} was submitted by Roundtable; its own results count")
     return path
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent import acceptance
 from agent.orchestrator.context import StepResult, Work
+from agent.records import Observation
 from agent.store.disk import read_text
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -22,30 +23,34 @@ SEED_OFFSET = 1000
 
 
 def wanted(store: Store, settings: Settings) -> bool:
-    """Whether there is a winner other than the default that was not yet confirmed."""
+    """Whether there is a challenger of the default that was not yet held against it at fresh seeds."""
     if settings.confirm != "final" or not settings.auto_train:
         return False
-    incumbent, default = _incumbent(store), _default(store)
-    if incumbent is None or default is None or default["value"] is None or incumbent.key == default["key"]:
+    challenger, default = _challenger(store), _default(store)
+    if challenger is None or default is None or default["value"] is None:
         return False
-    done = [
-        store.round_record(store.paths.round(folder))
-        for folder in store.paths.newest("confirm")
-        if store.paths.round(folder).closed.exists()
-    ]
-    return all(record["key"] != incumbent.key for record in done)
+    folders = [store.paths.round(folder) for folder in store.paths.newest("confirm")]
+    done = [store.round_record(paths) for paths in folders if paths.closed.exists()]
+    return all(record["key"] != challenger.key for record in done)
+
+
+def _challenger(store: Store) -> Observation | None:
+    """The incumbent; where that is the default itself, the best of the others."""
+    default = _default(store)
+    others = [o for o in store.history() if default is None or o.key != default["key"]]
+    best = acceptance.rank([o for o in others if o.complete], store.config.objective)
+    return best[0] if best else None
 
 
 def choose(work: Work) -> StepResult:
     """c00 is the default, c01 the winner, each with the very reference it was trained with before."""
     store, paths = work.store, work.paths
-    incumbent, default = _incumbent(store), _default(store)
-    assert incumbent is not None and default is not None, "a confirmation begins only where both exist"
-    first = store.closed()[0]
-    winner = next(r for r in store.closed() if r.number == incumbent.round)
+    challenger, default = _challenger(store), _default(store)
+    assert challenger is not None and default is not None, "a confirmation begins only where both exist"
+    rounds = {paths.number: paths for paths in store.closed()}
     chosen = [
-        ("default", first.reference(candidate_name(0)), default),
-        ("incumbent", winner.reference(incumbent.candidate), _entry_of(store, incumbent)),
+        ("default", rounds[1].reference(candidate_name(0)), default),
+        ("challenger", rounds[challenger.round].reference(challenger.candidate), _entry_of(store, challenger)),
     ]
     entries = []
     for position, (source, path, entry) in enumerate(chosen):
@@ -57,7 +62,7 @@ def choose(work: Work) -> StepResult:
             {
                 "name": name,
                 "source": source,
-                "reason": f"confirmation of round {incumbent.round} {incumbent.candidate} at fresh seeds",
+                "reason": f"confirmation of round {challenger.round} {challenger.candidate} at fresh seeds",
                 "key": entry["key"],
                 "sha256": entry["sha256"],
                 "values": entry["values"],
@@ -69,20 +74,22 @@ def choose(work: Work) -> StepResult:
     start = max([*store.config.seeds, *(seed for seeds in used for seed in seeds)]) + (1 if used else SEED_OFFSET)
     seeds = list(range(start, start + work.settings.confirm_seeds))
     if not any(e["folder"] == paths.root.name for e in store.journal.of("confirm_begun")):
-        store.journal.append("confirm_begun", folder=paths.root.name, key=incumbent.key, seeds=seeds)
+        store.journal.append("confirm_begun", folder=paths.root.name, key=challenger.key, seeds=seeds)
     decision = {
         "schema_version": 1,
         "task": store.config.task,
         "round": work.number,
         "seeds": seeds,
         "diagnosis": [],
-        "notes": [f"paired confirmation of {incumbent.describe()}"],
+        "notes": [],
+        "challenger": {"round": challenger.round, "candidate": challenger.candidate},
         "candidates": entries,
         "refused": {},
     }
     store.disk.write_json(paths.decision, decision)
     count = len(seeds) * len(store.config.folds)
-    message = f"confirming round {incumbent.round} {incumbent.candidate} against the default: 2 x {count} trials"
+    name = f"round {challenger.round} {challenger.candidate}"
+    message = f"confirming {name} against the default at fresh seeds: 2 x {count} trials"
     return StepResult(outputs=[paths.decision], details={"seeds": seeds}, message=message)
 
 
@@ -91,8 +98,6 @@ def assess(work: Work) -> StepResult:
     store, paths = work.store, work.paths
     manifest = load_manifest(paths.manifest)
     decision: Any = read_json_object(paths.decision)
-    incumbent = _incumbent(store)
-    assert incumbent is not None, "an incumbent is never removed"
     values: dict[str, dict[tuple[int, int], float]] = {name: {} for name in manifest.candidates}
     for row in manifest.rows:
         result = read_row(paths, manifest, row)
@@ -105,23 +110,22 @@ def assess(work: Work) -> StepResult:
         "round": work.number,
         "closed_at": store.clock().isoformat(),
         "key": decision["candidates"][1]["key"],
-        "candidate": {"round": incumbent.round, "name": incumbent.candidate},
+        "challenger": decision["challenger"],
         "seeds": decision["seeds"],
         "objective": {"metric": store.config.metric, "direction": store.config.direction},
-        "gain": gain.to_json(),
+        "gain": gain.to_json() | {"text": gain.describe()},
     }
-    if incumbent.key == record["key"]:
+    raw = read_json_object(store.paths.incumbent)
+    if raw["key"] == record["key"]:
+        incumbent = acceptance.Incumbent.from_json(raw)
         verdict = "confirmed" if gain.confirmed else incumbent.verdict
-        store.disk.write_json(store.paths.incumbent, incumbent.with_verdict(verdict, gain).to_json())
+        store.disk.write_json(store.paths.incumbent, raw | incumbent.with_verdict(verdict, gain).to_json())
     if not any(e["folder"] == paths.root.name for e in store.journal.of("confirmed")):
         store.journal.append("confirmed", folder=paths.root.name, gain=gain.to_json())
     store.disk.write_json(paths.closed, record)
-    return StepResult(outputs=[paths.closed], message=gain.describe())
-
-
-def _incumbent(store: Store) -> acceptance.Incumbent | None:
-    path = store.paths.incumbent
-    return acceptance.Incumbent.from_json(read_json_object(path)) if path.exists() else None
+    at = decision["challenger"]
+    message = f"round {at['round']} {at['candidate']} against the default at fresh seeds: {gain.describe()}"
+    return StepResult(outputs=[paths.closed], message=message)
 
 
 def _default(store: Store) -> dict[str, Any] | None:
@@ -133,7 +137,7 @@ def _default(store: Store) -> dict[str, Any] | None:
     return entry
 
 
-def _entry_of(store: Store, incumbent: acceptance.Incumbent) -> dict[str, Any]:
-    paths = next(r for r in store.closed() if r.number == incumbent.round)
+def _entry_of(store: Store, chosen: Observation) -> dict[str, Any]:
+    paths = next(r for r in store.closed() if r.number == chosen.round)
     entries: list[dict[str, Any]] = store.round_record(paths)["candidates"]
-    return next(entry for entry in entries if entry["name"] == incumbent.candidate)
+    return next(entry for entry in entries if entry["name"] == chosen.candidate)

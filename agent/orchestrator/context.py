@@ -75,6 +75,11 @@ class Work:
     def number(self) -> int:
         return self.paths.number
 
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"round {self.number}" if self.kind == "round" else f"confirmation after round {self.number}"
+
     def seed(self) -> int:
         """The proposers' seed of this round: fixed by study and round, so that a redone step repeats itself."""
         return self.store.config.seed * 1_000_003 + self.number

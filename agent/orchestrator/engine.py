@@ -141,7 +141,7 @@ def _check_inputs(work: Work, steps: Steps, table: Mapping[str, Step]) -> None:
             )
         return
     order = list(table)
-    applied = steps.read("apply")
+    applied = steps.read("apply") if "apply" in table else None
     for name in order:
         record = steps.read(name)
         if record is None or not record.final:

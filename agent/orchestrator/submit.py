@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.errors import AmbiguousSubmission, SchedulerUnavailable
 from agent.launch.base import Batch, Submission
+from agent.launch.profile import Kind
 from agent.launch.states import chunks
 from agent.orchestrator.context import StepResult, Work
 from agent.store.paths import RoundPaths
@@ -30,7 +31,7 @@ def submit(work: Work) -> StepResult:
             status=Status.SKIPPED,
             inputs=inputs,
             details={"why": "no --auto-train: a person submits"},
-            message=f"round {work.number} is rendered in {work.paths.root}",
+            message=f"{work.label} is rendered in {work.paths.root}",
         )
     try:
         work.tools.check_environment()
@@ -41,14 +42,14 @@ def submit(work: Work) -> StepResult:
     return StepResult(
         inputs=inputs,
         details={"launcher": work.tools.launcher().name, "jobs": [s.job_id for s in train]},
-        message=f"round {work.number}: {len(manifest.rows)} rows submitted ({train[0].launcher} {train[0].job_id})",
+        message=f"{work.label}: {len(manifest.rows)} rows submitted ({train[0].launcher} {train[0].job_id})",
     )
 
 
 def start(
     work: Work,
     manifest: Manifest,
-    kind: str,
+    kind: Kind,
     items: Sequence[int],
     *,
     attempt: int,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from agent.errors import Problem
-from agent.reference.expression import Expression, ExpressionError, Value, equal, parse_expression
+from agent.reference.expression import Expression, ExpressionError, Value, parse_expression
 from agent.reference.jsontext import join
 from agent.reference.keys import (
     FOREIGN_KEYS,
@@ -198,18 +198,18 @@ def _choices(raw: Mapping[str, Any], where: str, findings: Findings) -> tuple[Va
     if len(choices) > MAX_CHOICES:
         findings.add(where, ABSENT, f"has {len(choices)} choices; at most {MAX_CHOICES} are allowed")
         return None
-    found: list[Value] = []
+    found: dict[tuple[bool, Value], Value] = {}  # true is not 1, 1 is 1.0
     sound = True
     for index, choice in enumerate(choices):
         message = type_refusal("categorical", choice)
-        if message is None and any(equal(choice, earlier) for earlier in found):
+        if message is None and (isinstance(choice, bool), choice) in found:
             message = "occurs twice; keep one"
         if message:
             findings.add(f"{where}[{index}]", choice, message)
             sound = False
         else:
-            found.append(choice)
-    return tuple(found) if sound else None
+            found[isinstance(choice, bool), choice] = choice
+    return tuple(found.values()) if sound else None
 
 
 def _values(kind: str, raw: Mapping[str, Any], where: str, findings: Findings) -> dict[str, Value] | None:

@@ -43,7 +43,7 @@ def overview(store: Store) -> dict[str, Any]:
         "incumbent": incumbent,
         "rounds": [_closed_round(record) for record in records],
         "confirmations": [
-            {"seeds": c["seeds"], "gain": c["gain"], "candidate": c["candidate"]} for c in confirmations
+            {"seeds": c["seeds"], "gain": c["gain"], "challenger": c["challenger"]} for c in confirmations
         ],
         "open": open_round_state(store, open_round) if open_round is not None else None,
     }
@@ -125,7 +125,7 @@ def print_overview(view: Mapping[str, Any], console: Console, *, only_round: int
     for name, justify in (("round", "right"), ("candidate", "left"), ("source", "left"), ("trials", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     table.add_column(goal["metric"], justify="right")
-    table.add_column("", justify="left")
+    table.add_column("", justify="left", no_wrap=True, overflow="ellipsis")
     for entry in view["rounds"]:
         if only_round is not None and entry["round"] != only_round:
             continue
@@ -137,13 +137,15 @@ def print_overview(view: Mapping[str, Any], console: Console, *, only_round: int
                 candidate["source"],
                 Text(_outcomes(candidate["outcomes"])),
                 _value(candidate),
-                Text(f"best, {best['verdict']}" if chosen and best else candidate["message"][:60]),
+                Text(f"best, {best['verdict']}" if chosen and best else " ".join(candidate["message"].split())[:200]),
             )
     console.print(table)
     if view["open"] is not None:
         console.print(open_table(view["open"]))
     for confirmation in view["confirmations"]:
-        console.print(Text(f"confirmation at seeds {confirmation['seeds']}: {confirmation['gain']['text']}"))
+        at, seeds = confirmation["challenger"], ", ".join(map(str, confirmation["seeds"]))
+        head = f"round {at['round']} {at['candidate']} against the default at fresh seeds {seeds}"
+        console.print(Text(f"{head}: {confirmation['gain']['text']}"))
 
 
 def _outcomes(outcomes: Mapping[str, int]) -> str:

