@@ -86,7 +86,7 @@ class TrialResult:
     """What a trainer measured on one split."""
 
     metrics: Mapping[str, float]
-    """Finite numbers by name; must hold the objective."""
+    """Finite numbers by name; those of train() must hold the objective."""
     directions: Mapping[str, str]
     """For each metric "minimize" or "maximize"."""
     samples: int | None = None

@@ -11,6 +11,7 @@ from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
 from agent.store.store import Store
 from agent.store.study import StudyConfig
+from trainers.contract import Value
 
 
 def study_root(options: TuneOptions) -> Path:
@@ -50,9 +51,17 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         seeds=options.seeds or found.trainer.seeds or (options.seed or 0,),
         seed=options.seed or 0,
         epochs=options.epochs or (preset.epochs if preset else found.trainer.default_epochs),
-        data=dict(options.data),
+        data=_data(options),
     )
     return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen, disk=disk)
+
+
+def _data(options: TuneOptions) -> dict[str, Value]:
+    """--data with an absolute path: tasks start in another folder, maybe on another machine."""
+    data = dict(options.data)
+    if "path" in data:
+        data["path"] = str(Path(str(data["path"])).expanduser().absolute())
+    return data
 
 
 def _folds(options: TuneOptions, found: Found) -> tuple[tuple[int, ...], int]:
@@ -74,7 +83,7 @@ def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store
         "--seeds": (options.seeds, config.seeds),
         "--seed": (options.seed, config.seed),
         "--epochs": (options.epochs, config.epochs),
-        "--data": (dict(options.data) or None, dict(config.data)),
+        "--data": (_data(options) or None, dict(config.data)),
     }
     if options.trainer is not None:
         given["--trainer"] = (find_trainer(options.trainer).trainer.name, config.trainer)

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Literal
 
 from agent.propose.base import Batch
-from agent.propose.space import fill, walk
+from agent.propose.space import fill, grid_point, last_point, walk
 from agent.records import Objective, Observation, Proposal
 from agent.reference import Parameter, Reference
 from trainers.contract import Value
@@ -192,8 +192,7 @@ class _Code:
             return cls(parameter=parameter, distribution=indices, choices=choices)
         assert parameter.low is not None and parameter.high is not None
         if parameter.step is not None:
-            steps = int((parameter.high - parameter.low) / parameter.step + 1e-9)
-            return cls(parameter=parameter, distribution=IntDistribution(0, steps))
+            return cls(parameter=parameter, distribution=IntDistribution(0, last_point(parameter)))
         if parameter.type == "int":
             whole = IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
             return cls(parameter=parameter, distribution=whole)
@@ -220,10 +219,7 @@ class _Code:
             return float(trial.suggest_float(name, domain.low, domain.high, log=domain.log))
         assert isinstance(domain, IntDistribution)
         coded = int(trial.suggest_int(name, domain.low, domain.high, log=domain.log))
-        if self.parameter.step is not None:
-            assert self.parameter.low is not None
-            return self.parameter.low + coded * self.parameter.step
-        return coded
+        return coded if self.parameter.step is None else grid_point(self.parameter, coded)
 
 
 @contextmanager

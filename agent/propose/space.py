@@ -48,7 +48,7 @@ def random_value(parameter: Parameter, rng: Random) -> Value:
         drawn = round(math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5))))
         return int(min(max(drawn, low), high))
     if parameter.step is not None:
-        return low + rng.randint(0, math.floor((high - low) / parameter.step + 1e-9)) * parameter.step
+        return grid_point(parameter, rng.randint(0, last_point(parameter)))
     drawn_float = math.exp(rng.uniform(math.log(low), math.log(high))) if parameter.log else rng.uniform(low, high)
     return min(max(drawn_float, float(low)), float(high))
 
@@ -63,10 +63,21 @@ def grid(parameter: Parameter, limit: int) -> tuple[Value, ...] | None:
     if parameter.type == "int":
         low, high, step = int(parameter.low), int(parameter.high), int(parameter.step or 1)
         return tuple(range(low, high + 1, step)) if (high - low) // step < limit else None
-    if parameter.step is None:
+    if parameter.step is None or (last := last_point(parameter)) >= limit:
         return None
-    steps = math.floor((parameter.high - parameter.low) / parameter.step + 1e-9)
-    return tuple(parameter.low + k * parameter.step for k in range(steps + 1)) if steps < limit else None
+    return tuple(grid_point(parameter, index) for index in range(last + 1))
+
+
+def last_point(parameter: Parameter) -> int:
+    """Index of the last point of a number's grid; the first is 0."""
+    assert parameter.low is not None and parameter.high is not None and parameter.step is not None
+    return math.floor((parameter.high - parameter.low) / parameter.step + 1e-9)
+
+
+def grid_point(parameter: Parameter, index: int) -> int | float:
+    """The grid's point, held below high: in floats 23 steps of 3255.25 / 23 go a little beyond 3255.25."""
+    assert parameter.low is not None and parameter.high is not None and parameter.step is not None
+    return min(parameter.low + index * parameter.step, parameter.high)
 
 
 def every(reference: Reference) -> Iterator[dict[str, Value]] | None:

@@ -41,6 +41,7 @@ SPACES: dict[str, Raw] = {
         "width": {"type": "int", "low": 1, "high": 4096, "log": True, "default": 64},
         "batch": {"type": "int", "low": 32, "high": 500, "step": 32, "default": 128},
         "smoothing": {"type": "float", "low": 0.1, "high": 0.75, "step": 0.1, "default": 0.1},
+        "thirds": {"type": "float", "low": 0.0, "high": 3255.25, "step": 141.5326086956522, "default": 0.0},
         "tiny": {"type": "float", "low": 1e-12, "high": 1e-9, "log": True, "default": 1e-10},
         "vast": {"type": "float", "low": -1e15, "high": 1e15, "default": 0.0},
     },

@@ -16,10 +16,8 @@ import pytest
 from tests.cluster import fixtures
 from tests.cluster.cluster import Cluster, ClusterError
 from tests.cluster.config import ClusterConfig, Host
-from tests.cluster.fixtures import require_cluster, slurm
+from tests.cluster.fixtures import require_cluster
 from tests.cluster.processes import cluster_processes
-
-__all__ = ["slurm"]
 
 ROOT = Path(__file__).parents[2]
 NO_ACCOUNTING = ClusterConfig(accounting=False)

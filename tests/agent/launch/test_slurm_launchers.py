@@ -14,7 +14,6 @@ from agent.launch.scheduler import Pace, SlurmReader
 from agent.launch.submitit import SubmititLauncher
 from tests.cases.launcher_case import LauncherCase, Round
 from tests.cluster.cluster import Cluster
-from tests.cluster.fixtures import slurm as slurm
 
 PACE = Pace(interval_s=0.2, lost_after_s=10.0, unaccounted_after_s=2.0, timeout_s=30.0)
 

@@ -79,3 +79,10 @@ def test_grids_are_drawn_evenly() -> None:
     shares = {value: values.count(value) / len(values) for value in set(values)}
     assert sorted(shares) == [0.1, 0.3, 0.5, 0.7]
     assert list(shares.values()) == pytest.approx([0.25] * 4, abs=0.04)
+
+
+def test_the_last_grid_point_is_not_beyond_the_range() -> None:
+    """In floats 23 steps of 141.53... end above 3255.25."""
+    values = draws({"type": "float", "low": 0.0, "high": 3255.25, "step": 141.5326086956522, "default": 0.0})
+    assert max(values) == 3255.25
+    assert len(set(values)) == 24
