@@ -63,10 +63,6 @@ class AttemptFiles:
         return self.root / "analysis.json"
 
     @property
-    def log(self) -> Path:
-        return self.root / "train.log"
-
-    @property
     def checkpoint_best(self) -> Path:
         return self.root / "checkpoint_best.pt"
 

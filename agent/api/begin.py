@@ -28,6 +28,7 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         raise UsageError("--trainer is needed to begin a study: a name (see `roundtable trainers`) or a .yaml path")
     found = find_trainer(options.trainer)
     preset = found.task(options.task)
+    _check_test(options, found)
     if preset is None and found.frozen is None and "path" not in options.data:
         known = ", ".join(found.trainer.tasks)
         raise UsageError(
@@ -54,6 +55,11 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         data=_data(options),
     )
     return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen, disk=disk)
+
+
+def _check_test(options: TuneOptions, found: Found) -> None:
+    if options.use_test and not found.trainer.has_test:
+        raise UsageError(f"--use-test-data: the trainer {found.trainer.name} has no test evaluation")
 
 
 def _data(options: TuneOptions) -> dict[str, Value]:
@@ -93,6 +99,7 @@ def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store
                 f"{name} {asked} does not fit the study {root} (frozen: {frozen}); "
                 "leave it out, or begin another --study"
             )
+    _check_test(options, frozen_trainer(config.trainer, frozen_text(store)))
     if options.hp_ref is not None:
         _check_hp_ref(store, options.hp_ref)
     if options.tune_names:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.api.begin import frozen_text, open_study, study_root
+from agent.api.begin import open_study, study_root
 from agent.api.options import TuneOptions
 from agent.api.wiring import Say, settings_for, tools_for
-from agent.catalogue import frozen_trainer
 from agent.errors import MissingResults, UsageError
 from agent.store.disk import Disk, read_text
 from agent.store.lease import held
@@ -75,8 +74,6 @@ def tune(
         # Opened again under the lease: another process may have gone on since.
         store = store if new else Store.open(store.paths.root, disk=disk)
         store.journal.check_clock()
-        if options.use_test and not frozen_trainer(store.config.trainer, frozen_text(store)).trainer.has_test:
-            raise UsageError(f"--use-test-data: the trainer {store.config.trainer} has no test evaluation")
         if options.profile is not None:
             _take_profile(store, options.profile)
         settings = settings_for(store, options, default_launcher())
@@ -89,6 +86,7 @@ def tune(
 def _check(options: TuneOptions) -> None:
     """What can be refused before anything is written."""
     from agent.launch.profile import load_profile
+    from agent.launch.select import check_launcher
 
     for name in ("max_rounds", "max_iterations", "candidates", "parallel", "epochs", "confirm_seeds"):
         value = getattr(options, name)
@@ -101,6 +99,8 @@ def _check(options: TuneOptions) -> None:
             raise UsageError(f"{path}: there is no such file")
     if options.profile is not None:
         load_profile(options.profile)
+    if options.auto_train and options.launcher is not None:
+        check_launcher(options.launcher)
     if options.force_round is not None and not study_root(options).exists():
         raise UsageError(f"--force-round {options.force_round}: there is no study {study_root(options)} yet")
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent.api.options import TuneOptions
 from agent.errors import UsageError
 from agent.store.paths import check_name
+
+if TYPE_CHECKING:
+    from agent.api.options import TuneOptions
 
 
 def tune_options(parsed: argparse.Namespace) -> TuneOptions:
     """The options of `tune` and `init` as a record; what a command does not have stays at its default."""
+    from agent.api.options import TuneOptions
+
     given = vars(parsed)
     data = dict(given["data"])
     if len(data) < len(given["data"]):

@@ -26,9 +26,11 @@ COMMANDS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Parse and run; every RoundtableError becomes one message and its exit code."""
+    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
+    parsed = parser(wanted or "").parse_args(arguments)
+
     from agent.errors import RoundtableError
 
-    parsed = parser().parse_args(arguments)
     try:
         command = importlib.import_module(f"agent.cli.{parsed.command}")
         code: int = command.run(parsed)
@@ -47,8 +49,8 @@ def run(arguments: Sequence[str]) -> int:
         return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """All commands with all their options; `only`: the options of that one, which is all that a call needs."""
     top = argparse.ArgumentParser(
         prog="roundtable",
         description="Tunes training jobs in rounds: on a SLURM cluster, a workstation or a laptop.",
@@ -58,8 +60,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        command.add_argument("--debug", action="store_true", help="show a traceback instead of one line on errors")
-        getattr(options, f"add_{name}")(command)
+        if only in (None, name):
+            command.add_argument(
+                "--debug", action="store_true", help="show a traceback instead of one line on errors"
+            )
+            getattr(options, f"add_{name}")(command)
     return top
 
 

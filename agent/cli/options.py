@@ -1,10 +1,16 @@
-"""Every option of every command, with the reader that turns its text into a value."""
+"""Every option of every command, with the reader that turns its text into a value.
+
+`pathlib` is imported by the reader of a path alone: with urllib, which it brings, it is an eighth of --help.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def add_init(command: argparse.ArgumentParser) -> None:
@@ -20,9 +26,9 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     rounds.add_argument("--candidates", type=count, metavar="K", help="candidates a round, in one array (default 1)")
     rounds.add_argument("--force-round", type=count, metavar="N", help="run round N again; the counter stays")
     rounds.add_argument(
-        "--val-summary", type=Path, metavar="PATH", help="the open round's validation summary, by hand"
+        "--val-summary", type=path, metavar="PATH", help="the open round's validation summary, by hand"
     )
-    rounds.add_argument("--test-summary", type=Path, metavar="PATH", help="test summary, by hand (for the report)")
+    rounds.add_argument("--test-summary", type=path, metavar="PATH", help="test summary, by hand (for the report)")
     rounds.add_argument(
         "--use-test-data", action="store_true", default=None, help="evaluate on the test set too; agents never see it"
     )
@@ -42,7 +48,7 @@ def add_tune(command: argparse.ArgumentParser) -> None:
         choices=("submitit", "sbatch", "local"),
         help="default: submitit where sbatch exists, else local",
     )
-    where.add_argument("--profile", type=Path, metavar="YAML", help="cluster profile (doc/profiles.md)")
+    where.add_argument("--profile", type=path, metavar="YAML", help="cluster profile (doc/profiles.md)")
     where.add_argument(
         "--parallel", type=count, metavar="N", help="trials at a time: the array's %%N or local workers"
     )
@@ -66,10 +72,10 @@ def add_status(command: argparse.ArgumentParser) -> None:
 def add_reference(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="list every problem of a reference")
-    check.add_argument("path", type=Path)
+    check.add_argument("path", type=path)
     diff = actions.add_parser("diff", help="what differs between two references")
-    diff.add_argument("old", type=Path)
-    diff.add_argument("new", type=Path)
+    diff.add_argument("old", type=path)
+    diff.add_argument("new", type=path)
     history = actions.add_parser("history", help="the archived versions of a study's reference")
     _which(history)
     restore = actions.add_parser("restore", help="make an archived version current; the next round trains it")
@@ -80,14 +86,14 @@ def add_reference(command: argparse.ArgumentParser) -> None:
 def add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--trainer", required=True, metavar="NAME|YAML")
     command.add_argument("--task", required=True, metavar="T")
-    command.add_argument("--hp-ref", type=Path, metavar="PATH", help="reference (default: the shipped one)")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    command.add_argument("--hp-ref", type=path, metavar="PATH", help="reference (default: the shipped one)")
+    command.add_argument("--out", type=path, required=True, metavar="DIR", help="folder for the results")
     command.add_argument("--fold", type=natural, default=0, metavar="F")
     command.add_argument("--fold-count", type=count, default=1, metavar="N", help="folds the data is split into (1)")
     command.add_argument("--seed", type=natural, default=0, metavar="S")
     command.add_argument("--epochs", type=count, metavar="N")
     command.add_argument("--data", type=pair, action="append", default=[], metavar="KEY=VALUE")
-    command.add_argument("--profile", type=Path, metavar="YAML", help="whose python trains")
+    command.add_argument("--profile", type=path, metavar="YAML", help="whose python trains")
     command.add_argument("--gpus", type=natural, metavar="N", help="GPUs the trainer may use (default: 1 if any)")
 
 
@@ -100,14 +106,12 @@ def _study(command: argparse.ArgumentParser) -> None:
     group.add_argument("--task", required=True, metavar="T", help="data set or problem, e.g. digits")
     group.add_argument("--trainer", metavar="NAME|YAML", help="see `roundtable trainers`; needed for a new study")
     group.add_argument("--study", metavar="NAME", help="folder in runs/ (default: the task's short form)")
-    group.add_argument(
-        "--output-dir", type=Path, default=Path("runs"), metavar="DIR", help="where studies are (runs)"
-    )
+    group.add_argument("--output-dir", type=path, default="runs", metavar="DIR", help="where studies are (runs)")
 
 
 def _frozen(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("fixed when the study begins")
-    group.add_argument("--hp-ref", type=Path, metavar="PATH", help="reference to begin with (copied, never written)")
+    group.add_argument("--hp-ref", type=path, metavar="PATH", help="reference to begin with (copied, never written)")
     group.add_argument("--tune", type=names, metavar="NAMES", help="also tune these documented parameters, or `all`")
     group.add_argument("--folds", type=numbers, metavar="0-4", help="folds every candidate trains")
     group.add_argument("--seeds", type=numbers, metavar="0,1", help="training seeds every candidate trains")
@@ -120,9 +124,14 @@ def _frozen(command: argparse.ArgumentParser) -> None:
 
 def _which(command: argparse.ArgumentParser) -> None:
     command.add_argument("--study", required=True, metavar="NAME|DIR", help="a study's name in runs/, or its folder")
-    command.add_argument(
-        "--output-dir", type=Path, default=Path("runs"), metavar="DIR", help="where studies are (runs)"
-    )
+    command.add_argument("--output-dir", type=path, default="runs", metavar="DIR", help="where studies are (runs)")
+
+
+def path(text: str) -> Path:
+    """A path as it was given. argparse applies it to a default that is text, too."""
+    from pathlib import Path
+
+    return Path(text)
 
 
 def count(text: str) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from agent.catalogue import Found, find_trainer
 from trainers.registry import TRAINERS
+
+if TYPE_CHECKING:
+    from agent.catalogue import Found
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -19,6 +22,8 @@ def run(parsed: argparse.Namespace) -> int:
                 sys.stdout.write("  --task NAME --data path=...: your own data\n")
         sys.stdout.write("PATH.yaml: any program, described in one file (doc/add-a-trainer.md)\n")
         return 0
+    from agent.catalogue import find_trainer
+
     _show(find_trainer(parsed.name))
     return 0
 

@@ -23,8 +23,8 @@ AFTER_BEST = 3
 """... with so many epochs since, or it may be chance."""
 GAP = 0.10
 """... or the validation score ends ten points below the training score without progress in the last third."""
-LOW_SCORE, SMALL_GAP = 0.60, 0.05
-"""Underfitting: not 60 % even on training data, and validation within five points of it."""
+LOW_SCORE = 0.60
+"""Underfitting: not 60 % even on training data (and not overfitting, which silences it)."""
 LITTLE_LEARNED = 0.10
 """... or, where no score is reported, training loss fell by less than a tenth."""
 PLATEAU_EPOCHS, PLATEAU = 9, 0.01
@@ -128,7 +128,7 @@ def underfitting(curves: Curves) -> Flag | None:
         if len(train.values) < MIN_EPOCHS or train.direction != "maximize":
             return None
         reached, gap = max(train.values), val.end_level - train.end_level
-        if reached >= LOW_SCORE or gap > SMALL_GAP:
+        if reached >= LOW_SCORE:
             return None
         return Flag(
             name="underfitting",

@@ -25,7 +25,7 @@ SCRUBBED_PREFIXES = (
     "DBUS_",
     "CONDA_",
 )
-#: The last one, set in many container images, makes every trial compile torch anew: 8.1 instead of 4.0 CPU-s measured.
+#: The last one, common in container images, makes every trial compile torch anew: 8.1 for 4.0 CPU-s (measured).
 SCRUBBED_NAMES = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "PYTHONDONTWRITEBYTECODE")
 
 #: Which cluster is meant: without these, programs talk to another controller than the person's shell does.

@@ -37,14 +37,13 @@ def make_launcher(
 
     Raises UsageError for an unknown name, and where SLURM's programs are not there.
     """
+    _check_name(name)
     if name == "local":
         from agent.launch.local import LocalLauncher
 
         return LocalLauncher(local)
-    if name not in LAUNCHERS:
-        raise UsageError(f"there is no launcher {name!r}: choose one of {', '.join(LAUNCHERS)}")
     if name == "sbatch" or submitit_cluster == "slurm":
-        require_programs(name, ("sbatch", "squeue", "sacct", "scancel", "scontrol"))
+        check_launcher(name)
     from agent.launch.scheduler import SlurmReader
 
     reader = SlurmReader(pace, memory=memory)
@@ -52,11 +51,22 @@ def make_launcher(
         from agent.launch.sbatch import SbatchLauncher
 
         return SbatchLauncher(reader)
-    if submitit_cluster == "slurm":
-        require_programs(name, ("srun",))
     from agent.launch.submitit import SubmititLauncher
 
     return SubmititLauncher(reader, cluster=submitit_cluster)
+
+
+def check_launcher(name: str) -> None:
+    """Whether this machine has what a launcher needs. Raises UsageError naming the launchers, or what is missing."""
+    _check_name(name)
+    if name != "local":
+        steps = ("srun",) if name == "submitit" else ()
+        require_programs(name, ("sbatch", "squeue", "sacct", "scancel", "scontrol", *steps))
+
+
+def _check_name(name: str) -> None:
+    if name not in LAUNCHERS:
+        raise UsageError(f"there is no launcher {name!r}: choose one of {', '.join(LAUNCHERS)}")
 
 
 def require_programs(launcher: str, programs: Sequence[str]) -> None:

@@ -36,9 +36,8 @@ def propose(work: Work) -> StepResult:
     """K proposals: a person's edit or the default first, the rest from the proposer; never a configuration twice."""
     history = work.store.history(below=work.number)
     base_path, person = _base(work)
-    text = read_text(base_path)
-    work.store.disk.write(work.paths.before, text)
-    reference = load_reference(work.paths.before)
+    reference = load_reference(base_path)
+    work.store.disk.write(work.paths.before, read_text(base_path))
     taken = {observation.key for observation in history}
     proposals: list[Proposal] = []
     notes: list[str] = []
@@ -129,7 +128,8 @@ def check(work: Work) -> StepResult:
         Proposal(values=p["values"], source=p["source"], reason=p["reason"], details=p["details"])
         for p in raw["proposals"]
     ]
-    taken = frozenset(observation.key for observation in work.store.history(below=work.number))
+    history = work.store.history(below=work.number)
+    taken = {observation.key: f"round {observation.round} {observation.candidate}" for observation in history}
     checked = checker.check(reference, proposals, taken=taken)
     outputs = [work.paths.checked]
     if work.number > 1 or len(proposals) > 1:

@@ -70,6 +70,8 @@ def _next_work(
     if (paths := store.open_folder()) is not None:
         return work(paths, "round"), False
     if (number := store.next_number()) <= settings.target_round:
+        # A reference that a person broke is refused before the round leaves anything on disk.
+        store.versions.current()
         return work(store.begin(number), "round"), True
     if (paths := store.open_folder("confirm")) is not None:
         return work(paths, "confirm"), False

@@ -42,10 +42,10 @@ def digest(
         _section("Goal", [f"{objective.direction} {objective.metric} (validation)"]),
         _section("Parameters", [_parameter(reference, name) for name in reference.parameters]),
         _section("Constraints", [f"{c.expression.text}: {c.message}" for c in reference.constraints]),
-        _section("Incumbent", [_incumbent(incumbent, ranked, objective)]),
-        _section(f"Best {BEST}", [_observed(o, objective) for o in ranked[:BEST]]),
-        _section(f"Last {LAST}", [_observed(o, objective) for o in history[-LAST:]]),
-        _section("Settings that failed", [_failure(o) for o in by_settings[-FAILURES:]]),
+        _section("Incumbent", [_incumbent(reference, incumbent, ranked, objective)]),
+        _section(f"Best {BEST}", [_observed(reference, o, objective) for o in ranked[:BEST]]),
+        _section(f"Last {LAST}", [_observed(reference, o, objective) for o in history[-LAST:]]),
+        _section("Settings that failed", [_failure(reference, o) for o in by_settings[-FAILURES:]]),
         _section("Lost to machines", [f"{lost} candidates; they say nothing about their settings"] if lost else []),
         _section("Diagnosis", [one_line(finding.get("text", "")) for finding in diagnosis]),
     ]
@@ -92,28 +92,39 @@ def _parameter(reference: Reference, name: str) -> str:
     return "; ".join(parts)
 
 
-def _incumbent(incumbent: Incumbent | None, ranked: Sequence[Observation], objective: Objective) -> str:
+def _incumbent(
+    reference: Reference, incumbent: Incumbent | None, ranked: Sequence[Observation], objective: Objective
+) -> str:
     if incumbent is not None:
         return incumbent.describe()
     complete = [observation for observation in ranked if observation.complete]
-    return _observed(complete[0], objective) if complete else "none yet"
+    return _observed(reference, complete[0], objective) if complete else "none yet"
 
 
-def _observed(observation: Observation, objective: Objective) -> str:
-    where = f"round {observation.round} {observation.candidate}"
+def _observed(reference: Reference, observation: Observation, objective: Objective) -> str:
+    where = f"round {observation.round} {observation.candidate} ({observation.source or 'unknown'})"
+    values = _values(reference, observation.values)
     if observation.value is None:
-        return f"{where} ({observation.source or 'unknown'}): {observation.outcome}; {_values(observation.values)}"
+        return f"{where}: {observation.outcome}; {values}"
     error = "" if observation.standard_error is None else f" ± {observation.standard_error:.2g}"
     rows = "" if observation.complete else f" over only {observation.n} of {observation.rows} rows"
     result = f"{objective.metric} {observation.value:.5g}{error}{rows}"
-    return f"{where} ({observation.source or 'unknown'}): {result}; {_values(observation.values)}"
+    return f"{where}: {result}; {values}"
 
 
-def _failure(observation: Observation) -> str:
+def _failure(reference: Reference, observation: Observation) -> str:
     said = f" ({one_line(observation.message)})" if observation.message.strip() else ""
     cause = f"{observation.outcome}{said}"
-    return f"round {observation.round} {observation.candidate}: {cause}; {_values(observation.values)}"
+    return f"round {observation.round} {observation.candidate}: {cause}; {_values(reference, observation.values)}"
 
 
-def _values(values: Mapping[str, Value]) -> str:
-    return ", ".join(f"{name} = {show(value)}" for name, value in values.items())
+def _values(reference: Reference, values: Mapping[str, Value]) -> str:
+    """All but those that are not tuned and stand in the parameters' section as they are."""
+    return ", ".join(
+        f"{name} = {show(value)}" for name, value in values.items() if not _fixed(reference, name, value)
+    )
+
+
+def _fixed(reference: Reference, name: str, value: Value) -> bool:
+    parameter = reference.parameters.get(name)
+    return parameter is not None and not parameter.tune and parameter.value == value

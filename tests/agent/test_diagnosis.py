@@ -83,6 +83,10 @@ CASES: dict[str, tuple[list[Row], set[str]]] = {
         ),
         {"underfitting", "still_improving"},
     ),
+    "low on training data, lower on validation data": (
+        table(train_acc=rising(0.1, 0.4, 9), val_acc=rising(0.1, 0.22, 9)),
+        {"underfitting", "still_improving"},
+    ),
     "a loss that hardly falls, without a score": (
         table(train_loss=falling(2.30, 2.25, 3)),
         {"underfitting", "plateau"},

@@ -25,7 +25,7 @@ def seen(number: int, name: str, value: float | None, outcome: Outcome = Outcome
     return Observation(
         round=number,
         candidate=name,
-        values={"lr": number / 100},
+        values={"lr": number / 100, "epochs": 3 if number < 8 else 9},
         key=f"{number}{name}",
         outcome=outcome,
         value=value,
@@ -65,6 +65,7 @@ def test_the_digest_tells_what_a_proposer_needs() -> None:
     assert found["Incumbent"] == ["- round 7 c00 (optuna_tpe): accuracy 0.7; lr = 0.07"]
     assert [line[:13] for line in found["Best 5"]] == [f"- round 7 c0{k}" for k in range(4)] + ["- round 6 c00"]
     assert len(found["Last 20"]) == 20
+    assert found["Last 20"][-1].endswith("; lr = 0.08, epochs = 9")
     assert "accuracy 0.99 over only 1 of 5 rows" in found["Last 20"][-1]
     assert len(found["Settings that failed"]) == 1
     assert "gpu_oom (CUDA out of memory" in found["Settings that failed"][0]
