@@ -71,21 +71,25 @@ class FileProblem(Exception):
     """A file that could not be read as what it should be; the message names the file and the reason."""
 
 
+def read_bounded(path: Path, limit: int) -> str:
+    """The text of a file of at most `limit` bytes. Raises FileProblem, which names the file and the reason."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise FileProblem(f"{path}: {size} bytes, more than the {limit} that are read")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileProblem(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FileProblem(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
 def read_json_object(path: Path, *, limit: int = 256 * 2**20) -> dict[str, object]:
     """Read one JSON object, refusing duplicate keys, NaN and infinity, and files above `limit` bytes.
 
     Raises FileProblem, which names the file, and the line and column where JSON breaks.
     """
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise FileProblem(f"{path}: {size} bytes, more than the {limit} that are read")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileProblem(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FileProblem(f"{path}: not UTF-8 at byte {error.start}") from error
-    return parse_json_object(text, name=str(path))
+    return parse_json_object(read_bounded(path, limit), name=str(path))
 
 
 def parse_json_object(text: str, *, name: str) -> dict[str, object]:

@@ -106,15 +106,19 @@ def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], s
     # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
     os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
     started, clock = datetime.now(UTC), time.monotonic()
-    result: TrialResult | None = None
+    measured: dict[str, Any] = {}
     outcome = "ok"
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         result = trainer_module(spec.trainer, brought=spec.trainer_file is not None).train(
             spec, Control(stop=stop, report=_Progress(folder, spec.epochs))
         )
+        if not isinstance(result, TrialResult):
+            raise TrainerError(f"the trainer returned {type(result).__name__}, not a TrialResult")
         if spec.objective not in result.metrics:
             raise TrainerError(f"the trainer returned no {spec.objective}, only {', '.join(result.metrics)}")
+        measured = _measured(result)
+        to_json(measured)  # a NaN or a foreign object would leave a row without a result, to be trained again
     except Interrupted as interrupted:
         code = 128 + (stop.signal or 0)
         _mark_exit(folder, code, "interrupted", str(interrupted))
@@ -123,7 +127,7 @@ def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], s
         outcome, error = "bad_config", caught
     except OutOfMemory as caught:
         outcome, error = "gpu_oom", caught
-    except Exception as caught:
+    except (Exception, SystemExit) as caught:
         outcome, error = "crashed", caught
         traceback.print_exc()
     if error is not None:
@@ -138,8 +142,8 @@ def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], s
         "started": started.isoformat(),
         "finished": datetime.now(UTC).isoformat(),
     }
-    if result is not None and error is None:
-        record |= _measured(result)
+    if error is None:
+        record |= measured
     code = DONE if error is None else FAILED
     write_json(folder.result, record)
     _mark_exit(folder, code, outcome, "" if error is None else str(error))
@@ -159,7 +163,7 @@ def _measured(result: TrialResult) -> dict[str, Any]:
     }
 
 
-def _error(error: Exception | None) -> dict[str, str] | None:
+def _error(error: BaseException | None) -> dict[str, str] | None:
     if error is None:
         return None
     return {"type": type(error).__name__, "message": str(error)[:MESSAGE_LIMIT]}

@@ -57,14 +57,13 @@ def read_result(folder: AttemptFiles, manifest: Manifest, row: Row, attempt: int
     problem = _problem(raw, manifest, row, attempt)
     if problem:
         return RowResult(row=row, attempt=attempt, outcome="corrupt_result", message=f"{folder.result}: {problem}")
-    failure = raw.get("error") or {}
     return RowResult(
         row=row,
         attempt=attempt,
         outcome=raw["outcome"],
         metrics=raw["metrics"],
         directions=raw["directions"],
-        message=str(failure.get("message", "")),
+        message=str((raw.get("error") or {}).get("message", "")),
         raw=raw,
     )
 
@@ -98,7 +97,30 @@ def _problem(raw: Mapping[str, Any], manifest: Manifest, row: Row, attempt: int)
     if raw["outcome"] == "ok" and directions.get(manifest.objective) != manifest.direction:
         found = directions.get(manifest.objective)
         return f"{manifest.objective} is to {found}, but the study is to {manifest.direction} it"
+    return _further_problem(raw)
+
+
+def _further_problem(raw: Mapping[str, Any]) -> str:
+    """What would break those who fold this result although its score can be trusted, or an empty string."""
+    if unknown := [name for name in raw["metrics"] if raw["directions"].get(name) not in ("minimize", "maximize")]:
+        return f"metric {unknown[0]} has no direction: must be minimize or maximize"
+    if not isinstance(raw.get("error") or {}, dict):
+        return f"error is {raw['error']!r}: must be an object"
+    if not _numbers(raw.get("costs") or {}):
+        return "costs must be an object of finite numbers"
+    classes = raw.get("per_class") or {}
+    if not isinstance(classes, dict) or not all(_numbers(metrics, absent=True) for metrics in classes.values()):
+        return "per_class must be an object of classes, each with finite numbers or null"
     return ""
+
+
+def _numbers(value: object, *, absent: bool = False) -> bool:
+    """Whether it is an object of finite numbers (and null, where a number may be absent)."""
+    return isinstance(value, dict) and all(
+        (absent and number is None)
+        or (isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number))
+        for number in value.values()
+    )
 
 
 def read_exit(folder: AttemptFiles) -> dict[str, Any] | None:

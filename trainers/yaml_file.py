@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainers.files import FileProblem
+from trainers.files import FileProblem, read_bounded
 
 if TYPE_CHECKING:
     import yaml
@@ -26,15 +26,7 @@ SCALARS = (
 
 def read_yaml(path: Path, *, limit: int = 2**20) -> dict[str, Any]:
     """One YAML mapping. Raises FileProblem, which names the file, the line and what is wrong."""
-    try:
-        if path.stat().st_size > limit:
-            raise FileProblem(f"{path}: {path.stat().st_size} bytes, more than the {limit} that are read")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileProblem(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise FileProblem(f"{path}: not UTF-8 at byte {error.start}") from error
-    return parse_yaml(text, name=str(path))
+    return parse_yaml(read_bounded(path, limit), name=str(path))
 
 
 def parse_yaml(text: str, *, name: str) -> dict[str, Any]:

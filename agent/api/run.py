@@ -86,7 +86,7 @@ def tune(
 def _check(options: TuneOptions) -> None:
     """What can be refused before anything is written."""
     from agent.launch.profile import load_profile
-    from agent.launch.select import check_launcher
+    from agent.launch.select import check_answers, default_launcher
 
     for name in ("max_rounds", "max_iterations", "candidates", "parallel", "epochs", "confirm_seeds"):
         value = getattr(options, name)
@@ -99,8 +99,8 @@ def _check(options: TuneOptions) -> None:
             raise UsageError(f"{path}: there is no such file")
     if options.profile is not None:
         load_profile(options.profile)
-    if options.auto_train and options.launcher is not None:
-        check_launcher(options.launcher)
+    if options.auto_train and (options.launcher is not None or not study_root(options).exists()):
+        check_answers(options.launcher or default_launcher())
     if options.force_round is not None and not study_root(options).exists():
         raise UsageError(f"--force-round {options.force_round}: there is no study {study_root(options)} yet")
 
@@ -159,18 +159,15 @@ def _missing_text(store: Store, report: Any) -> str:
 
 def _interrupted(store: Store, tools: Tools) -> None:
     """Ctrl-C: local tasks stop with a checkpoint; a cluster's jobs are left alone."""
-    from agent.orchestrator.submit import submissions
+    from agent.orchestrator.submit import interrupt
 
     paths = store.open_folder() or store.open_folder("confirm")
     if paths is None:
         return
-    made = [s for kind in ("train", "eval") for _, s in submissions(store, paths, kind)]
-    local = [submission for submission in made if submission.launcher == "local"]
-    if local:
-        tools.say("stopping: running trials save a checkpoint; the same command goes on from there")
-        tools.launcher().cancel(local)
-    elif made:
-        jobs = " ".join(submission.job_id for submission in made)
+    tools.say("stopping: local trials save a checkpoint; the same command goes on from there")
+    going = interrupt(store, paths, tools)
+    if going:
+        jobs = " ".join(submission.job_id for submission in going)
         tools.say(f"stopped watching; the cluster's jobs go on ({jobs}); the same command goes on watching")
 
 

@@ -35,6 +35,9 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
     else:
         # In the manual flow the open round was rendered by an earlier call; this one collects it and opens the next.
         target = done + (options.max_rounds or 1) + (1 if manual_open else 0)
+        if options.force_round is not None:
+            # The forced round is one of this call's rounds, and it moves no counter.
+            target = max(target - 1, done)
     changes: dict[str, Any] = {
         "auto_train": options.auto_train,
         "slurm": options.slurm,

@@ -28,6 +28,18 @@ SCRUBBED_PREFIXES = (
 #: The last one, common in container images, makes every trial compile torch anew: 8.1 for 4.0 CPU-s (measured).
 SCRUBBED_NAMES = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "PYTHONDONTWRITEBYTECODE")
 
+#: Keys of LLM providers: training has no use for them, and SLURM keeps a job's environment on disk. A trainer that
+#: does call a provider gets its own key through the profile's set-up lines.
+SECRETS = (
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "DEEPSEEK_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENROUTER_API_KEY",
+)
+
 #: Which cluster is meant: without these, programs talk to another controller than the person's shell does.
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 
@@ -37,7 +49,7 @@ def scrub(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name in KEPT or not (name in SCRUBBED_NAMES or name.startswith(SCRUBBED_PREFIXES))
+        if name in KEPT or not (name in SCRUBBED_NAMES or name in SECRETS or name.startswith(SCRUBBED_PREFIXES))
     }
 
 

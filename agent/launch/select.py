@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.errors import UsageError
+from agent.errors import SchedulerUnavailable, UsageError
 from agent.launch.base import Launcher
 
 if TYPE_CHECKING:
@@ -62,6 +62,20 @@ def check_launcher(name: str) -> None:
     if name != "local":
         steps = ("srun",) if name == "submitit" else ()
         require_programs(name, ("sbatch", "squeue", "sacct", "scancel", "scontrol", *steps))
+
+
+def check_answers(name: str) -> None:
+    """`check_launcher`, and that a SLURM controller answers now: sbatch may be installed where no cluster is.
+
+    Raises UsageError.
+    """
+    check_launcher(name)
+    try:
+        make_launcher(name).largest_index()
+    except SchedulerUnavailable as error:
+        raise UsageError(
+            f"--launcher {name}: {error}; try again when the controller answers, or use --launcher local"
+        ) from error
 
 
 def _check_name(name: str) -> None:

@@ -90,6 +90,7 @@ def _run(command: list[str], root: Path | None) -> subprocess.CompletedProcess[s
         return subprocess.run(
             command,
             env=environment,
+            cwd="/",  # python -m looks into the working folder first: a checkout there would hide what is missing
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,
