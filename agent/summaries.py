@@ -75,6 +75,12 @@ def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str) -
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         found.append(("per_fold", _short(entries), "must be a list of objects, one for each row"))
         entries = []
+    elif not all(isinstance(entry.get("metrics", {}), dict) for entry in entries):
+        found.append(("per_fold", _short(entries), "the metrics of each entry must be an object of name -> number"))
+        entries = []
+    costs: Any = raw.get("costs") or {}
+    if not isinstance(costs, dict) or not all(_finite(value) for value in costs.values()):
+        found.append(("costs", _short(costs), "must be an object of name -> number"))
     for name, metric in metrics.items():
         found += _metric_problems(name, metric)
     if raw["objective"] != objective.metric:
@@ -87,14 +93,14 @@ def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str) -
     chosen = metrics.get(objective.metric) if scored else None
     return Summary(
         value=chosen["value"] if chosen else None,
-        std=chosen["std"] if chosen else None,
+        std=chosen.get("std") if chosen else None,
         n=chosen["n"] if chosen else 0,
         rows=sum(outcomes.values()),
         outcomes=outcomes,
         per_fold=tuple(entries),
         per_class=raw.get("per_class") or {},
         metrics={name: metric["value"] for name, metric in metrics.items()},
-        costs=raw.get("costs") or {},
+        costs=costs,
         raw=raw,
     )
 

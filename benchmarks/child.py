@@ -52,7 +52,12 @@ def bytecode() -> Iterator[dict[str, str]]:
     Otherwise a figure tells whether a cache happened to be there, or to be writable: without one, `status` costs
     twice as much.
     """
-    dropped = ("PYTHONDONTWRITEBYTECODE", "PYTHONPROFILEIMPORTTIME", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+    dropped = (
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPROFILEIMPORTTIME",
+        "COVERAGE_PROCESS_START",
+        "COVERAGE_PROCESS_CONFIG",
+    )
     with TemporaryDirectory() as folder:
         kept = {name: value for name, value in os.environ.items() if name not in dropped}
         yield kept | {"PYTHONPYCACHEPREFIX": folder, "OMP_NUM_THREADS": "1"}
@@ -68,6 +73,6 @@ def roundtable() -> list[str]:
 
 def machine() -> str:
     """One line that says where the figures come from."""
+    system = f"{platform.system()} {platform.machine()}"
     cpus = len(os.sched_getaffinity(0))
-    load = os.getloadavg()[0]
-    return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {cpus} CPUs, load {load:.1f}"
+    return f"Python {platform.python_version()} on {system}, {cpus} CPUs, load {os.getloadavg()[0]:.1f}"

@@ -67,7 +67,9 @@ def main() -> int:
             cpu, base = (1e3 * statistics.median(pair[side].cpu for pair in pairs) for side in (1, 0))
             target = TARGETS.get(name)
             shown = "" if target is None else f"{target:.0f}x"
-            print(f"{name:<29} {cpu:7.1f} {base:8.1f} {ratio:5.1f}x {min(ratios):6.1f}x {max(ratios):7.1f}x {shown:>7}")
+            print(
+                f"{name:<29} {cpu:7.1f} {base:8.1f} {ratio:5.1f}x {min(ratios):6.1f}x {max(ratios):7.1f}x {shown:>7}"
+            )
             if target is not None and ratio > target:
                 missed.append(name)
     print(f"targets missed: {', '.join(missed)}" if missed else "targets met")

@@ -2,14 +2,15 @@
 
     python benchmarks/studies.py DIR ROUNDS CANDIDATES FOLDS
 
-Round 1 is tuned for real. Of the copies only what a closed round is read from is there: its folder, its round.json,
-and its lines in the journal (with every row that was submitted). The shape is therefore always the program's own.
+Round 1 is tuned for real. Of the copies only what a closed round is read from is there: its round.json, its step
+records, and its lines in the journal (with every row that was submitted). So the shape is the program's own.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def _lengthen(root: Path, rounds: int) -> None:
         number_of_entries = len(entries)
         for number in range(2, rounds + 1):
             name = first.name.replace("round_1_", f"round_{number}_")
-            (root / name).mkdir()
+            shutil.copytree(first / "steps", root / name / "steps")
             record = _copy(json.loads(template), number, reference, rng)
             (root / name / "round.json").write_text(to_json(record), encoding="utf-8")
             for entry in of_round:

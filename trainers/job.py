@@ -235,10 +235,11 @@ def _tested(
     try:
         module = trainer_module(spec.trainer, brought=spec.trainer_file is not None)
         measured = module.test(spec, Control(stop=StopFlag(), report=lambda epoch, metrics: None))
-    except Exception as error:
+        raw = _measured(measured) | {"costs": _costs(time.monotonic() - clock, spec.gpus)}
+        to_json(raw)
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         return RowResult(row=row, attempt=result.attempt, outcome="crashed", message=str(error)[:MESSAGE_LIMIT])
-    raw = _measured(measured) | {"costs": _costs(time.monotonic() - clock, spec.gpus)}
     return RowResult(
         row=row,
         attempt=result.attempt,

@@ -132,6 +132,9 @@ def read_exit(folder: AttemptFiles) -> dict[str, Any] | None:
 
 
 def previous_attempt(files: RoundFiles, row: Row, attempt: int) -> Path | None:
-    """The newest earlier attempt's folder: what a resumed run goes on from."""
-    earlier = [number for number in files.attempts(row.candidate, row.fold, row.seed) if number < attempt]
-    return files.attempt(row.candidate, row.fold, row.seed, earlier[-1]).root if earlier else None
+    """What a resumed run goes on from: the newest earlier attempt's folder, or an older one if only that has the
+    usual checkpoint (the newest may have been killed before it saved or copied any). None where there is none."""
+    numbers = [number for number in files.attempts(row.candidate, row.fold, row.seed) if number < attempt]
+    earlier = [files.attempt(row.candidate, row.fold, row.seed, number) for number in reversed(numbers)]
+    saved = next((folder for folder in earlier if folder.checkpoint_last.exists()), earlier[0] if earlier else None)
+    return saved.root if saved is not None else None

@@ -7,7 +7,6 @@ from typing import Any
 
 from agent.records import Observation
 from agent.store.store import Store
-from trainers.files import read_json_object
 
 
 class Study:
@@ -38,8 +37,7 @@ class Study:
     @property
     def best(self) -> dict[str, Any] | None:
         """best_overall.json, or None while no candidate has a value."""
-        path = self._store.paths.best
-        return read_json_object(path) if path.exists() else None
+        return self._store.record(self._store.paths.best)
 
     def tick(self) -> Any:
         """One idempotent step; see `tick_once`."""

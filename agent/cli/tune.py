@@ -52,7 +52,7 @@ class _Screen:
         if self._live is None:
             self._live = Live(transient=True, auto_refresh=False)
             self._live.start()
-        self._live.update(open_table(open_round_state(store, report.round)), refresh=True)
+        self._live.update(open_table(open_round_state(store, report.round), bar=True), refresh=True)
 
     def close(self) -> None:
         if self._live is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent import acceptance, diagnosis
 from agent.orchestrator.context import StepResult, Work
+from agent.records import Observation
 from agent.report.tables import best_record, trials_csv
 from agent.store.store import observation
 from agent.summaries import Summary, read_summary
@@ -30,7 +31,8 @@ def assess(work: Work) -> StepResult:
     observed = [observation(work.number, entry) for entry in entries]
     history = [*store.history(below=work.number), *observed]
     later = [o for o in store.history() if o.round > work.number]
-    incumbent = acceptance.incumbent(_current(work), [*history, *later], store.config.objective)
+    known = [*history, *later]
+    incumbent = acceptance.incumbent(_current(work, known), known, store.config.objective)
     record = {
         "schema_version": 1,
         "kind": work.kind,
@@ -63,9 +65,14 @@ def assess(work: Work) -> StepResult:
     )
 
 
-def _current(work: Work) -> acceptance.Incumbent | None:
+def _current(work: Work, known: Sequence[Observation]) -> acceptance.Incumbent | None:
+    """The incumbent so far, unless its round was run again and no longer has such a candidate."""
     path = work.store.paths.incumbent
-    return acceptance.Incumbent.from_json(read_json_object(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    found = acceptance.Incumbent.from_json(read_json_object(path))
+    places = {(observation.round, observation.candidate) for observation in known}
+    return found if (found.round, found.candidate) in places else None
 
 
 def _sha256(records: list[dict[str, Any]], incumbent: acceptance.Incumbent) -> str:

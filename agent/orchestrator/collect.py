@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
-from agent.launch.base import State, TaskStatus
+from agent.launch.base import State, Submission, TaskStatus
 from agent.launch.states import compact
 from agent.orchestrator.context import StepResult, Work
-from agent.orchestrator.submit import NotYet, begun, start, submissions
+from agent.orchestrator.submit import NotYet, begun, interrupted, start, submissions
 from agent.store.disk import read_text
 from agent.store.steps import Status
 from agent.summaries import read_summary
@@ -60,11 +61,15 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
         return StepResult(status=Status.WAITING, progress=active)
     if unfinished and not _grace_is_over(work, unfinished):
         return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(unfinished)} rows")
+    stopped = interrupted(work.store)
     again = [
         row.row
         for row in unfinished
-        if not statuses[row.row].raw.startswith("CANCELLED")
-        and len(_attempts_of(work, row)) < work.settings.max_attempts
+        if _newest(work, row).name in stopped
+        or (
+            not statuses[row.row].raw.startswith("CANCELLED")
+            and len(_attempts_of(work, row)) < work.settings.max_attempts
+        )
     ]
     if not again:
         return None
@@ -99,8 +104,15 @@ def _next_attempt(work: Work) -> int:
 
 
 def _attempts_of(work: Work, row: Row) -> list[int]:
-    """The attempts at which a row was handed to a launcher."""
-    return [attempt for attempt, made in submissions(work.store, work.paths, "train") if row.row in made.items]
+    """The attempts at which a row was handed to a launcher, without those that the person's own Ctrl-C ended."""
+    stopped = interrupted(work.store)
+    made = submissions(work.store, work.paths, "train")
+    return [attempt for attempt, one in made if row.row in one.items and one.name not in stopped]
+
+
+def _newest(work: Work, row: Row) -> Submission:
+    """The submission that had a row last."""
+    return [made for _, made in submissions(work.store, work.paths, "train") if row.row in made.items][-1]
 
 
 def row_statuses(work: Work) -> Mapping[int, TaskStatus]:
@@ -124,14 +136,15 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
     if not stale:
         return None
     trained = max(attempt for attempt, _ in submissions(work.store, work.paths, "train"))
-    number = _next_attempt(work)
-    if number - trained >= EVAL_ATTEMPTS:
+    stopped = interrupted(work.store)
+    tried = [attempt for attempt, one in made if attempt >= trained and one.name not in stopped]
+    if len(tried) >= EVAL_ATTEMPTS:
         names = ", ".join(list(manifest.candidates)[position] for position in stale)
         raise LaunchError(
             f"{work.label}: the evaluation of {names} left no fitting summary {EVAL_ATTEMPTS} times; "
             f"see its logs in {work.paths.logs}"
         )
-    start(work, manifest, "eval", stale, attempt=number)
+    start(work, manifest, "eval", stale, attempt=_next_attempt(work))
     return StepResult(status=Status.WAITING, message=f"{work.label}: evaluation started again")
 
 
@@ -142,14 +155,17 @@ def _stale(work: Work, manifest: Manifest, results: Results) -> list[int]:
 
 def _fits(work: Work, manifest: Manifest, candidate: str, results: Results) -> bool:
     """Whether a summary counts the very attempts that are on disk now: an evaluation may have run too early."""
-    path = work.paths.candidate_summary(candidate, "val")
-    if not path.exists() or (manifest.use_test and not work.paths.candidate_summary(candidate, "test").exists()):
-        return False
-    entries = {entry.get("row"): entry for entry in read_summary(path, work.store.config.objective).per_fold}
-    for row in manifest.of_candidate(candidate):
-        result, entry = results[row.row], entries.get(row.row)
-        if entry is None or entry.get("attempt") != (result.attempt if result else None):
+    # Both are looked at: an evaluation that was killed between them leaves a new one and an old one.
+    for split in ("val", "test") if manifest.use_test else ("val",):
+        path = work.paths.candidate_summary(candidate, split)
+        if not path.exists():
             return False
+        summary = read_summary(path, work.store.config.objective, split=split)
+        entries = {entry.get("row"): entry for entry in summary.per_fold}
+        for row in manifest.of_candidate(candidate):
+            result, entry = results[row.row], entries.get(row.row)
+            if entry is None or entry.get("attempt") != (result.attempt if result else None):
+                return False
     return True
 
 
@@ -158,6 +174,12 @@ def _collected(work: Work, manifest: Manifest) -> StepResult:
     paths = [work.paths.candidate_summary(name, "val") for name in manifest.candidates]
     for path in paths:
         read_summary(path, work.store.config.objective)
+    first = next(iter(manifest.candidates))
+    for split, target in (("val", work.paths.val_summary), ("test", work.paths.test_summary)):
+        source = work.paths.candidate_summary(first, split)
+        # The evaluation copies c00's; it may have been killed before that.
+        if source.exists() and not (target.exists() and read_text(target) == read_text(source)):
+            work.store.disk.write(target, read_text(source))
     return StepResult(inputs=paths, outputs=[work.paths.val_summary], details={"rows": len(manifest.rows)})
 
 
@@ -165,20 +187,37 @@ def _collected(work: Work, manifest: Manifest) -> StepResult:
 
 
 def _manual(work: Work, manifest: Manifest, results: Results) -> StepResult:
-    """Done when a person's own submission has left every result and every summary; until then, what is missing."""
+    """Done when a person's own submission has left every result and every summary; until then, what is missing.
+
+    A candidate none of whose rows has a result may have a summary that the person put into its folder instead.
+    """
+    rows = {name: manifest.of_candidate(name) for name in manifest.candidates}
+    brought = [
+        name
+        for name in manifest.candidates
+        if work.paths.candidate_summary(name, "val").exists() and all(results[row.row] is None for row in rows[name])
+    ]
+    rest = [name for name in manifest.candidates if name not in brought]
     missing = [
         f"row {row.row}: {trial_name(row.candidate, row.fold, row.seed)} has no result"
-        for row in manifest.rows
+        for name in rest
+        for row in rows[name]
         if results[row.row] is None
     ]
-    missing += [
-        f"{name}: {work.paths.candidate_summary(name, 'val')} is not there (run the eval script)"
-        for position, name in enumerate(manifest.candidates)
-        if not missing and not _fits(work, manifest, name, results)
-    ]
     if not missing:
-        return _collected(work, manifest)
-    return StepResult(status=Status.WAITING, missing=missing)
+        splits = "val_summary.json and test_summary.json" if manifest.use_test else "val_summary.json"
+        missing = [
+            f"{name}: no {splits} of these results in {work.paths.candidate(name)} (run the eval script)"
+            for name in rest
+            if not _fits(work, manifest, name, results)
+        ]
+    if missing:
+        return StepResult(status=Status.WAITING, missing=missing)
+    done = _collected(work, manifest)
+    for name in brought:
+        path = work.paths.candidate_summary(name, "val")
+        work.store.journal.append("summary_given", folder=work.paths.root.name, path=str(path), source="person")
+    return replace(done, details={**done.details, "source": "person", "given": brought}) if brought else done
 
 
 def _given_summary(work: Work, manifest: Manifest) -> Path | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
-from agent.errors import InputChanged
+from agent.errors import InputChanged, InvalidManifest, InvalidStudy, Problem
 from agent.orchestrator import assess, collect, confirm, decide, prepare, submit
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
-from agent.store.paths import RoundPaths
+from agent.store.disk import read_text
+from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.steps import Status, StepRecord, Steps
 from agent.store.store import Store
 from agent.store.study import Settings
+from trainers.files import FileProblem
+from trainers.layout import candidate_name
+from trainers.manifest import ManifestProblem
 
 Step = Callable[[Work], StepResult]
 
@@ -39,7 +44,24 @@ def tick(store: Store, tools: Tools, *, given: Given | None = None, force: int |
 
     Raises RoundtableError; whatever was done by then is recorded and is not done again.
     """
-    given = given or Given()
+    with _named_problems():
+        return _tick(store, tools, given or Given(), force)
+
+
+@contextmanager
+def _named_problems() -> Iterator[None]:
+    """Files that tasks and steps share are read without knowing `agent`; here their problems become ours."""
+    try:
+        yield
+    except ManifestProblem as error:
+        found = [Problem(file=error.file, where=w, value=v, message=text) for w, v, text in error.problems]
+        raise InvalidManifest(found) from error
+    except FileProblem as error:
+        name, _, message = str(error).partition(": ")
+        raise InvalidStudy([Problem(file=name, where="file", value="", message=message)]) from error
+
+
+def _tick(store: Store, tools: Tools, given: Given, force: int | None) -> Report:
     settings = store.settings()
     opened = closed = 0
     while True:
@@ -66,7 +88,11 @@ def _next_work(
         return Work(store=store, settings=settings, tools=tools, paths=paths, kind=kind, rerun=rerun, given=given)
 
     if force is not None:
-        return work(_force(store, force), "round"), True
+        _check_force(store, tools, settings, force)
+        store.journal.append("forced", round=force)
+        return work(store.begin(force), "round"), True
+    if (unrecorded := _unrecorded(store)) is not None:
+        return work(*unrecorded), False
     if (paths := store.open_folder()) is not None:
         return work(paths, "round"), False
     if (number := store.next_number()) <= settings.target_round:
@@ -80,23 +106,36 @@ def _next_work(
     return None, False
 
 
-def _force(store: Store, number: int) -> RoundPaths:
-    """A fresh folder for a round that was run before. An open round that already has tasks is not thrown away."""
+def _unrecorded(store: Store) -> tuple[RoundPaths, str] | None:
+    """The round (or confirmation) closed last, if a kill came between its round.json and its last step's record."""
+    entry = store.journal.last("closed", "confirmed")
+    folder = RoundFolder.parse(store.paths.root / entry["folder"]) if entry is not None else None
+    if folder is None or not (paths := store.paths.round(folder)).closed.exists():
+        return None
+    table = ROUND if folder.kind == "round" else CONFIRM
+    return (paths, folder.kind) if store.steps(paths, tuple(table)).read("assess") is None else None
+
+
+def _check_force(store: Store, tools: Tools, settings: Settings, number: int) -> None:
+    """Whether a round may be run again. An open round whose tasks may still do something is not thrown away."""
     if not 1 <= number < store.next_number():
         there = f"rounds 1 to {store.next_number() - 1} exist" if store.next_number() > 1 else "there is no round yet"
         raise InputChanged(f"--force-round {number}: {there}")
     paths = store.open_folder()
-    if paths is not None and (paths.number != number or submit.begun(store, paths)):
-        raise InputChanged(
-            f"--force-round {number}: round {paths.number} ({paths.root.name}) is still open; finish it first"
-        )
-    store.journal.append("forced", round=number)
-    return store.begin(number)
+    if paths is None:
+        return
+    name = f"--force-round {number}: round {paths.number} ({paths.root.name})"
+    if paths.number != number:
+        raise InputChanged(f"{name} is still open; finish it first, or force that one")
+    submit.check_launcher(store, paths, settings)
+    if submit.active(store, paths, tools):
+        raise InputChanged(f"{name} still has tasks in the queue; wait for them, or cancel them")
 
 
 def _advance(work: Work) -> StepResult | None:
     """Run the steps of a round that have no final record. Returns the result of a step that waits, else None."""
     steps = work.store.steps(work.paths, tuple(table := _table(work)))
+    submit.check_launcher(work.store, work.paths, work.settings)
     _check_inputs(work, steps, table)
     for name, step in table.items():
         record = steps.read(name)
@@ -141,26 +180,52 @@ def _check_inputs(work: Work, steps: Steps, table: Mapping[str, Step]) -> None:
                 f"{work.store.paths.root / changed[0]}: changed after round {work.number} was submitted; put it back "
                 f"as it was, or run the round again with --force-round {work.number}"
             )
+        collected = steps.read("collect")
+        if collected is not None and collected.final and steps.changed(collected.inputs):
+            work.say(f"{work.label}: a summary changed; collecting again")
+            steps.forget(["collect", "assess"])
         return
     order = list(table)
-    applied = steps.read("apply") if "apply" in table else None
     for name in order:
         record = steps.read(name)
         if record is None or not record.final:
             continue
-        # Once applied, the study's reference is our own output: whether it was edited since is asked of the journal.
-        changed = steps.changed(record.inputs) if not (name == "propose" and applied is not None) else []
-        if name == "propose" and applied is not None and not work.rerun and work.store.versions.edited():
-            changed = [work.store.paths.reference.name]
+        changed = steps.changed(record.inputs)
+        if name == "propose" and not work.rerun:
+            changed = _edited_since(work, applied=steps.read("apply") is not None, changed=changed)
+        if name in ("apply", "choose"):
+            # What a person may edit is the study's reference; these files are made from it.
+            changed += steps.changed(record.outputs)
+        if name == "render":
+            changed += prepare.settings_changed(work, record.details)
         if changed:
-            work.say(f"round {work.number}: {', '.join(changed)} changed; doing the round again from {name}")
+            work.say(f"{work.label}: {', '.join(changed)} changed; doing the round again from {name}")
             steps.forget(order[order.index(name) :])
             return
+    rendered = steps.read("submit")
+    if rendered is not None and rendered.status is Status.SKIPPED and work.settings.auto_train:
+        work.say(f"{work.label}: was rendered for a person and nothing has begun; submitting it now")
+        steps.forget(order[order.index("render") :])
+
+
+def _edited_since(work: Work, *, applied: bool, changed: list[str]) -> list[str]:
+    """The study's reference, if a person changed it since this round's proposals were made from it.
+
+    Its rewrite by this very round is no edit: once applied the journal knows it, and before that (killed within
+    `apply`) it is the file that c00 has.
+    """
+    reference, first = work.store.paths.reference, work.paths.reference(candidate_name(0))
+    if applied:
+        return [reference.name] if work.store.versions.edited() else []
+    if changed and first.exists() and read_text(first) == read_text(reference):
+        return []
+    return changed
 
 
 def _report(work: Work, waiting: StepResult, opened: int, closed: int) -> Report:
-    manual = not work.settings.auto_train and not submit.begun(work.store, work.paths, by_hand=False)
-    rendered = work.store.steps(work.paths, tuple(_table(work))).read("render")
+    steps = work.store.steps(work.paths, tuple(_table(work)))
+    rendered, submitted = steps.read("render"), steps.read("submit")
+    manual = submitted is not None and submitted.status is Status.SKIPPED
     return Report(
         state="manual" if manual else "waiting",
         round=work.paths,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from agent.errors import ProposalError
+from agent.errors import InputChanged, ProposalError
 from agent.launch.lint import check_syntax
 from agent.launch.render import manual_commands, render_round
 from agent.orchestrator.context import StepResult, Work
@@ -43,6 +43,7 @@ def apply(work: Work) -> StepResult:
         decided.append(_decided(name, proposal, before, reference, text))
     first = read_text(work.paths.reference(candidate_name(0)))
     if not work.rerun:
+        _archive(work, before_text, before, edited=bool(proposed["person_edited"]))
         _rewrite_study(work, before_text, before, first, valid[0]["source"])
     work.store.disk.write_json(work.paths.decision, _decision(work, proposed, checked, decided))
     inputs = [work.paths.proposals, work.paths.checked, work.paths.before]
@@ -106,19 +107,37 @@ def _decision(
     }
 
 
+def _archive(work: Work, before_text: str, before: Reference, *, edited: bool) -> None:
+    """Keep what stood (A-S4). A person's edit overwrote what Roundtable had written: that is kept under its round,
+    the edit under the round that it begins. Round 1 trains the file as it stands and overwrites nothing."""
+    if work.number == 1:
+        return
+    versions = work.store.versions
+    if not edited:
+        versions.archive(before_text, before.round)
+        return
+    newest = (work.store.paths.round(folder) for folder in reversed(work.store.paths.folders()))
+    others = [paths.reference(candidate_name(0)) for paths in newest if paths.root != work.paths.root]
+    written = next((path for path in others if path.exists() and versions.is_last_written(read_text(path))), None)
+    if written is None:
+        trained = work.store.closed(below=work.number)[-1]
+        written = trained.reference(candidate_name(0))
+    text = read_text(written)
+    versions.archive(text, _parsed(text, str(written)).round)
+    versions.archive(before_text, work.number)
+
+
 def _rewrite_study(work: Work, before_text: str, before: Reference, first: str, source: str) -> None:
-    """Archive what stood, then write c00's reference. Every part can be repeated after a kill."""
+    """Write c00's reference, after what stood was archived. Every part can be repeated after a kill."""
     versions, number = work.store.versions, work.number
     if number == 1:
         # The first round trains the file as it stands: nothing is rewritten, but from here on edits are noticed.
         versions.journal_written(before_text, round_number=1, version=before.version, source=source)
         return
-    if source in AS_IT_STANDS:
-        trained = work.store.closed(below=number)[-1]
-        versions.archive(read_text(trained.reference(candidate_name(0))), trained.number)
-        versions.archive(before_text, number)
-    else:
-        versions.archive(before_text, before.round)
+    if versions.current_text() not in (before_text, first) and versions.edited():
+        raise InputChanged(
+            f"{work.store.paths.reference}: edited while round {number} was prepared; call again to use the edit"
+        )
     parsed = _parsed(first, "c00")
     versions.rewrite(first, round_number=number, version=parsed.version, source=source)
 
@@ -127,10 +146,26 @@ def _parsed(text: str, name: str) -> Reference:
     return parse_reference(parse_json_object(text, name=name), file=name)
 
 
+def settings_changed(work: Work, details: Mapping[str, Any]) -> list[str]:
+    """What an unsubmitted round would be rendered differently for now. Scripts once made for SLURM stay so: a person
+    who comes back to collect need not say --slurm again."""
+    changed = ["the profile"] if details["profile"] != _profile_sha256(work) else []
+    return changed + (["--slurm"] if _for_slurm(work) and not details["slurm"] else [])
+
+
+def _for_slurm(work: Work) -> bool:
+    return work.settings.slurm or (work.settings.auto_train and work.settings.launcher != "local")
+
+
+def _profile_sha256(work: Work) -> str | None:
+    path = work.store.paths.profile
+    return sha256(read_text(path)) if path.exists() else None
+
+
 def render(work: Work) -> StepResult:
     """Write the manifest and the scripts of the round."""
     manifest = build_manifest(work)
-    slurm = work.settings.slurm or (work.settings.auto_train and work.settings.launcher != "local")
+    slurm = _for_slurm(work)
     rendered = render_round(
         work.paths,
         slug=work.store.config.slug,
@@ -154,7 +189,8 @@ def render(work: Work) -> StepResult:
         rendered, slurm=slurm, max_array_size=work.tools.profile.max_array_size, shell=os.environ
     )
     outputs = [work.paths.manifest, *rendered.texts]
-    return StepResult(inputs=inputs, outputs=outputs, details={"commands": commands})
+    details = {"commands": commands, "slurm": slurm, "profile": _profile_sha256(work)}
+    return StepResult(inputs=inputs, outputs=outputs, details=details)
 
 
 def build_manifest(work: Work) -> Manifest:

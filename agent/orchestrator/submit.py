@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent.errors import AmbiguousSubmission, SchedulerUnavailable
-from agent.launch.base import Batch, Submission
+from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, UsageError
+from agent.launch.base import Batch, State, Submission
 from agent.launch.profile import Kind
 from agent.launch.states import chunks
-from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.context import StepResult, Tools, Work
 from agent.store.paths import RoundPaths
 from agent.store.steps import Status
 from agent.store.store import Store
+from agent.store.study import Settings
 from trainers.manifest import Manifest, load_manifest
 
 
@@ -81,17 +82,17 @@ def start(
 def _once(work: Work, batch: Batch) -> Submission:
     """The submission of this batch: journaled already, found under its name, or made now."""
     journal, launcher = work.store.journal, work.tools.launcher()
-    for entry in journal.of("submitted"):
-        if entry["name"] == batch.name:
-            return _submission(entry)
-    intent = next((e for e in reversed(journal.entries) if e["event"] == "intent" and e["name"] == batch.name), None)
+    marks = [entry for entry in journal.of("intent", "refused", "submitted") if entry["name"] == batch.name]
+    last = marks[-1] if marks else None
+    if last is not None and last["event"] == "submitted":
+        return _submission(last)
     try:
-        if intent is not None:
+        if last is not None and last["event"] == "intent":
             if (found := launcher.find(batch)) is not None:
                 return _record(work, batch, found, adopted=True)
             # The local launcher's own files are the truth; a scheduler may still have the job on its way.
             patience = 0.0 if launcher.name == "local" else work.settings.adopt_after_s
-            until = datetime.fromisoformat(intent["at"]) + timedelta(seconds=patience)
+            until = datetime.fromisoformat(last["at"]) + timedelta(seconds=patience)
             if work.store.clock() < until:
                 raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
         journal.append("intent", name=batch.name, kind=batch.kind, folder=work.paths.root.name, rows=len(batch.items))
@@ -100,6 +101,10 @@ def _once(work: Work, batch: Batch) -> Submission:
         raise NotYet(f"{error}; looking it up under its name before any second try") from error
     except SchedulerUnavailable as error:
         raise NotYet(f"{error}; trying again later") from error
+    except LaunchError as error:
+        # For certain nothing runs: the round counts as not begun, so that its cause can be mended.
+        journal.append("refused", name=batch.name, folder=work.paths.root.name, message=str(error)[:500])
+        raise
 
 
 def _record(work: Work, batch: Batch, made: Submission, *, adopted: bool) -> Submission:
@@ -143,9 +148,49 @@ def _submission(entry: dict[str, Any]) -> Submission:
 
 def begun(store: Store, paths: RoundPaths, *, by_hand: bool = True) -> bool:
     """Whether any row of this round was handed over: an intent of ours, or (by_hand) a task that claimed one."""
-    if any(entry["folder"] == paths.root.name for entry in store.journal.of("intent")):
+    marks = {e["name"]: e["event"] for e in store.journal.of("intent", "refused") if e["folder"] == paths.root.name}
+    if "intent" in marks.values():
         return True
     return by_hand and any((paths.root / "trials").glob("*/attempt_*/claim.json"))
+
+
+def check_launcher(store: Store, paths: RoundPaths, settings: Settings) -> None:
+    """A round stays with the launcher that has its tasks: another one would take them for gone and start them again.
+
+    submitit and sbatch both hand over to the one SLURM and may be exchanged. Raises UsageError.
+    """
+    used = {made.launcher for kind in ("train", "eval") for _, made in submissions(store, paths, kind)}
+    strangers = sorted(name for name in used if (name == "local") != (settings.launcher == "local"))
+    if strangers:
+        raise UsageError(
+            f"--launcher {settings.launcher}: round {paths.number} was submitted with {strangers[0]}; finish it with "
+            f"--launcher {strangers[0]}"
+        )
+
+
+def active(store: Store, paths: RoundPaths, tools: Tools) -> bool:
+    """Whether a task of this round may still do something, as far as its launcher knows."""
+    made = [submission for kind in ("train", "eval") for _, submission in submissions(store, paths, kind)]
+    if not made:
+        return False
+    return any(status.state is not State.GONE for status in tools.launcher().poll(made).values())
+
+
+def interrupted(store: Store) -> set[str]:
+    """Names of the submissions that Ctrl-C stopped: their rows go on with the next call, and cost no attempt."""
+    return {name for entry in store.journal.of("interrupted") for name in entry["names"]}
+
+
+def interrupt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
+    """Stop the local launcher's tasks of a round, journaled first. Returns the cluster's submissions: they go on."""
+    made = [submission for kind in ("train", "eval") for _, submission in submissions(store, paths, kind)]
+    local = [submission for submission in made if submission.launcher == "local"]
+    if local:
+        polled = tools.launcher().poll(local)
+        going = {name for (name, _), status in polled.items() if status.state is not State.GONE}
+        store.journal.append("interrupted", folder=paths.root.name, names=sorted(going))
+        tools.launcher().cancel(local)
+    return [submission for submission in made if submission.launcher != "local"]
 
 
 def _job_name(work: Work, kind: str, attempt: int, chunk: int) -> str:

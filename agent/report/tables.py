@@ -27,7 +27,7 @@ def trials_csv(config: StudyConfig, records: Sequence[Mapping[str, Any]]) -> str
         for candidate in record["candidates"]:
             values = [candidate["values"].get(name, "") for name in names]
             for trial in candidate["trials"]:
-                score = trial["metrics"].get(config.metric, "")
+                score = trial.get("metrics", {}).get(config.metric, "")
                 place = [record["round"], candidate["name"], trial.get("fold"), trial.get("seed")]
                 rest = [trial.get("attempt"), trial.get("outcome"), score, candidate["source"], candidate["key"]]
                 writer.writerow([*place, *("" if cell is None else cell for cell in rest), *values])
@@ -56,11 +56,11 @@ def best_record(
             {
                 "fold": trial["fold"],
                 "seed": trial["seed"],
-                "value": trial["metrics"].get(config.metric),
+                "value": trial.get("metrics", {}).get(config.metric),
                 "folder": f"{folder}/trials/{trial_name(incumbent.candidate, trial['fold'], trial['seed'])}"
                 f"/attempt_{trial['attempt']}",
             }
             for trial in scored
-            if "fold" in trial
+            if trial.keys() >= {"fold", "seed", "attempt"}
         ],
     }

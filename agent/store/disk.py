@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import StorageError
+from agent.errors import StorageError, UsageError
 from trainers.files import to_json, write_atomic
 
 _REMEDIES = {
@@ -87,6 +87,9 @@ class Disk:
 
 
 def read_text(path: Path) -> str:
-    """A file's text. Raises StorageError."""
-    with storage(path):
-        return path.read_text(encoding="utf-8")
+    """A file's text. Raises StorageError, and UsageError where it is no text."""
+    try:
+        with storage(path):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error

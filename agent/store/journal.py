@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent.errors import ClockWentBack, InvalidStudy, Problem
+from agent.errors import ClockWentBack, InvalidStudy, Problem, StudyBusy
 from agent.store.disk import Disk, storage
 
 #: Nodes of one cluster may disagree by seconds; a clock set back by more than this is refused.
@@ -28,6 +28,7 @@ class Journal:
         self._path = path
         self._disk = disk
         self._now = now
+        self._size = _size(path)
         self._entries = list(_read(path))
 
     @property
@@ -42,10 +43,17 @@ class Journal:
         return next((entry for entry in reversed(self._entries) if entry["event"] in events), None)
 
     def append(self, event: str, **fields: object) -> Entry:
-        """Add one entry. Raises StorageError, and ClockWentBack before anything is written."""
+        """Add one entry. Raises StorageError, and before anything is written ClockWentBack and StudyBusy.
+
+        StudyBusy: the file grew since it was read. A process that was suspended for so long that another one took
+        its lease must not write under numbers that are taken.
+        """
         now = self.check_clock()
+        if _size(self._path) != self._size:
+            raise StudyBusy(f"{self._path}: another process wrote to it meanwhile; call again to go on from there")
         entry: Entry = {"seq": len(self._entries) + 1, "at": now.isoformat(), "event": event, **fields}
         self._disk.append(self._path, json.dumps(entry, ensure_ascii=False, allow_nan=False))
+        self._size = _size(self._path)
         self._entries.append(entry)
         return entry
 
@@ -60,6 +68,13 @@ class Journal:
                     f"clock says {now.isoformat(timespec='seconds')}; set the clock right and call again"
                 )
         return now
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read(path: Path) -> Iterator[Entry]:

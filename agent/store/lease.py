@@ -48,7 +48,8 @@ def held(path: Path) -> Iterator[None]:
             stop.set()
             thread.join()
             with contextlib.suppress(OSError):
-                path.unlink()
+                if _ours(path):
+                    path.unlink()
     finally:
         os.close(descriptor)
 
@@ -61,9 +62,20 @@ def _beat(path: Path) -> None:
 
 def _beats(path: Path, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
+        if path.exists() and not _ours(path):
+            # We were suspended for longer than EXPIRY_S and another machine took over: its lease stands.
+            return
         # A full disk must not end a running study: the flock still holds, and the next beat tries again.
         with contextlib.suppress(Exception):
             _beat(path)
+
+
+def _ours(path: Path) -> bool:
+    try:
+        record = read_json_object(path)
+    except FileProblem:
+        return False
+    return (record.get("host"), record.get("pid")) == (socket.gethostname(), os.getpid())
 
 
 def _held_elsewhere(path: Path) -> bool:

@@ -38,6 +38,7 @@ class Store:
         self.clock = clock
         self.journal = Journal(paths.journal, disk, clock)
         self.versions = Versions(paths, disk, self.journal)
+        self._records: dict[tuple[Path, int, int], dict[str, Any]] = {}
 
     @classmethod
     def create(
@@ -139,14 +140,38 @@ class Store:
     def steps(self, paths: RoundPaths, order: tuple[str, ...]) -> Steps:
         return Steps(paths, self.paths.root, self.disk, order)
 
-    def round_record(self, paths: RoundPaths) -> dict[str, Any]:
-        """round.json of a closed round. Raises InvalidStudy."""
+    def record(self, path: Path) -> dict[str, Any] | None:
+        """One of the study's JSON files, such as incumbent.json; None when it is not there. Raises InvalidStudy."""
+        if not path.exists():
+            return None
         try:
-            return read_json_object(paths.closed)
+            return read_json_object(path)
         except FileProblem as error:
-            raise InvalidStudy(
-                [Problem(file=str(paths.closed), where="file", value="", message=str(error))]
-            ) from error
+            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=str(error))]) from error
+
+    def round_record(self, paths: RoundPaths) -> dict[str, Any]:
+        """round.json of a closed round, to be read only. Raises InvalidStudy.
+
+        Kept by modification time and size: one round reads the whole history half a dozen times, which would make a
+        study of 200 rounds x 50 trials spend a minute on it.
+        """
+        with storage(paths.closed):
+            stat = paths.closed.stat()
+        key = (paths.closed, stat.st_mtime_ns, stat.st_size)
+        if key not in self._records:
+            self._records[key] = self._read_round(paths)
+        return self._records[key]
+
+    def _read_round(self, paths: RoundPaths) -> dict[str, Any]:
+        try:
+            record: dict[str, Any] = read_json_object(paths.closed)
+            if paths.root.name.startswith("round_"):
+                for entry in record["candidates"]:
+                    observation(paths.number, entry)
+        except (FileProblem, KeyError, TypeError, ValueError) as error:
+            message = f"cannot be used ({type(error).__name__}: {error}); restore the file"
+            raise InvalidStudy([Problem(file=str(paths.closed), where="file", value="", message=message)]) from error
+        return record
 
     def history(self, *, below: int | None = None) -> list[Observation]:
         """What every candidate of the closed rounds gave, in order: the input of every proposer."""

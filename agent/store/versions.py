@@ -33,8 +33,12 @@ class Versions:
 
     def edited(self) -> bool:
         """Whether a person changed the file since Roundtable last wrote it."""
+        return not self.is_last_written(self.current_text())
+
+    def is_last_written(self, text: str) -> bool:
+        """Whether this is the version that Roundtable wrote (or took over) last."""
         last = self._journal.last("reference")
-        return last is None or last["sha256"] != sha256(self.current_text())
+        return last is not None and last["sha256"] == sha256(text)
 
     def archive(self, text: str, round_number: int) -> Path:
         """Keep a version in history/ under the round it was trained with. The same bytes are kept once."""
@@ -57,8 +61,7 @@ class Versions:
 
     def journal_written(self, text: str, *, round_number: int, version: int, source: str) -> None:
         """Record the sha256 by which a later edit is recognised. Nothing when it is recorded already."""
-        last = self._journal.last("reference")
-        if last is None or last["sha256"] != sha256(text):
+        if not self.is_last_written(text):
             self._journal.append("reference", sha256=sha256(text), round=round_number, version=version, source=source)
 
     def archived(self) -> list[Path]:

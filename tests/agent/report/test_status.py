@@ -1,0 +1,78 @@
+"""The status table: every candidate of a short study, one line for each earlier round of a long one."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from agent.report import status
+
+
+def _candidate(name: str, value: float | None, **more: Any) -> dict[str, Any]:
+    outcomes = {"ok": 2} if value is not None else {"crashed": 2}
+    n = 2 if value is not None else 0
+    fields = {"name": name, "source": "optuna_tpe", "value": value, "std": None, "n": n, "outcomes": outcomes}
+    return fields | {"message": "", "values": {}} | more
+
+
+def _round(number: int, *candidates: dict[str, Any], ranking: list[str]) -> dict[str, Any]:
+    return {"round": number, "closed_at": "", "ranking": ranking, "candidates": list(candidates)}
+
+
+def _view(rounds: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    goal = {"metric": "score", "direction": "maximize"}
+    head = {"study": "demo", "trainer": "noop", "task": "demo", "objective": goal}
+    return head | {"incumbent": None, "rounds": rounds, "open": None, "confirmations": []} | more
+
+
+def _lines(view: dict[str, Any]) -> list[str]:
+    stream = io.StringIO()
+    status.print_overview(view, Console(file=stream, width=120))
+    return [" ".join(line.split()) for line in stream.getvalue().splitlines()]
+
+
+def _long(rounds: int) -> list[dict[str, Any]]:
+    """Rounds of two candidates, of which the second is the better."""
+    return [
+        _round(number, _candidate("c00", 0.1), _candidate("c01", number / 1000), ranking=["c01", "c00"])
+        for number in range(1, rounds + 1)
+    ]
+
+
+def test_a_short_study_shows_every_candidate() -> None:
+    lines = _lines(_view(_long(100)))
+    assert len(lines) == 2 + 200
+    assert lines[2] == "1 c00 optuna_tpe 2 ok 0.1000 (n=2)"
+    assert lines[3] == "1 c01 optuna_tpe 2 ok 0.0010 (n=2)"
+
+
+def test_earlier_rounds_of_a_long_study_are_one_line_each_by_their_best() -> None:
+    lines = _lines(_view(_long(101)))
+    assert lines[2] == "1 c01 of 2 optuna_tpe 4 ok 0.0010 (n=2)"
+    assert lines[3:5] == ["2 c00 optuna_tpe 2 ok 0.1000 (n=2)", "2 c01 optuna_tpe 2 ok 0.0020 (n=2)"]
+    assert lines[-1].startswith("1 earlier rounds by their best candidate alone")
+    assert len(lines) == 2 + 1 + 200 + 1
+
+
+def test_the_best_of_the_study_is_marked_in_an_earlier_round_too() -> None:
+    best = {"round": 1, "candidate": "c00", "verdict": "confirmed"}
+    assert _lines(_view(_long(150), incumbent=best))[2] == "1 c00 of 2 optuna_tpe 4 ok 0.1000 (n=2) best, confirmed"
+
+
+def test_a_round_without_any_value_and_a_newest_round_wider_than_the_table() -> None:
+    failed = _round(1, _candidate("c00", None, message="out\nof memory"), _candidate("c01", None), ranking=[])
+    wide = _round(2, *(_candidate(f"c{number:02d}", 0.5) for number in range(250)), ranking=["c00"])
+    lines = _lines(_view([failed, wide]))
+    assert lines[2] == "1 c00 of 2 optuna_tpe 4 crashed - out of memory"
+    assert len(lines) == 2 + 1 + 250 + 1
+
+
+def test_trials_stand_under_their_candidate_when_one_round_is_asked_for() -> None:
+    trials = [
+        {"row": 0, "fold": 0, "seed": 7, "attempt": 2, "outcome": "ok", "metrics": {"score": 0.25}},
+        {"row": 1, "fold": 1, "seed": 7, "attempt": None, "outcome": "lost", "metrics": {}},
+    ]
+    lines = _lines(_view([_round(1, _candidate("c00", 0.25, trials=trials), ranking=["c00"])]))
+    assert lines[3:] == ["f0 s7 attempt 2 ok 0.2500", "f1 s7 lost -"]

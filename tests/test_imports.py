@@ -1,0 +1,183 @@
+"""What each command imports, and that the login node, which has no torch, can import all of `agent`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.api import TuneOptions
+from agent.api.begin import begin
+
+ROOT = Path(__file__).parents[1]
+NOOP = ROOT / "tests" / "programs" / "noop.yaml"
+SHIPPED = ROOT / "doc" / "hyperparameter_reference" / "resnet9.json"
+
+#: Needed by training alone. No command of `agent` may import any of it, whatever it does.
+TRAINING = {"torch", "torchvision", "sklearn", "matplotlib", "scipy", "pandas"}
+#: Each is 8 ms to a second of CPU time, where bare Python is 10 ms.
+HEAVY = {
+    "rich",
+    "yaml",
+    "jinja2",
+    "numpy",
+    "optuna",
+    "submitit",
+    "sqlalchemy",
+    "asyncio",
+    "multiprocessing",
+    "pydantic",
+}
+#: The standard library's own weight, which --help has no use for.
+STANDARD = {"dataclasses", "inspect", "pathlib", "json", "socket", "subprocess", "threading", "tempfile", "urllib"}
+
+#: Runs the command as the console script does, then writes the names of the modules that it added to an interpreter
+#: that has shown one argparse help, whatever that takes in this version of Python.
+PROBE = """
+import sys, argparse
+target, *arguments = sys.argv[1:]
+argparse.ArgumentParser().format_help()
+before = set(sys.modules)
+from agent.__main__ import main
+try:
+    code = main(arguments)
+except SystemExit as ended:
+    code = ended.code
+with open(target, "w") as stream:
+    print(code or 0, *sorted(set(sys.modules) - before), sep="\\n", file=stream)
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study before its first round."""
+    folder = tmp_path_factory.mktemp("studies")
+    return begin(TuneOptions(task="demo", trainer=str(NOOP), output_dir=folder)).paths.root
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Any:
+    """Run a command in a process of its own; the modules that it brought."""
+
+    def run(*arguments: str, code: int = 0) -> set[str]:
+        target = tmp_path / "modules.txt"
+        # Without its own start hook: coverage would import what it needs itself.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, str(target), *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        found, *modules = target.read_text(encoding="utf-8").splitlines()
+        assert found == str(code), done.stderr
+        return set(modules)
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [(), ("tune",), ("status",), ("reference", "check")])
+def test_help_needs_argparse_alone(loaded: Any, arguments: tuple[str, ...]) -> None:
+    modules = loaded(*arguments, "--help")
+    assert "agent.cli.main" in modules
+    assert modules & (TRAINING | HEAVY | STANDARD) == set()
+    ours = {name for name in modules if name.partition(".")[0] in ("agent", "trainers")}
+    assert ours == {"agent", "agent.__main__", "agent.cli", "agent.cli.main", "agent.cli.options"}
+
+
+def test_a_wrong_option_of_tune_costs_no_more_than_help(loaded: Any) -> None:
+    modules = loaded("tune", "--task", "demo", "--max-rounds", "0", code=2)
+    assert modules & (TRAINING | HEAVY) == set()
+    assert "agent.api" not in modules
+
+
+def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
+    modules = loaded("status", "--study", str(study))
+    assert modules & (TRAINING | HEAVY) == {"rich", "yaml"}
+    assert _rooms(modules) == {"cli", "errors", "records", "reference", "report", "store"}
+
+
+def test_status_as_json_does_without_rich(loaded: Any, study: Path) -> None:
+    assert loaded("status", "--json", "--study", str(study)) & (TRAINING | HEAVY) == {"yaml"}
+
+
+def test_trainers_are_listed_from_the_registry(loaded: Any) -> None:
+    modules = loaded("trainers")
+    assert modules & (TRAINING | HEAVY) == set()
+    assert _rooms(modules) == {"cli", "errors"}
+    assert loaded("trainers", "resnet9") & (TRAINING | HEAVY) == set()
+    assert loaded("trainers", str(NOOP)) & (TRAINING | HEAVY) == {"yaml"}
+
+
+def test_reference_commands_need_no_study(loaded: Any, study: Path) -> None:
+    for arguments in (("check", str(SHIPPED)), ("diff", str(SHIPPED), str(SHIPPED))):
+        modules = loaded("reference", *arguments)
+        assert modules & (TRAINING | HEAVY | {"socket", "subprocess"}) == set()
+        assert _rooms(modules) == {"cli", "errors", "reference"}
+    assert loaded("reference", "history", "--study", str(study)) & (TRAINING | HEAVY) == {"yaml"}
+
+
+def test_beginning_a_study_proposes_and_renders_nothing(loaded: Any, tmp_path: Path) -> None:
+    arguments = ("init", "--task", "demo", "--trainer", str(NOOP), "--output-dir", str(tmp_path / "runs"))
+    assert loaded(*arguments) & (TRAINING | HEAVY) == {"yaml"}
+
+
+def test_a_round_by_hand_needs_no_rich_no_submitit_and_no_optimiser(loaded: Any, tmp_path: Path) -> None:
+    """One candidate is the default configuration: nothing is proposed, nothing submitted, only scripts rendered."""
+    arguments = ("tune", "--task", "demo", "--trainer", str(NOOP), "--output-dir", str(tmp_path / "runs"))
+    modules = loaded(*arguments, "--launcher", "local", "--data", f"log={tmp_path / 'log'}")
+    assert modules & TRAINING == set()
+    assert modules & {"rich", "optuna", "numpy", "submitit", "sqlalchemy"} == set()
+    assert "jinja2" in modules
+
+
+LOGIN_NODE = """
+import importlib, json, pkgutil, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+blocked = set(sys.argv[1].split(","))
+sys.meta_path.insert(0, Absent())
+import agent
+names = [module.name for module in pkgutil.walk_packages(agent.__path__, "agent.")]
+for name in names:
+    importlib.import_module(name)
+json.dump([names, sorted(blocked & set(sys.modules))], sys.stdout)
+"""
+
+
+def _walk(blocked: set[str]) -> tuple[list[str], list[str]]:
+    argv = [sys.executable, "-c", LOGIN_NODE, ",".join(sorted(blocked))]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    names, present = json.loads(done.stdout)
+    return names, present
+
+
+def test_every_module_of_agent_imports_without_the_training_libraries() -> None:
+    names, present = _walk(TRAINING)
+    assert present == []
+    files = [path for path in (ROOT / "agent").rglob("*.py") if "_data" not in path.parts]
+    expected = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files}
+    assert set(names) == expected - {"agent"}
+
+
+def test_heavy_libraries_are_imported_where_they_are_used() -> None:
+    """Every module of agent imports with none of them there: each import of one stands inside a function."""
+    assert _walk(TRAINING | HEAVY - {"asyncio", "multiprocessing"})[1] == []
+
+
+def _rooms(modules: set[str]) -> set[str]:
+    """The rooms of agent that were entered."""
+    return {name.split(".")[1] for name in modules if name.startswith("agent.")} - {"__main__"}
