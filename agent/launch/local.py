@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.errors import LaunchError, StorageError, UsageError
+from agent.errors import AmbiguousSubmission, LaunchError, StorageError, UsageError
 from agent.launch import local_queue
 from agent.launch.base import Batch, State, Submission, TaskStatus
-from agent.launch.commands import run
+from agent.launch.commands import CommandTimeout, run
 from agent.launch.environment import scrub
 
 #: The starter only forks; a machine that needs longer is in no state to train.
@@ -86,7 +86,11 @@ class LocalLauncher:
         # By its file, isolated and without site: starts in 10 ms, whatever the working directory and PYTHONPATH are.
         argv = [sys.executable, "-I", "-S", local_queue.__file__, str(folder)]
         environment = scrub(os.environ if self._environment is None else self._environment)
-        starter = run(argv, timeout_s=START_TIMEOUT_S, environment=environment)
+        try:
+            starter = run(argv, timeout_s=START_TIMEOUT_S, environment=environment)
+        except CommandTimeout as error:
+            # It may start yet; its folder tells, and a second start of the same queue does nothing.
+            raise AmbiguousSubmission(f"the local queue {folder}: {error}", name=batch.name) from error
         if starter.code not in (local_queue.STARTED, local_queue.ALREADY):
             raise LaunchError(
                 f"the local queue {folder} did not start: {_tail(folder / 'queue.log') or starter.words}"

@@ -37,7 +37,7 @@ class Store:
         self.disk = disk
         self.clock = clock
         self.journal = Journal(paths.journal, disk, clock)
-        self.versions = Versions(paths, disk, self.journal)
+        self.versions = Versions(paths, config, disk, self.journal)
         self._records: dict[tuple[Path, int, int], dict[str, Any]] = {}
 
     @classmethod
@@ -66,8 +66,13 @@ class Store:
             journal = Journal(paths.journal, disk, clock)
             journal.append("study", sha256=sha256(config.to_text()), **_plain(config))
             journal.append("reference", sha256=sha256(reference), round=1, version=1, source="init")
-            with storage(root):
+            try:
                 draft.rename(root)
+            except OSError as error:
+                if root.exists():
+                    raise UsageError(f"{root} was begun by another process just now; call again to go on") from error
+                with storage(root):
+                    raise
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise

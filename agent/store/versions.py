@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.errors import UsageError
+from agent.errors import InvalidReference, Problem, UsageError
 from agent.reference import Reference, load_reference
 from agent.store.disk import Disk, read_text
 from agent.store.journal import Journal
 from agent.store.paths import StudyPaths
+from agent.store.study import StudyConfig
 
 _ARCHIVED = re.compile(r"hyperparameter_reference_round_(?P<round>\d+)(?:_v(?P<version>\d+))?\.json")
 
@@ -19,14 +20,34 @@ _ARCHIVED = re.compile(r"hyperparameter_reference_round_(?P<round>\d+)(?:_v(?P<v
 class Versions:
     """Reads, rewrites, archives and restores runs/<study>/hyperparameter_reference.json."""
 
-    def __init__(self, paths: StudyPaths, disk: Disk, journal: Journal) -> None:
+    def __init__(self, paths: StudyPaths, config: StudyConfig, disk: Disk, journal: Journal) -> None:
         self._paths = paths
+        self._config = config
         self._disk = disk
         self._journal = journal
 
     def current(self) -> Reference:
-        """The reference as it stands now, checked. Raises InvalidReference."""
-        return load_reference(self._paths.reference)
+        """The reference as it stands now, checked, and still of this study. Raises InvalidReference."""
+        reference, config = load_reference(self._paths.reference), self._config
+        frozen = {
+            "trainer": (reference.trainer, config.trainer),
+            "task": (reference.task, config.task),
+            "objective.metric": (reference.objective.metric, config.metric),
+            "objective.direction": (reference.objective.direction, config.direction),
+        }
+        problems = [
+            Problem(
+                file=str(self._paths.reference),
+                where=where,
+                value=repr(found),
+                message=f"the study began with {begun!r}; put it back, or begin another --study",
+            )
+            for where, (found, begun) in frozen.items()
+            if found != begun
+        ]
+        if problems:
+            raise InvalidReference(problems)
+        return reference
 
     def current_text(self) -> str:
         return read_text(self._paths.reference)

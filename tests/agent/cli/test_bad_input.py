@@ -164,6 +164,7 @@ def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
         (_change(low=1.0, high=1.0), ["parameters.x"]),
         (_change(type="flaot"), ["parameters.x.type", "float"]),
         (_edit("hyperparameter_reference.json", '"x"', '"x": {}, "x"'), ["x", "twice"]),
+        (_edit("hyperparameter_reference.json", "maximize", "minimize"), ["objective.direction", "'maximize'"]),
         (_edit("study.yaml", "seed: 0", "seed: 1"), ["study.yaml", "changed since the study began"]),
         (_edit("study.yaml", "task: demo", "task: demo\ntask: demo"), ["study.yaml", "twice"]),
         (_edit("trainer.json", "parabola", "line"), ["trainer.json", "changed since the study began"]),

@@ -288,7 +288,7 @@ def test_a_killed_orchestrator_is_followed_by_one_that_adopts_the_queue(lab: Lab
 def test_a_second_call_is_refused_and_changes_nothing(lab: Lab) -> None:
     command = begin_slow(lab)
     first = start(command)
-    wait_for(lambda: len(lab.trained) == 1)
+    wait_for(lambda: list((lab.root / "demo").glob("round_1_*/steps/07_collect.json")))
     before = (lab.root / "demo" / "journal.jsonl").read_bytes(), (lab.root / "demo" / "settings.json").read_bytes()
     with pytest.raises(StudyBusy, match=f"process {first.pid} on"):
         lab.tune(candidates=5)

@@ -14,6 +14,7 @@ from agent.api.begin import begin
 from agent.errors import MissingResults
 from agent.orchestrator.submit import submissions
 from agent.report.status import overview
+from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
 from tests.agent.orchestrator.test_rounds import edit, round_folder
 from tests.cluster.cluster import Cluster
@@ -94,10 +95,10 @@ def test_rows_that_left_nothing_are_started_again(lab: Lab, slurm: Cluster, prof
     """A set-up line that fails once per row stands for a node that loses its tasks."""
     marks = lab.root / "marks"
     marks.mkdir()
-    profile.write_text(
-        profile.read_text()
-        + f'setup:\n  - mkdir "{marks}/${{SLURM_ARRAY_TASK_ID:-x}}" 2>/dev/null && exit 1 || true\n'
-    )
+    line = f'mkdir "{marks}/${{SLURM_ARRAY_TASK_ID:-x}}" 2>/dev/null && exit 1 || true'
+    profile.write_text(f"{profile.read_text()}setup:\n  - {line}\n")
+    # Here the filesystem is local: no result comes late.
+    begin(lab.options()).put_settings(Settings(result_grace_s=0.5))
     outcome = lab.tune(launcher="sbatch", profile=profile, candidates=2, poll_s=0.3, max_rounds=1)
     assert outcome.closed == 1
     record = json.loads((round_folder(lab, 1) / "round.json").read_text())
