@@ -76,3 +76,30 @@ def test_trials_stand_under_their_candidate_when_one_round_is_asked_for() -> Non
     ]
     lines = _lines(_view([_round(1, _candidate("c00", 0.25, trials=trials), ranking=["c00"])]))
     assert lines[3:] == ["f0 s7 attempt 2 ok 0.2500", "f1 s7 lost -"]
+
+
+def _row(number: int, state: str, **more: Any) -> dict[str, Any]:
+    return {"row": number, "candidate": f"c{number:02d}", "fold": 0, "seed": 0, "state": state} | more
+
+
+def _drawn(renderable: Any) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(renderable)
+    return stream.getvalue()
+
+
+def test_an_open_round_shows_epochs_and_how_far_it_is() -> None:
+    rows = [_row(0, "ok", value=0.9), _row(1, "running", epoch=3, epochs=6, value=0.5), _row(2, "pending")]
+    state = {"round": 4, "step": "collect", "rows": rows, "counts": {"ok": 1, "running": 1, "pending": 1}}
+    text = _drawn(status.open_table(state, bar=True))
+    assert "round 4 is open (step collect): 1 ok, 1 pending, 1 running" in text
+    assert "3/6" in text and "0.9000" in text
+    # One row done and half of another, of three: half of the 40 columns.
+    assert text.count("━") + text.count("╸") >= 20
+
+
+def test_a_large_open_round_shows_what_runs_or_failed_first() -> None:
+    rows = [_row(number, "pending") for number in range(100)] + [_row(100, "running"), _row(101, "bad_config")]
+    lines = _drawn(status.open_table({"round": 1, "step": "collect", "rows": rows}, most=10)).splitlines()
+    assert any("running" in line for line in lines) and any("bad_config" in line for line in lines)
+    assert "92 more" in lines[-1]
