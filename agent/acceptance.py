@@ -71,7 +71,7 @@ class Incumbent:
         return replace(self, verdict=verdict, gain=self.gain if gain is None else gain.to_json())
 
     def describe(self) -> str:
-        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
+        error = "" if self.standard_error is None else f" (standard error {self.standard_error:.2g})"
         rows = f"{self.n} row{'s' if self.n > 1 else ''}"
         return (
             f"round {self.round} {self.candidate} is {self.verdict}: {self.metric} {self.mean:.5g}{error} over {rows}"
@@ -171,8 +171,8 @@ class PairedGain:
         if self.mean is None:
             return f"not comparable: no fold and seed finished for both the default and the best{lost}"
         error = "unknown with one pair" if self.standard_error is None else f"{self.standard_error:.2g}"
-        pairs = f"{self.n} pair{'s' if self.n > 1 else ''} of fresh seeds"
-        return f"{self.verdict}: mean gain in {self.metric} {self.mean:+.4g}, standard error {error}, {pairs}{lost}"
+        spread = f"standard error {error}, {self.n} pair{'s' if self.n > 1 else ''} of fresh seeds{lost}"
+        return f"{self.verdict}: mean gain in {self.metric} {self.mean:+.4g} (above 0 is better), {spread}"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 ├── LaunchError                     costs a submission: the scheduler refused or could not be asked
 │   ├── SchedulerUnavailable        try again later; nothing is known to have been submitted
 │   └── AmbiguousSubmission         may have been submitted; looked up by name before any second try
+├── TrialsCrashed                   every trial of a round crashed: the study stops, so that the cause can be mended
 ├── ProposalError                   costs a round's proposals: the space has no further valid candidate
 ├── InputChanged                    a file that a running round depends on was changed
 └── MissingResults                  exit code 3: a manual round whose results are not there yet
@@ -124,6 +125,10 @@ class AmbiguousSubmission(LaunchError):
     def __init__(self, message: str, *, name: str) -> None:
         self.name = name
         super().__init__(message)
+
+
+class TrialsCrashed(RoundtableError):
+    """Every trial of a round ended in a crash, which says nothing about its settings."""
 
 
 class ProposalError(RoundtableError):

@@ -27,6 +27,11 @@ class Outcome(StrEnum):
         """Whether the settings caused it (a proposer may learn from it), rather than the machines."""
         return self in (Outcome.BAD_CONFIG, Outcome.GPU_OOM)
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the configuration has been tried; after a crash or a loss it still may be."""
+        return self is Outcome.OK or self.is_config
+
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:

@@ -57,7 +57,8 @@ with open(target, "w") as stream:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study before its first round."""
     folder = tmp_path_factory.mktemp("studies")
-    return begin(TuneOptions(task="demo", trainer=str(NOOP), output_dir=folder)).paths.root
+    options = TuneOptions(task="demo", trainer=str(NOOP), output_dir=folder, data={"log": str(folder / "log")})
+    return begin(options).paths.root
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_reference_commands_need_no_study(loaded: Any, study: Path) -> None:
 
 def test_beginning_a_study_proposes_and_renders_nothing(loaded: Any, tmp_path: Path) -> None:
     arguments = ("init", "--task", "demo", "--trainer", str(NOOP), "--output-dir", str(tmp_path / "runs"))
-    assert loaded(*arguments) & (TRAINING | HEAVY) == {"yaml"}
+    assert loaded(*arguments, "--data", f"log={tmp_path / 'log'}") & (TRAINING | HEAVY) == {"yaml"}
 
 
 def test_a_round_by_hand_needs_no_rich_no_submitit_and_no_optimiser(loaded: Any, tmp_path: Path) -> None:

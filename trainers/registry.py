@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from trainers.contract import TrainerError, Value
 
@@ -20,6 +20,14 @@ class TaskPreset:
     epochs: int | None
     needs_path: bool = False
     """Whether `--data path=...` must be given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataKey:
+    """One key of `--data` that a trainer reads."""
+
+    kind: Literal["path", "text", "int", "float", "bool"]
+    description: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +59,12 @@ class RegisteredTrainer:
     probe: tuple[str, ...] = ()
     """A command that must succeed in the training environment, beside the imports."""
     has_test: bool = False
+    template: str = "generic"
+    """Folder of templates/slurm whose scripts start its tasks."""
+    data_keys: Mapping[str, DataKey] | None = None
+    """Every key of `--data` that means something to it; None: any key is accepted."""
+    needs_data: tuple[str, ...] = ()
+    """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
 
 
 _RESNET9 = RegisteredTrainer(
@@ -71,6 +85,19 @@ _RESNET9 = RegisteredTrainer(
     default_epochs=24,
     uses_gpu=True,
     has_test=True,
+    template="resnet9",
+    data_keys={
+        "path": DataKey(
+            kind="path", description=".npz file or folder of train/<class>/ images; for cifar10 where its files are"
+        ),
+        "val_fraction": DataKey(kind="float", description="part of each class held out where there is one split"),
+        "split_seed": DataKey(kind="int", description="seed of the validation split"),
+        "limit": DataKey(kind="int", description="use only the first so many training images"),
+        "download": DataKey(kind="bool", description="whether CIFAR-10 may be downloaded"),
+        "mirror": DataKey(kind="bool", description="whether a mirrored image keeps its class (npz and folders)"),
+        "size": DataKey(kind="int", description="side in pixels to which a folder's images are resized"),
+        "workers": DataKey(kind="int", description="threads that decode a folder's images"),
+    },
 )
 
 #: Runs programs that a person brought as YAML; such a trainer has its own name, but always this code.

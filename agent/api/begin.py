@@ -6,12 +6,12 @@ from pathlib import Path
 
 from agent.api.options import TuneOptions
 from agent.catalogue import Found, find_trainer, frozen_trainer, tuned
+from agent.datacheck import check_data, check_task, with_absolute_path
 from agent.errors import UsageError
 from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
 from agent.store.store import Store
 from agent.store.study import StudyConfig
-from trainers.contract import Value
 
 
 def study_root(options: TuneOptions) -> Path:
@@ -29,12 +29,8 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
     found = find_trainer(options.trainer)
     preset = found.task(options.task)
     _check_test(options, found)
-    if preset is None and found.frozen is None and "path" not in options.data:
-        known = ", ".join(found.trainer.tasks)
-        raise UsageError(
-            f"task {options.task!r} is not one that {found.trainer.name} has ({known}); "
-            "for your own data add --data path=FILE_OR_FOLDER"
-        )
+    check_task(found.trainer, options.task, options.data, brought=found.frozen is not None)
+    check_data(found.trainer, options.data)
     reference = found.reference(options.task, options.hp_ref)
     if options.tune_names:
         reference = tuned(reference, options.tune_names)
@@ -52,7 +48,7 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         seeds=options.seeds or found.trainer.seeds or (options.seed or 0,),
         seed=options.seed or 0,
         epochs=options.epochs or (preset.epochs if preset else found.trainer.default_epochs),
-        data=_data(options),
+        data=with_absolute_path(options.data),
     )
     return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen, disk=disk)
 
@@ -60,14 +56,6 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
 def _check_test(options: TuneOptions, found: Found) -> None:
     if options.use_test and not found.trainer.has_test:
         raise UsageError(f"--use-test-data: the trainer {found.trainer.name} has no test evaluation")
-
-
-def _data(options: TuneOptions) -> dict[str, Value]:
-    """--data with an absolute path: tasks start in another folder, maybe on another machine."""
-    data = dict(options.data)
-    if "path" in data:
-        data["path"] = str(Path(str(data["path"])).expanduser().absolute())
-    return data
 
 
 def _folds(options: TuneOptions, found: Found) -> tuple[tuple[int, ...], int]:
@@ -89,10 +77,16 @@ def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store
         "--seeds": (options.seeds, config.seeds),
         "--seed": (options.seed, config.seed),
         "--epochs": (options.epochs, config.epochs),
-        "--data": (_data(options) or None, dict(config.data)),
+        "--data": (with_absolute_path(options.data) or None, dict(config.data)),
     }
     if options.trainer is not None:
-        given["--trainer"] = (find_trainer(options.trainer).trainer.name, config.trainer)
+        found = find_trainer(options.trainer)
+        given["--trainer"] = (found.trainer.name, config.trainer)
+        if found.trainer.name == config.trainer and found.frozen_sha256 != config.trainer_sha256:
+            raise UsageError(
+                f"{options.trainer}: differs from the description that the study froze ({store.paths.trainer_file}); "
+                "begin another --study with it, or leave --trainer out"
+            )
     for name, (asked, frozen) in given.items():
         if asked is not None and asked != frozen:
             raise UsageError(

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from agent.api.wiring import local_gpus
 from agent.catalogue import find_trainer
+from agent.datacheck import check_data, check_task, with_absolute_path
 from agent.errors import UsageError
 from agent.launch.profile import default_profile, load_profile
 from agent.launch.training import ensure, import_root, training_python
-from agent.store.disk import Disk
+from agent.store.disk import Disk, storage
 from agent.store.paths import check_name
 from agent.store.versions import sha256
-from trainers.contract import Value
-from trainers.layout import REFERENCE_NAME
+from trainers.contract import TASK_OUTCOMES, Value
+from trainers.files import FileProblem, read_json_object
+from trainers.layout import REFERENCE_NAME, AttemptFiles
+
+Say = Callable[[str], None]
+
+DONE, FAILED = 0, 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,26 +45,38 @@ class ByHand:
     gpus: int | None = None
 
 
-def train_by_hand(wanted: ByHand) -> int:
-    """Train and return the exit code of the task (0: result.json holds a score). Raises UsageError."""
+def train_by_hand(wanted: ByHand, *, say: Say) -> int:
+    """Train once; `say` is told the result, or what failed, in one line.
+
+    Returns 0 where result.json holds a score, 1 where the training failed, 128 + the signal where it was interrupted
+    and the same call goes on from its checkpoint. Raises UsageError before anything is written or removed.
+    """
     check_name(wanted.task, what="--task")
-    if wanted.fold >= wanted.fold_count:
+    if not 0 <= wanted.fold < wanted.fold_count:
         raise UsageError(f"--fold {wanted.fold}: must be below --fold-count {wanted.fold_count}")
-    out = wanted.out.absolute()
-    if (out / "result.json").exists():
-        raise UsageError(f"{out}/result.json exists: give another --out; a result is never overwritten")
+    files = AttemptFiles(wanted.out.absolute())
+    out = files.root
+    failed = _failed_before(files)
     found = find_trainer(wanted.trainer)
     preset = found.task(wanted.task)
+    check_task(found.trainer, wanted.task, wanted.data, brought=found.frozen is not None)
+    check_data(found.trainer, wanted.data)
+    gpus = _gpus(wanted.gpus, uses_gpu=found.trainer.uses_gpu)
     reference = found.reference(wanted.task, wanted.hp_ref)
     profile = load_profile(wanted.profile) if wanted.profile else default_profile()
     root = import_root()
     ensure(profile, found.trainer, root=root)
     disk = Disk()
     disk.make_folder(out)
+    if failed is not None:
+        say(f"{out}: replacing the result of a training that failed ({failed})")
+    # exit.json of an interrupted training goes too: what stands there afterwards is this training's.
+    with storage(out):
+        for path in (files.result, files.exit, files.claim):
+            path.unlink(missing_ok=True)
     disk.write(out / REFERENCE_NAME, reference.to_text())
     if found.frozen is not None:
         disk.write(out / "trainer.json", found.frozen)
-    gpus = wanted.gpus if wanted.gpus is not None else min(1, len(local_gpus())) if found.trainer.uses_gpu else 0
     plan = {
         "study": "by-hand",
         "task": wanted.task,
@@ -71,7 +90,7 @@ def train_by_hand(wanted: ByHand) -> int:
         "seed": wanted.seed,
         "attempt": 1,
         "epochs": wanted.epochs or (preset.epochs if preset else found.trainer.default_epochs),
-        "data": dict(wanted.data),
+        "data": with_absolute_path(wanted.data),
         "cpus": profile.cpus or found.trainer.cpus,
         "gpus": gpus,
         "objective": reference.objective.metric,
@@ -85,4 +104,58 @@ def train_by_hand(wanted: ByHand) -> int:
     if root is not None:
         environment["PYTHONPATH"] = str(root)
     command = [str(training_python(profile)), "-m", "trainers.job", "run", "--plan", str(out / "plan.json")]
-    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
+    code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
+    return _told(files, reference.objective.metric, code, say)
+
+
+def _failed_before(files: AttemptFiles) -> str | None:
+    """The outcome of a failed training whose result may be replaced; None where there is no result yet.
+
+    Raises UsageError for a result that is ok, and for one that cannot be read and so might be.
+    """
+    if not os.path.lexists(files.result):
+        return None
+    try:
+        outcome = read_json_object(files.result).get("outcome")
+    except FileProblem as error:
+        raise UsageError(f"{error}; give another --out, or move the file away") from error
+    if outcome not in TASK_OUTCOMES or outcome == "ok":
+        raise UsageError(f"{files.result} exists: give another --out; a result is never overwritten")
+    return str(outcome)
+
+
+def _gpus(wanted: int | None, *, uses_gpu: bool) -> int:
+    """How many GPUs the trainer may use: as many as asked for, else one if it uses any. Raises UsageError."""
+    if wanted is None:
+        return min(1, len(local_gpus())) if uses_gpu else 0
+    there = len(local_gpus())
+    if not 0 <= wanted <= there:
+        raise UsageError(f"--gpus {wanted}: this machine has {there} (nvidia-smi -L); give 0 to {there}")
+    return wanted
+
+
+def _told(files: AttemptFiles, objective: str, code: int, say: Say) -> int:
+    """Say how the training ended; returns the exit code for it."""
+    try:
+        result = _read(files.result)
+        ended = _read(files.exit)
+    except FileProblem as error:
+        say(f"training failed: {error}")
+        return FAILED
+    if result is not None and result.get("outcome") == "ok":
+        say(f"{objective} {result['metrics'][objective]:.6g} in {files.root}")
+        return DONE
+    if result is not None:
+        message = (result.get("error") or {}).get("message") or "no message"
+        say(f"training failed ({result.get('outcome')}): {message}; see {files.root}")
+        return FAILED
+    if ended is not None and ended.get("outcome") == "interrupted":
+        say(f"interrupted: {ended.get('message')}; the same call goes on from {files.root}")
+        return code
+    how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+    say(f"training failed: its process ended {how} and left no result in {files.root}")
+    return FAILED
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return read_json_object(path) if path.exists() else None

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.errors import UsageError
 from trainers.contract import Value
+
+LAUNCHERS = ("submitit", "sbatch", "local")
+CONFIRM = ("final", "never")
+PROVIDERS = ("none",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneOptions:
-    """One call of tune. Fields set to None keep what the study has, or take the default when it is new."""
+    """One call of tune. Fields set to None keep what the study has, or take the default when it is new.
+
+    Paths may be given as text, and tuples as lists. Raises UsageError with everything that is wrong.
+    """
 
     task: str
     """Data set or problem, e.g. "digits"; part of file and job names."""
@@ -48,3 +57,91 @@ class TuneOptions:
     poll_s: float | None = None
     tune_names: tuple[str, ...] | None = None
     """Documented parameters that are not tuned by default and shall be ("all": every one). New studies only."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        for names, (fits, wanted) in _ALLOWED.items():
+            for name in names:
+                value = _normal(name, getattr(self, name))
+                object.__setattr__(self, name, value)
+                if not (value is None and name in _OPTIONAL) and not fits(value):
+                    problems.append(f"{name} = {value!r}: must be {wanted}")
+        if self.max_rounds is not None and self.max_iterations is not None:
+            problems.append(
+                f"max_rounds = {self.max_rounds!r} and max_iterations = {self.max_iterations!r}: give one of them; "
+                "max_rounds counts this call's rounds, max_iterations the study's"
+            )
+        problems += _data_problems(self.data)
+        if problems:
+            raise UsageError("\n".join(problems))
+
+
+_PATHS = ("output_dir", "hp_ref", "profile", "val_summary", "test_summary")
+_NUMBERS = ("folds", "seeds")
+_WORDS = ("gpus", "tune_names")
+_REQUIRED = ("task", "output_dir", "slurm", "auto_train")
+
+
+def _normal(name: str, value: object) -> object:
+    """Text of a path as a Path, a list as a tuple; everything else as it is, to be judged."""
+    if name in _PATHS and isinstance(value, str) and value:
+        return Path(value)
+    if name in (*_NUMBERS, *_WORDS) and isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def _whole(low: int) -> Callable[[object], bool]:
+    # True is an int to Python, but nobody means it as a count.
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _distinct(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    """Whether a value is a tuple of different, fitting things, at least one."""
+    return lambda value: (
+        isinstance(value, tuple) and value != () and all(map(fits, value)) and len(set(value)) == len(value)
+    )
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _one_of(allowed: tuple[str, ...]) -> tuple[Callable[[object], bool], str]:
+    return (lambda value: isinstance(value, str) and value in allowed), f"one of {', '.join(allowed)}"
+
+
+def _seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+#: Fields, and what each of them may be.
+_ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
+    ("task", "trainer", "study"): (_text, "text, and not empty"),
+    _PATHS: (lambda value: isinstance(value, Path), "a path, as a Path or as text that is not empty"),
+    ("max_rounds", "max_iterations", "candidates", "epochs", "parallel", "force_round", "confirm_seeds"): (
+        _whole(1),
+        "a whole number from 1",
+    ),
+    ("seed",): (_whole(0), "a whole number from 0"),
+    _NUMBERS: (_distinct(_whole(0)), "a tuple of different whole numbers from 0, such as (0, 1)"),
+    _WORDS: (_distinct(_text), 'a tuple of different texts, such as ("0", "1")'),
+    ("slurm", "auto_train", "use_test"): (lambda value: isinstance(value, bool), "True or False"),
+    ("launcher",): _one_of(LAUNCHERS),
+    ("confirm",): _one_of(CONFIRM),
+    ("provider",): _one_of(PROVIDERS),
+    ("poll_s",): (_seconds, "a number of seconds above 0"),
+}
+_OPTIONAL = frozenset(name for names in _ALLOWED for name in names if name not in _REQUIRED)
+
+
+def _data_problems(data: object) -> list[str]:
+    if not isinstance(data, Mapping):
+        return [f'data = {data!r}: must be a mapping of names to values, such as {{"path": "images.npz"}}']
+    return [
+        f"data[{key!r}] = {value!r}: must be a name (text) with a str, bool, int or finite float"
+        for key, value in data.items()
+        if not _text(key)
+        or not isinstance(value, (str, int, float))
+        or (isinstance(value, float) and not math.isfinite(value))
+    ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.api.begin import open_study, study_root
 from agent.api.options import TuneOptions
-from agent.api.wiring import Say, settings_for, tools_for
+from agent.api.wiring import Say, local_gpus, settings_for, tools_for
 from agent.errors import MissingResults, UsageError
 from agent.store.disk import Disk, read_text
 from agent.store.lease import held
@@ -97,6 +97,9 @@ def _check(options: TuneOptions) -> None:
     for path in (options.val_summary, options.test_summary, options.profile, options.hp_ref):
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file")
+    there = local_gpus() if options.gpus else ()
+    if unknown := [gpu for gpu in options.gpus or () if gpu.isdecimal() and gpu not in there]:
+        raise UsageError(f"--gpus {','.join(unknown)}: this machine has {', '.join(there) or 'no GPU'}")
     if options.profile is not None:
         load_profile(options.profile)
     if options.auto_train and (options.launcher is not None or not study_root(options).exists()):
@@ -135,7 +138,7 @@ def _drive(
         given, force = None, None
         if report.state == "waiting":
             continue
-        if report.state == "manual" and not opened:
+        if report.state == "manual" and not (opened or report.rendered):
             raise MissingResults(_missing_text(store, report))
         state = "rendered" if report.state == "manual" else "finished"
         return Outcome(
@@ -164,7 +167,7 @@ def _interrupted(store: Store, tools: Tools) -> None:
     paths = store.open_folder() or store.open_folder("confirm")
     if paths is None:
         return
-    tools.say("stopping: local trials save a checkpoint; the same command goes on from there")
+    tools.say("stopping: local trials save a checkpoint; the same command goes on (--max-rounds counts from here)")
     going = interrupt(store, paths, tools)
     if going:
         jobs = " ".join(submission.job_id for submission in going)

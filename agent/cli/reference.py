@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from agent.errors import UsageError
 from agent.reference import Reference, describe, diff, load_reference
+
+if TYPE_CHECKING:
+    from agent.store.store import Store
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -24,6 +30,12 @@ def _check(parsed: argparse.Namespace) -> str:
 
 
 def _diff(parsed: argparse.Namespace) -> str:
+    for path in (parsed.old, parsed.new):
+        if not path.exists():
+            raise UsageError(
+                f"{path}: no such file; an archived version of a study is given as "
+                "runs/STUDY/history/hyperparameter_reference_round_N.json"
+            )
     return _described(load_reference(parsed.old), load_reference(parsed.new))
 
 
@@ -31,9 +43,23 @@ def _history(parsed: argparse.Namespace) -> str:
     from agent.cli.common import study_folder
     from agent.store.store import Store
 
-    versions = Store.open(study_folder(parsed)).versions
-    lines = [f"{path.name}  source {load_reference(path).source}" for path in versions.archived()]
-    return "\n".join([*lines, "hyperparameter_reference.json  current"])
+    store = Store.open(study_folder(parsed))
+    lines = [f"{path.name}  {_source(store, path)}" for path in store.versions.archived()]
+    current = store.paths.reference
+    return "\n".join([*lines, f"{current.name}  {_source(store, current)}, current"])
+
+
+def _source(store: Store, path: Path) -> str:
+    """Who made a version. The header alone cannot tell: it still names the version that a person has edited."""
+    from agent.store.disk import read_text
+    from agent.store.versions import sha256
+
+    own = sha256(read_text(path))
+    known = [entry["source"] for entry in store.journal.of("reference") if entry["sha256"] == own]
+    if not known:
+        return "edited by hand"
+    # "init" tells which command wrote the file; its header tells whether from the shipped reference or a person's.
+    return f"source {load_reference(path).source if known[0] == 'init' else known[0]}"
 
 
 def _restore(parsed: argparse.Namespace) -> str:

@@ -22,5 +22,7 @@ def run(parsed: argparse.Namespace) -> int:
     number = report.round.number if report.round is not None else None
     where = f"round {number}: " if number is not None else ""
     waiting = f", {len(report.progress)} rows running or pending" if report.progress else ""
-    sys.stdout.write(f"{where}{report.state}{waiting}\n")
+    state = "waits for you to run its scripts" if report.state == "manual" else report.state
+    lines = [f"{where}{state}{waiting}", *report.missing, *report.commands]
+    sys.stdout.write("\n".join(lines) + "\n")
     return 0

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from trainers.registry import TRAINERS
+from trainers.registry import TRAINERS, RegisteredTrainer
 
 if TYPE_CHECKING:
     from agent.catalogue import Found
@@ -16,10 +16,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.name is None:
         for trainer in TRAINERS.values():
             sys.stdout.write(f"{trainer.name}: {trainer.description}\n")
-            for name, preset in trainer.tasks.items():
-                sys.stdout.write(f"  --task {name}: {preset.description}\n")
-            if trainer.open_tasks:
-                sys.stdout.write("  --task NAME --data path=...: your own data\n")
+            _tasks(trainer)
         sys.stdout.write("PATH.yaml: any program, described in one file (doc/add-a-trainer.md)\n")
         return 0
     from agent.catalogue import find_trainer
@@ -28,11 +25,27 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _tasks(trainer: RegisteredTrainer) -> None:
+    """What each task begins with: its epochs, and the values that differ from the shipped defaults."""
+    for name, preset in trainer.tasks.items():
+        sys.stdout.write(f"  --task {name}: {preset.description}\n")
+        begins = [] if preset.epochs is None else [f"epochs {preset.epochs}"]
+        begins += [f"{parameter} {value}" for parameter, value in preset.values.items()]
+        if begins:
+            sys.stdout.write(f"      begins with {', '.join(begins)}\n")
+    if trainer.open_tasks:
+        sys.stdout.write("  --task NAME --data path=...: your own data\n")
+        if trainer.default_epochs is not None:
+            sys.stdout.write(f"      begins with epochs {trainer.default_epochs}\n")
+
+
 def _show(found: Found) -> None:
     trainer = found.trainer
     task = next(iter(trainer.tasks), "task")
     reference = found.reference(task)
     sys.stdout.write(f"{trainer.name}: {trainer.description}\n")
+    if found.frozen is None:
+        _tasks(trainer)
     sys.stdout.write(f"objective {reference.objective.metric} ({reference.objective.direction})\n")
     for name, parameter in reference.parameters.items():
         tuned = "tuned" if parameter.tune else "fixed"

@@ -68,8 +68,6 @@ def _finish(outcome: Outcome, parsed: argparse.Namespace) -> None:
             lines.append(f"--max-rounds {parsed.max_rounds} without --auto-train: stopped after rendering one round")
         sys.stdout.write("\n".join(lines) + "\n")
         return
-    if parsed.quiet:
-        return
     from rich.console import Console
 
     from agent.report.status import overview, print_overview

@@ -21,10 +21,7 @@ from agent.launch.profile import Kind, Profile
 from agent.launch.profile_checks import unsafe_characters
 from trainers.layout import RoundFiles
 from trainers.manifest import Manifest
-
-#: Template folder of each trainer that ships. A trainer brought as YAML uses "command"; "generic" is for trainers
-#: that need nothing of their own. There is no fallback: a trainer that nobody thought about must be seen.
-TEMPLATE_FOLDERS: Mapping[str, str] = {"resnet9": "resnet9"}
+from trainers.registry import TRAINERS
 
 TRAIN_JOB, EVAL_JOB = "TRAIN_JOB_ID", "EVAL_JOB_ID"
 
@@ -75,8 +72,8 @@ def render_round(
     that holds the `trainers` package when Roundtable runs from a checkout, else None. slurm: also the array scripts.
     template: a folder of templates/slurm instead of the trainer's own.
 
-    Raises InvalidScript (a value that may not stand in a script, or a lint problem) and InvalidTrainer (a trainer
-    without templates). Writes nothing.
+    Raises InvalidScript (a value that may not stand in a script, or a lint problem) and InvalidTrainer (an
+    unknown trainer). Writes nothing.
     """
     _check_values(files, slug=slug, python=python, import_root=import_root, manifest=manifest)
     folder = _template_folder(manifest, template)
@@ -190,9 +187,9 @@ def _template_folder(manifest: Manifest, template: str | None) -> str:
         return template
     if manifest.trainer_file is not None:
         return "command"
-    if manifest.trainer in TEMPLATE_FOLDERS:
-        return TEMPLATE_FOLDERS[manifest.trainer]
-    message = f"has no script templates; trainers that have: {', '.join(TEMPLATE_FOLDERS)}"
+    if manifest.trainer in TRAINERS:
+        return TRAINERS[manifest.trainer].template
+    message = f"is no trainer that ships; there are: {', '.join(TRAINERS)}"
     raise InvalidTrainer([Problem(file="manifest", where="trainer", value=repr(manifest.trainer), message=message)])
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agent import acceptance, diagnosis
 from agent.orchestrator.context import StepResult, Work
 from agent.records import Observation
 from agent.report.tables import best_record, trials_csv
-from agent.store.store import observation
+from agent.store.store import Store, observation
 from agent.summaries import Summary, read_summary
 from trainers.files import read_json_object
 from trainers.layout import AttemptFiles
@@ -32,7 +33,8 @@ def assess(work: Work) -> StepResult:
     history = [*store.history(below=work.number), *observed]
     later = [o for o in store.history() if o.round > work.number]
     known = [*history, *later]
-    incumbent = acceptance.incumbent(_current(work, known), known, store.config.objective)
+    current = _current(work, known)
+    incumbent = acceptance.incumbent(current, _still_in_the_running(known, current), store.config.objective)
     record = {
         "schema_version": 1,
         "kind": work.kind,
@@ -47,12 +49,9 @@ def assess(work: Work) -> StepResult:
     }
     records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]
     records = sorted([*records, record], key=lambda entry: entry["round"])
-    folders = {folder.number: folder.path.name for folder in store.paths.newest()}
     outputs = [store.paths.trials_csv]
     if incumbent is not None:
-        store.disk.write_json(store.paths.incumbent, incumbent.to_json() | {"sha256": _sha256(records, incumbent)})
-        store.disk.write_json(store.paths.best, best_record(store.config, records, incumbent, folders))
-        outputs += [store.paths.incumbent, store.paths.best]
+        outputs += put_incumbent(store, incumbent, records)
     store.disk.write(store.paths.trials_csv, trials_csv(store.config, records))
     if not any(e["folder"] == paths.root.name for e in store.journal.of("closed")):
         store.journal.append("closed", round=work.number, folder=paths.root.name, incumbent=record["incumbent"])
@@ -65,6 +64,20 @@ def assess(work: Work) -> StepResult:
     )
 
 
+def _still_in_the_running(known: Sequence[Observation], current: acceptance.Incumbent | None) -> list[Observation]:
+    """What may take the incumbent's place: not the default that it beat in paired trials at fresh seeds."""
+    beaten = current.gain.get("against") if current and current.verdict == "confirmed" and current.gain else None
+    return [observation for observation in known if observation.key != beaten]
+
+
+def put_incumbent(store: Store, incumbent: acceptance.Incumbent, records: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Write incumbent.json and best_overall.json; records: round.json of every round, the newest included."""
+    folders = {folder.number: folder.path.name for folder in store.paths.newest()}
+    store.disk.write_json(store.paths.incumbent, incumbent.to_json() | {"sha256": _sha256(records, incumbent)})
+    store.disk.write_json(store.paths.best, best_record(store.config, records, incumbent, folders))
+    return [store.paths.incumbent, store.paths.best]
+
+
 def _current(work: Work, known: Sequence[Observation]) -> acceptance.Incumbent | None:
     """The incumbent so far, unless its round was run again and no longer has such a candidate."""
     path = work.store.paths.incumbent
@@ -75,7 +88,7 @@ def _current(work: Work, known: Sequence[Observation]) -> acceptance.Incumbent |
     return found if (found.round, found.candidate) in places else None
 
 
-def _sha256(records: list[dict[str, Any]], incumbent: acceptance.Incumbent) -> str:
+def _sha256(records: Sequence[Mapping[str, Any]], incumbent: acceptance.Incumbent) -> str:
     """sha256 of the reference that the incumbent was trained with."""
     record = next(record for record in records if record["round"] == incumbent.round)
     return next(str(c["sha256"]) for c in record["candidates"] if c["name"] == incumbent.candidate)

@@ -5,10 +5,13 @@ The winner of a search is partly the luckiest candidate; seeds that the search n
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from agent import acceptance
+from agent.orchestrator.assess import put_incumbent
 from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.prepare import AS_IT_STANDS
 from agent.records import Observation
 from agent.store.disk import read_text
 from agent.store.store import Store
@@ -49,7 +52,7 @@ def choose(work: Work) -> StepResult:
     assert challenger is not None and default is not None, "a confirmation begins only where both exist"
     rounds = {paths.number: paths for paths in store.closed()}
     chosen = [
-        ("default", rounds[1].reference(candidate_name(0)), default),
+        ("default", rounds[default["round"]].reference(default["name"]), default),
         ("challenger", rounds[challenger.round].reference(challenger.candidate), _entry_of(store, challenger)),
     ]
     entries = []
@@ -115,11 +118,7 @@ def assess(work: Work) -> StepResult:
         "objective": {"metric": store.config.metric, "direction": store.config.direction},
         "gain": gain.to_json() | {"text": gain.describe()},
     }
-    raw = read_json_object(store.paths.incumbent)
-    if raw["key"] == record["key"]:
-        incumbent = acceptance.Incumbent.from_json(raw)
-        verdict = "confirmed" if gain.confirmed else incumbent.verdict
-        store.disk.write_json(store.paths.incumbent, raw | incumbent.with_verdict(verdict, gain).to_json())
+    _judge(store, decision["challenger"], record["key"], gain)
     if not any(e["folder"] == paths.root.name for e in store.journal.of("confirmed")):
         store.journal.append("confirmed", folder=paths.root.name, gain=gain.to_json())
     store.disk.write_json(paths.closed, record)
@@ -128,13 +127,39 @@ def assess(work: Work) -> StepResult:
     return StepResult(outputs=[paths.closed], message=message)
 
 
+def _judge(store: Store, place: dict[str, Any], key: str, gain: acceptance.PairedGain) -> None:
+    """Put the gain beside the incumbent. A challenger that is confirmed takes the default's place.
+
+    The default may have led by one lucky run; the paired trials at fresh seeds are the better evidence.
+    """
+    current = acceptance.Incumbent.from_json(read_json_object(store.paths.incumbent))
+    if current.key != key:
+        if not gain.confirmed:
+            return
+        where = (place["round"], place["candidate"])
+        observed = [o for o in store.history() if (o.round, o.candidate) == where]
+        found = acceptance.incumbent(None, observed, store.config.objective)
+        assert found is not None, "a challenger is complete and has a value"
+        current = found
+    verdict = "confirmed" if gain.confirmed else current.verdict
+    default = _default(store)
+    assert default is not None, "a confirmation begins only where there is a default"
+    judged = replace(current, verdict=verdict, gain=gain.to_json() | {"against": default["key"]})
+    put_incumbent(store, judged, [store.round_record(paths) for paths in store.closed()])
+
+
 def _default(store: Store) -> dict[str, Any] | None:
-    """The entry of round 1's c00, what the study began with."""
-    closed = store.closed()
-    if not closed or closed[0].number != 1:
-        return None
-    entry: dict[str, Any] = store.round_record(closed[0])["candidates"][0]
-    return entry
+    """The entry of what the study began with: the first reference as it stood that has a value, else round 1's c00.
+
+    It has `round` beside the entry's own fields.
+    """
+    entries = [
+        entry | {"round": paths.number}
+        for paths in store.closed()
+        for entry in store.round_record(paths)["candidates"]
+        if entry["source"] in AS_IT_STANDS
+    ]
+    return next((entry for entry in entries if entry["value"] is not None), entries[0] if entries else None)
 
 
 def _entry_of(store: Store, chosen: Observation) -> dict[str, Any]:

@@ -110,6 +110,8 @@ class Report:
     round: RoundPaths | None
     opened: int = 0
     closed: int = 0
+    rendered: bool = False
+    """Whether scripts were written (again) just now, so that a person has not seen them yet."""
     message: str = ""
     missing: Sequence[str] = ()
     progress: Mapping[int, TaskStatus] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agent import diagnosis
@@ -38,11 +39,12 @@ def propose(work: Work) -> StepResult:
     base_path, person = _base(work)
     reference = load_reference(base_path)
     work.store.disk.write(work.paths.before, read_text(base_path))
-    taken = {observation.key for observation in history}
+    taken = set(_taken(history))
     proposals: list[Proposal] = []
     notes: list[str] = []
     own = config_key(reference)
-    if work.number == 1 or (person and own not in taken):
+    # As long as nothing was measured (round 1, or all before it crashed), the first thing to measure is the default.
+    if not taken or (person and own not in taken):
         proposals += _as_it_stands(work, reference, history, person)
         taken.add(own)
     elif person:
@@ -81,6 +83,11 @@ def propose(work: Work) -> StepResult:
     for note in notes:
         work.say(f"round {work.number}: {note}")
     return StepResult(inputs=[base_path], outputs=outputs, details={"proposals": len(proposals)})
+
+
+def _taken(history: Sequence[Observation]) -> dict[str, str]:
+    """Configurations that were measured, by key, and where. What crashed or was lost may be tried again."""
+    return {o.key: f"round {o.round} {o.candidate}" for o in history if o.outcome.is_measured}
 
 
 def _base(work: Work) -> tuple[Any, bool]:
@@ -129,7 +136,7 @@ def check(work: Work) -> StepResult:
         for p in raw["proposals"]
     ]
     history = work.store.history(below=work.number)
-    taken = {observation.key: f"round {observation.round} {observation.candidate}" for observation in history}
+    taken = _taken(history)
     checked = checker.check(reference, proposals, taken=taken)
     outputs = [work.paths.checked]
     if work.number > 1 or len(proposals) > 1:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
-from agent.errors import InputChanged, InvalidManifest, InvalidStudy, Problem
+from agent.errors import InputChanged, InvalidManifest, InvalidStudy, Problem, ProposalError, TrialsCrashed
 from agent.orchestrator import assess, collect, confirm, decide, prepare, submit
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
+from agent.records import Outcome
 from agent.store.disk import read_text
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.steps import Status, StepRecord, Steps
@@ -69,13 +71,39 @@ def _tick(store: Store, tools: Tools, given: Given, force: int | None) -> Report
         if work is None:
             return Report(state="finished", round=None, opened=opened, closed=closed)
         force = None
+        try:
+            waiting, ran = _advance(work)
+        except ProposalError as error:
+            if not _ends_the_study(work):
+                raise
+            tools.say(f"{error}; the study ends here")
+            settings = replace(settings, target_round=work.number - 1)
+            store.discard(work.paths)
+            continue
         opened += new and work.kind == "round"
-        waiting = _advance(work)
         if waiting is not None:
-            return _report(work, waiting, opened, closed)
-        closed += work.kind == "round"
+            return _report(work, waiting, opened, closed, rendered="render" in ran)
+        if work.kind == "round":
+            closed += 1
+            _stop_if_all_crashed(work)
         # What a person gave was for the round that waited for it, not for the next.
         given = Given()
+
+
+def _ends_the_study(work: Work) -> bool:
+    """Whether a round without a single proposal follows closed ones: the space is used up, and that is a result."""
+    steps = work.store.steps(work.paths, tuple(_table(work)))
+    return work.kind == "round" and not work.rerun and bool(work.store.closed()) and steps.read("propose") is None
+
+
+def _stop_if_all_crashed(work: Work) -> None:
+    """A round of crashes has one cause more often than many; going on would spend every further round on it."""
+    observed = [o for o in work.store.history(below=work.number + 1) if o.round == work.number]
+    if observed and all(o.outcome is Outcome.CRASHED for o in observed):
+        raise TrialsCrashed(
+            f"every trial of round {work.number} crashed: {observed[0].message or 'see the logs'}; mend the cause "
+            f"(logs in {work.paths.logs}), then call again: what crashed counts as untried"
+        )
 
 
 def _next_work(
@@ -132,8 +160,12 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
         raise InputChanged(f"{name} still has tasks in the queue; wait for them, or cancel them")
 
 
-def _advance(work: Work) -> StepResult | None:
-    """Run the steps of a round that have no final record. Returns the result of a step that waits, else None."""
+def _advance(work: Work) -> tuple[StepResult | None, set[str]]:
+    """Run the steps of a round that have no final record.
+
+    Returns the result of a step that waits, or None at the round's end, and the names of the steps that were run.
+    """
+    ran: set[str] = set()
     steps = work.store.steps(work.paths, tuple(table := _table(work)))
     submit.check_launcher(work.store, work.paths, work.settings)
     _check_inputs(work, steps, table)
@@ -142,6 +174,7 @@ def _advance(work: Work) -> StepResult | None:
         if record is not None and record.final:
             continue
         result = step(work)
+        ran.add(name)
         details = {**result.details, "message": result.message}
         steps.write(
             StepRecord(
@@ -158,9 +191,9 @@ def _advance(work: Work) -> StepResult | None:
         if result.message and news:
             work.say(result.message)
         if result.status is Status.WAITING:
-            return result
+            return result, ran
         work.log(f"step {name} {result.status.value}")
-    return None
+    return None, ran
 
 
 def _table(work: Work) -> Mapping[str, Step]:
@@ -222,17 +255,18 @@ def _edited_since(work: Work, *, applied: bool, changed: list[str]) -> list[str]
     return changed
 
 
-def _report(work: Work, waiting: StepResult, opened: int, closed: int) -> Report:
+def _report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendered: bool) -> Report:
     steps = work.store.steps(work.paths, tuple(_table(work)))
-    rendered, submitted = steps.read("render"), steps.read("submit")
+    scripts, submitted = steps.read("render"), steps.read("submit")
     manual = submitted is not None and submitted.status is Status.SKIPPED
     return Report(
         state="manual" if manual else "waiting",
         round=work.paths,
         opened=opened,
         closed=closed,
+        rendered=rendered,
         message=waiting.message,
         missing=waiting.missing,
         progress=waiting.progress,
-        commands=rendered.details["commands"] if manual and rendered is not None else (),
+        commands=scripts.details["commands"] if manual and scripts is not None else (),
     )

@@ -177,6 +177,8 @@ def render(work: Work) -> StepResult:
         slurm=slurm,
     )
     disk = work.store.disk
+    if not work.settings.auto_train and not work.tools.python.exists():
+        work.say(f"{work.tools.python} is not there yet: make that environment before the scripts run")
     disk.make_folder(work.paths.logs)
     if manifest.trainer_file:
         disk.write(work.paths.trainer_file, read_text(work.store.paths.trainer_file))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Candidates that the table shows line by line; of the rounds before them only the best of each.
 MOST_CANDIDATES = 200
+#: Failures told in words, the newest; round.json has all of them.
+MOST_FAILURES = 5
 
 
 def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
@@ -142,7 +144,8 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
     for name, justify in (("round", "right"), ("candidate", "left"), ("source", "left"), ("trials", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     table.add_column(goal["metric"], justify="right", no_wrap=True)
-    table.add_column("", justify="left", no_wrap=True, overflow="ellipsis")
+    table.add_column("", no_wrap=True)
+    failures: list[str] = []
     rounds = view["rounds"]
     earlier = _folded(rounds)
     for number, (entry, candidate, trials) in enumerate(_lines(rounds, earlier, best)):
@@ -153,11 +156,16 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
             candidate["source"],
             Text(_outcomes(trials)),
             _value(candidate),
-            Text(f"best, {best['verdict']}" if chosen and best else " ".join(candidate["message"].split())[:200]),
+            Text(f"best, {best['verdict']}" if chosen and best else ""),
         )
+        if candidate["message"]:
+            failures.append(f"round {entry['round']} {candidate['name']}: {' '.join(candidate['message'].split())}")
         for trial in candidate.get("trials", ()):
             table.add_row(*_trial_cells(trial, goal["metric"]))
     console.print(table)
+    # Below the table: a message is wider than any column that leaves the others readable.
+    for line in failures[-MOST_FAILURES:]:
+        console.print(Text(line))
     if earlier:
         console.print(Text(f"{earlier} earlier rounds by their best candidate alone; --round N shows all of one"))
     if view["open"] is not None:
@@ -213,7 +221,7 @@ def _outcomes(outcomes: Mapping[str, int]) -> str:
 def _value(candidate: Mapping[str, Any]) -> str:
     if candidate["value"] is None:
         return "-"
-    spread = f" ±{candidate['std']:.4f}" if candidate["std"] is not None else ""
+    spread = f" sd {candidate['std']:.4f}" if candidate["std"] is not None else ""
     return f"{candidate['value']:.4f}{spread} (n={candidate['n']})"
 
 

@@ -26,7 +26,9 @@ def trials_csv(config: StudyConfig, records: Sequence[Mapping[str, Any]]) -> str
     for record in records:
         for candidate in record["candidates"]:
             values = [candidate["values"].get(name, "") for name in names]
-            for trial in candidate["trials"]:
+            # A summary that a person gave has a value but no trials of ours: one line without fold and seed.
+            given = {"metrics": {config.metric: candidate["value"]}, "outcome": candidate["outcome"]}
+            for trial in candidate["trials"] or [given]:
                 score = trial.get("metrics", {}).get(config.metric, "")
                 place = [record["round"], candidate["name"], trial.get("fold"), trial.get("seed")]
                 rest = [trial.get("attempt"), trial.get("outcome"), score, candidate["source"], candidate["key"]]

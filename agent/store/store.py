@@ -142,6 +142,11 @@ class Store:
         self.disk.make_folder(folder.path)
         return self.paths.round(folder)
 
+    def discard(self, paths: RoundPaths) -> None:
+        """Remove the folder of a round that was begun and has no proposals: there is nothing in it to keep."""
+        with storage(paths.root):
+            shutil.rmtree(paths.root)
+
     def steps(self, paths: RoundPaths, order: tuple[str, ...]) -> Steps:
         return Steps(paths, self.paths.root, self.disk, order)
 

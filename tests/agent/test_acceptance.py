@@ -91,7 +91,7 @@ def test_incumbent_survives_json() -> None:
     gain = paired_gain({(0, 1): 0.5}, {(0, 1): 0.6}, HIGHER)
     found = make().with_verdict("leading", gain)
     assert Incumbent.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert "round 1 b is leading: accuracy 0.7 ± 0.014 over 2 rows" in found.describe()
+    assert "round 1 b is leading: accuracy 0.7 (standard error 0.014) over 2 rows" in found.describe()
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def registered(description: Description) -> RegisteredTrainer:
 
     `probe` is as the person wrote it, {python} included; `python -m trainers.command.probe` runs it and checks more.
     """
+    texts = (*description.command, *description.environment.values())
+    used = set().union(*(names_in(text) for text in texts))
     return RegisteredTrainer(
         name=description.name,
         description=description.description,
@@ -107,6 +109,8 @@ def registered(description: Description) -> RegisteredTrainer:
         gpus=description.gpus,
         probe=description.probe,
         has_test=description.test is not None,
+        template="command",
+        needs_data=tuple(sorted(name.removeprefix("data.") for name in used if name.startswith("data."))),
     )
 
 

@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 
 from agent.api import Study, tick_once
-from agent.errors import InputChanged, InvalidReference, InvalidSummary, MissingResults, UsageError
+from agent.errors import (
+    InputChanged,
+    InvalidReference,
+    InvalidSummary,
+    MissingResults,
+    TrialsCrashed,
+    UsageError,
+)
 from agent.reference import load_reference
-from tests.agent.orchestrator.conftest import Lab
+from tests.agent.orchestrator.conftest import NOOP, Lab
 
 
 def round_folder(lab: Lab, number: int) -> Path:
@@ -90,7 +97,8 @@ def test_failures_are_outcomes_and_never_scores(lab: Lab) -> None:
     edit(lab.root / "demo" / "hyperparameter_reference.json", "mode", "bad")
     lab.tune(max_rounds=1, candidates=2)
     edit(lab.root / "demo" / "hyperparameter_reference.json", "mode", "crash")
-    lab.tune(max_rounds=1, candidates=1)
+    with pytest.raises(TrialsCrashed, match="a bug"):
+        lab.tune(max_rounds=2, candidates=1)
     study = Study(lab.root / "demo")
     assert [str(o.outcome) for o in study.history] == ["ok", "bad_config", "bad_config", "crashed"]
     assert [o.value is None for o in study.history] == [False, True, True, True]
@@ -226,6 +234,7 @@ def test_an_edit_before_submission_renders_the_round_again(lab: Lab) -> None:
     lab.tune(max_rounds=1)
     lab.tune(auto_train=False)
     edit(lab.root / "demo" / "hyperparameter_reference.json", "x", 0.25)
+    assert lab.tune(auto_train=False).state == "rendered"
     with pytest.raises(MissingResults):
         lab.tune(auto_train=False)
     candidate = load_reference(round_folder(lab, 2) / "candidates/c00/hyperparameter_reference.json")
@@ -282,3 +291,65 @@ def test_a_tick_does_one_step_and_can_be_repeated(lab: Lab) -> None:
     assert tick_once(store).state == "finished"
     assert tick_once(store).state == "finished"
     assert len(lab.trained) == 1
+
+
+def test_a_round_of_crashes_stops_and_the_default_is_tried_again(lab: Lab) -> None:
+    from agent.api.begin import begin
+
+    store = begin(lab.options())
+    good = store.paths.reference.read_text()
+    edit(store.paths.reference, "mode", "crash")
+    with pytest.raises(TrialsCrashed, match="counts as untried"):
+        lab.tune(max_rounds=3, candidates=2)
+    assert len(Study(store.paths.root).rounds) == 1
+    store.paths.reference.write_text(good)
+    lab.tune(max_iterations=2, candidates=2)
+    history = Study(store.paths.root).history
+    assert [str(o.outcome) for o in history] == ["crashed", "crashed", "ok", "ok"]
+    assert history[2].values == {"x": 0.5, "mode": "good"}
+
+
+def test_a_used_up_space_ends_the_study_as_a_result(lab: Lab) -> None:
+    from agent.api.begin import begin
+
+    store = begin(lab.options())
+    raw = json.loads(store.paths.reference.read_text())
+    raw["parameters"]["x"] |= {"high": 0.5, "low": 0.25, "step": 0.25}
+    store.paths.reference.write_text(json.dumps(raw))
+    outcome = lab.tune(max_rounds=4, candidates=5)
+    assert (outcome.state, outcome.closed) == ("finished", 1) and lab.said("the study ends here")
+    assert len(Study(store.paths.root).history) == 2
+    assert len(list(store.paths.root.glob("round_*"))) == 1
+
+
+def test_a_confirmed_challenger_takes_the_defaults_place(lab: Lab) -> None:
+    """The default leads by a lucky seed; paired trials at fresh seeds show the other to be better."""
+    from agent.orchestrator import confirm
+
+    lab.tune(max_rounds=1, candidates=3)
+    store = lab.store()
+    default = store.history()[0]
+    challenger = confirm._challenger(store)
+    assert challenger is not None and challenger.value is not None and default.value is not None
+    record = json.loads(store.closed()[0].closed.read_text())
+    record["candidates"][0]["value"] = challenger.value + 0.01
+    store.closed()[0].closed.write_text(json.dumps(record))
+    raw = json.loads(store.paths.incumbent.read_text())
+    store.paths.incumbent.write_text(
+        json.dumps(raw | {"candidate": "c00", "key": default.key, "mean": challenger.value + 0.01})
+    )
+    lab.tune(max_iterations=1, candidates=3, confirm="final")
+    best = Study(store.paths.root).best
+    assert best is not None and (best["candidate"], best["verdict"]) == (challenger.candidate, "confirmed")
+    lab.tune(max_iterations=2, candidates=1)
+    again = json.loads(store.paths.incumbent.read_text())
+    assert again["key"] != default.key, "the beaten default does not come back by its lucky run"
+
+
+def test_a_changed_description_is_refused_by_its_study(lab: Lab, tmp_path: Path) -> None:
+    lab.tune()
+    other = tmp_path / "noop.yaml"
+    other.write_text(NOOP.read_text().replace("high: 1.0", "high: 2.0"))
+    (tmp_path / "noop.sh").write_text("")
+    with pytest.raises(UsageError, match="differs from the description"):
+        lab.tune(trainer=str(other))

@@ -65,8 +65,9 @@ def test_a_round_without_any_value_and_a_newest_round_wider_than_the_table() -> 
     failed = _round(1, _candidate("c00", None, message="out\nof memory"), _candidate("c01", None), ranking=[])
     wide = _round(2, *(_candidate(f"c{number:02d}", 0.5) for number in range(250)), ranking=["c00"])
     lines = _lines(_view([failed, wide]))
-    assert lines[2] == "1 c00 of 2 optuna_tpe 4 crashed - out of memory"
-    assert len(lines) == 2 + 1 + 250 + 1
+    assert lines[2] == "1 c00 of 2 optuna_tpe 4 crashed -"
+    assert "round 1 c00: out of memory" in lines, "below the table, where it takes no column's room"
+    assert len(lines) == 2 + 1 + 250 + 1 + 1
 
 
 def test_trials_stand_under_their_candidate_when_one_round_is_asked_for() -> None:

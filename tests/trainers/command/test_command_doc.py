@@ -15,7 +15,7 @@ from trainers.command.description import KEYS, load_description, reference
 from trainers.command.placeholders import RUN
 from trainers.command.run import test, train
 from trainers.contract import BadConfig, Interrupted, TrialSpec
-from trainers.registry import RegisteredTrainer
+from trainers.registry import RegisteredTrainer, TaskPreset
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "doc" / "add-a-trainer.md").read_text(encoding="utf-8")
@@ -101,7 +101,12 @@ def test_the_sklearn_example(bench):
 @pytest.mark.train
 def test_the_python_example(bench):
     pytest.importorskip("sklearn")
-    module: dict[str, object] = {"__name__": "trainers.linear.train"}
+    # The second block belongs into trainers/registry.py, where these two names are defined.
+    module: dict[str, object] = {
+        "__name__": "trainers.linear.train",
+        "RegisteredTrainer": RegisteredTrainer,
+        "TaskPreset": TaskPreset,
+    }
     for text in blocks("python"):
         exec(compile(text, "add-a-trainer.md", "exec", dont_inherit=True), module)
     raw = json.loads(blocks("json")[0])

@@ -1,0 +1,95 @@
+"""Whether `--task` and `--data` fit a trainer, asked before anything is written or submitted."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+
+from agent.errors import UsageError
+from trainers.contract import Value
+from trainers.registry import DataKey, RegisteredTrainer
+
+#: What a key of each kind wants, in words.
+WANTED = {
+    "path": "a path",
+    "text": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+}
+
+
+def check_task(trainer: RegisteredTrainer, task: str, data: Mapping[str, Value], *, brought: bool) -> None:
+    """Refuse a task that a trainer which ships does not have and that no data stands for. Raises UsageError.
+
+    brought: the trainer is a person's YAML; it reads its data however it likes.
+    """
+    preset = trainer.tasks.get(task)
+    if brought or "path" in data or (preset is not None and not preset.needs_path):
+        return
+    if preset is not None:
+        raise UsageError(f"task {task!r} of {trainer.name} needs --data path=FILE_OR_FOLDER")
+    known = ", ".join(trainer.tasks)
+    raise UsageError(
+        f"task {task!r} is not one that {trainer.name} has ({known}); "
+        "for your own data add --data path=FILE_OR_FOLDER"
+    )
+
+
+def check_data(trainer: RegisteredTrainer, data: Mapping[str, Value]) -> None:
+    """Refuse keys and values that the trainer would refuse hours later, on a node. Raises UsageError listing them.
+
+    A relative path is looked up from the current folder.
+    """
+    problems = [
+        f"--data {key}=... is needed: the command uses {{data.{key}}}"
+        for key in trainer.needs_data
+        if key not in data
+    ]
+    keys = trainer.data_keys
+    if keys is not None:
+        unknown = [key for key in data if key not in keys]
+        problems += [f"--data {key}={_text(data[key])}: {trainer.name} has no such key" for key in unknown]
+        if unknown:
+            listed = (f"  {name}: {key.description} ({WANTED[key.kind]})" for name, key in keys.items())
+            problems += ["its keys are:", *listed]
+        problems += [
+            f"--data {name}={_text(data[name])}: {message}"
+            for name, key in keys.items()
+            if name in data and (message := _problem(key, data[name], made=data.get("download") is True))
+        ]
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def with_absolute_path(data: Mapping[str, Value]) -> dict[str, Value]:
+    """The data with `path` absolute, where it is given: tasks start in another folder, maybe on another machine."""
+    found = dict(data)
+    if "path" in found:
+        found["path"] = os.path.abspath(os.path.expanduser(str(found["path"])))
+    return found
+
+
+def _problem(key: DataKey, value: Value, *, made: bool) -> str | None:
+    """What is wrong with a value, or None. made: the trainer may make the path (it downloads into it)."""
+    # bool is a kind of int to Python, not to a person.
+    fits = {
+        "path": isinstance(value, str) and value != "",
+        "text": isinstance(value, str),
+        "int": isinstance(value, int) and not isinstance(value, bool),
+        "float": isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+        "bool": isinstance(value, bool),
+    }
+    if key.kind == "path" and type(value) in (int, float):
+        return f"is read as a number; write ./{value} for a path"
+    if not fits[key.kind]:
+        return f"must be {WANTED[key.kind]} ({key.description})"
+    if key.kind == "path" and not made and not os.path.exists(os.path.expanduser(str(value))):
+        return "does not exist on this machine (a folder to download into: add --data download=true)"
+    return None
+
+
+def _text(value: Value) -> str:
+    """The value as `--data` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
