@@ -1,7 +1,7 @@
 """Which candidate leads, and whether it beats the default at fresh seeds. Pure.
 
 Provisional: a candidate leads on its plain mean, and is confirmed by a one-standard-error rule on paired gains. The
-measured noise floor that the mission asks for replaces both.
+measured noise floor, once there is one, replaces both.
 """
 
 from __future__ import annotations
