@@ -67,8 +67,15 @@ class Incumbent:
             problem = Problem(file="incumbent.json", where="file", value="", message=what)
             raise InvalidStudy([problem], "Delete it: the next round to close writes it anew.") from error
 
-    def with_verdict(self, verdict: str, gain: PairedGain | None = None) -> Incumbent:
-        return replace(self, verdict=verdict, gain=self.gain if gain is None else gain.to_json())
+    def judged(self, gain: PairedGain, *, against: str) -> Incumbent:
+        """With the gain of its confirmation; `against` is the key of what it was held against."""
+        verdict = "confirmed" if gain.confirmed else self.verdict
+        return replace(self, verdict=verdict, gain=gain.to_json() | {"against": against})
+
+    @property
+    def beaten(self) -> str | None:
+        """Key of the configuration that it beat in paired trials at fresh seeds, if it did."""
+        return self.gain.get("against") if self.verdict == "confirmed" and self.gain else None
 
     def describe(self) -> str:
         error = "" if self.standard_error is None else f" (standard error {self.standard_error:.2g})"

@@ -70,20 +70,6 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A proposal that passed the checks and has its place in a round."""
-
-    name: str
-    values: Mapping[str, Value]
-    """Effective values: all parameters active under these settings, tunable or not."""
-    source: str
-    reason: str
-    key: str
-    """Identity of the configuration (reference.config_key): equal keys are the same training run."""
-    details: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Observation:
     """What is known about one configuration from the rounds so far: the history that proposers see."""
 

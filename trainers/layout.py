@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REFERENCE_NAME = "hyperparameter_reference.json"
-TRIAL_NAME = re.compile(r"(?P<candidate>c\d{2,})_f(?P<fold>\d+)_s(?P<seed>\d+)")
 
 
 def candidate_name(position: int) -> str:

@@ -84,16 +84,10 @@ def tune(
 
 
 def _check(options: TuneOptions) -> None:
-    """What can be refused before anything is written."""
+    """What the options' own checks cannot know and can still be refused before anything is written."""
     from agent.launch.profile import load_profile
     from agent.launch.select import check_answers, default_launcher
 
-    for name in ("max_rounds", "max_iterations", "candidates", "parallel", "epochs", "confirm_seeds"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} {value}: must be a whole number from 1")
-    if options.provider not in (None, "none"):
-        raise UsageError(f"--provider {options.provider}: only none is there; the Bayesian optimiser proposes")
     for path in (options.val_summary, options.test_summary, options.profile, options.hp_ref):
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file")

@@ -23,7 +23,7 @@ from trainers.layout import RoundFiles
 from trainers.manifest import Manifest
 from trainers.registry import TRAINERS
 
-TRAIN_JOB, EVAL_JOB = "TRAIN_JOB_ID", "EVAL_JOB_ID"
+TRAIN_JOB = "TRAIN_JOB_ID"
 
 
 @dataclass(frozen=True, kw_only=True)

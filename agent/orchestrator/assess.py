@@ -66,7 +66,7 @@ def assess(work: Work) -> StepResult:
 
 def _still_in_the_running(known: Sequence[Observation], current: acceptance.Incumbent | None) -> list[Observation]:
     """What may take the incumbent's place: not the default that it beat in paired trials at fresh seeds."""
-    beaten = current.gain.get("against") if current and current.verdict == "confirmed" and current.gain else None
+    beaten = current.beaten if current is not None else None
     return [observation for observation in known if observation.key != beaten]
 
 

@@ -5,7 +5,6 @@ The winner of a search is partly the luckiest candidate; seeds that the search n
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from agent import acceptance
@@ -141,10 +140,9 @@ def _judge(store: Store, place: dict[str, Any], key: str, gain: acceptance.Paire
         found = acceptance.incumbent(None, observed, store.config.objective)
         assert found is not None, "a challenger is complete and has a value"
         current = found
-    verdict = "confirmed" if gain.confirmed else current.verdict
     default = _default(store)
     assert default is not None, "a confirmation begins only where there is a default"
-    judged = replace(current, verdict=verdict, gain=gain.to_json() | {"against": default["key"]})
+    judged = current.judged(gain, against=default["key"])
     put_incumbent(store, judged, [store.round_record(paths) for paths in store.closed()])
 
 

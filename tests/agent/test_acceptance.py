@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_no_incumbent_without_a_complete_value() -> None:
 def make(value: float = 0.7, **changes: Any) -> Incumbent:
     found = incumbent(None, [seen("b", value)], HIGHER)
     assert found is not None
-    return found.with_verdict(changes.get("verdict", "confirmed"))
+    return replace(found, verdict=changes.get("verdict", "confirmed"))
 
 
 @pytest.mark.parametrize(
@@ -89,9 +90,18 @@ def test_an_incumbent_whose_round_was_replaced_is_not_kept(again: Observation) -
 
 def test_incumbent_survives_json() -> None:
     gain = paired_gain({(0, 1): 0.5}, {(0, 1): 0.6}, HIGHER)
-    found = make().with_verdict("leading", gain)
+    found = make(verdict="leading").judged(gain, against="1a")
     assert Incumbent.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert "round 1 b is leading: accuracy 0.7 (standard error 0.014) over 2 rows" in found.describe()
+
+
+def test_a_judged_incumbent_names_what_it_beat_only_when_confirmed() -> None:
+    pairs = {(0, seed): 0.5 for seed in range(3)}
+    better = paired_gain(pairs, {pair: 0.6 + pair[1] / 100 for pair in pairs}, HIGHER)
+    equal = paired_gain(pairs, pairs, HIGHER)
+    won, even = (make(verdict="leading").judged(gain, against="1a") for gain in (better, equal))
+    assert (won.verdict, won.beaten) == ("confirmed", "1a")
+    assert (even.verdict, even.beaten) == ("leading", None)
 
 
 @pytest.mark.parametrize(

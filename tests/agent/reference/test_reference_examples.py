@@ -264,7 +264,7 @@ def write(tmp_path: Path, text: str | bytes) -> Path:
     ("content", "message"),
     [
         (b"", "line 1 column 1: not JSON"),
-        (b'{"a": 1,}', ": not JSON"),
+        (b'{"a": 1 2}', "line 1 column 9: not JSON"),
         (b'{\n "a": 1\n', "the file ends there: is it cut off?"),
         (b'{"a": "\xff"}', "line 1: not UTF-8"),
         (b"[]", "file = []: must be a JSON object with the keys schema_version, trainer"),
