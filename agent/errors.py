@@ -18,6 +18,13 @@ RoundtableError                     one clear line for the person; exit code 2 u
 │   └── AmbiguousSubmission         may have been submitted; looked up by name before any second try
 ├── TrialsCrashed                   every trial of a round crashed: the study stops, so that the cause can be mended
 ├── ProposalError                   costs a round's proposals: the space has no further valid candidate
+├── LLMError                        costs one call to a language model; the round goes on without it and says so
+│   ├── LLMUnavailable              network, time-out, rate limit, overload; own retries are used up, or it cools down
+│   ├── LLMRejected                 the endpoint refuses the key, the model or the request; asking again is no use
+│   ├── LLMRefusal                  the model declined to answer
+│   ├── LLMUnusable                 an answer that is empty, cut off, no JSON, or not what was asked for
+│   ├── LLMCapReached               the call could exceed --max-llm-cost or --max-llm-tokens; it was not made
+│   └── LLMNotRecorded              offline replay: no recorded exchange fits the request
 ├── InputChanged                    a file that a running round depends on was changed
 └── MissingResults                  exit code 3: a manual round whose results are not there yet
 """
@@ -26,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class RoundtableError(Exception):
@@ -133,6 +141,54 @@ class TrialsCrashed(RoundtableError):
 
 class ProposalError(RoundtableError):
     """No further valid, untried candidate could be proposed."""
+
+
+class LLMError(RoundtableError):
+    """A call to a language model gave nothing usable.
+
+    reply: what had arrived by then (agent.llm.base.Reply), so that tokens that were paid for are counted.
+    attempts: every try of this call (agent.llm.base.Attempt).
+    """
+
+    def __init__(self, message: str, *, reply: Any = None, attempts: Sequence[Any] = ()) -> None:
+        self.reply = reply
+        self.attempts = tuple(attempts)
+        super().__init__(message)
+
+
+class LLMUnavailable(LLMError):
+    """The endpoint could not be reached or is overloaded; another time it may answer."""
+
+
+class LLMRejected(LLMError):
+    """The endpoint refuses this key, model or request, and will do so again.
+
+    status: HTTP status, None where the SDK refused before sending.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, reply: Any = None, attempts: Any = ()) -> None:
+        self.status = status
+        super().__init__(message, reply=reply, attempts=attempts)
+
+
+class LLMRefusal(LLMError):
+    """The model declined. Benign training questions are sometimes hit by safety filters."""
+
+
+class LLMUnusable(LLMError):
+    """The answer cannot be used. problems: what is wrong with it, a line each, fit for a repair turn."""
+
+    def __init__(self, problems: Sequence[str], *, reply: Any = None, attempts: Sequence[Any] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problems), reply=reply, attempts=attempts)
+
+
+class LLMCapReached(LLMError):
+    """The next call could break a cap on cost or tokens."""
+
+
+class LLMNotRecorded(LLMError):
+    """A replay asks something that no recorded exchange answers."""
 
 
 class InputChanged(RoundtableError):
