@@ -23,8 +23,8 @@ RoundtableError                     one clear line for the person; exit code 2 u
 │   ├── LLMRejected                 the endpoint refuses the key, the model or the request; asking again is no use
 │   ├── LLMRefusal                  the model declined to answer
 │   ├── LLMUnusable                 an answer that is empty, cut off, no JSON, or not what was asked for
-│   ├── LLMCapReached               the call could exceed --max-llm-cost or --max-llm-tokens; it was not made
-│   └── LLMNotRecorded              offline replay: no recorded exchange fits the request
+│   └── LLMCapReached               the call could exceed --max-llm-cost or --max-llm-tokens; it was not made
+├── ReplayMismatch                  a replayed round asks what no recorded exchange answers
 ├── InputChanged                    a file that a running round depends on was changed
 └── MissingResults                  exit code 3: a manual round whose results are not there yet
 """
@@ -187,8 +187,8 @@ class LLMCapReached(LLMError):
     """The next call could break a cap on cost or tokens."""
 
 
-class LLMNotRecorded(LLMError):
-    """A replay asks something that no recorded exchange answers."""
+class ReplayMismatch(RoundtableError):
+    """A replay asks something that no recorded exchange answers. No LLMError: the round must not go on without it."""
 
 
 class InputChanged(RoundtableError):

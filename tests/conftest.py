@@ -12,6 +12,8 @@ from tests.cluster.fixtures import slurm
 
 __all__ = ["slurm"]
 
+pytest_plugins = ["tests.llm_server.fixtures"]
+
 # Trials share two cores: more threads only contend (51 s against 2.7 s for one small training).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

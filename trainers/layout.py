@@ -62,6 +62,11 @@ class AttemptFiles:
         return self.root / "analysis.json"
 
     @property
+    def reading(self) -> Path:
+        """What a language model read from this trial's curves."""
+        return self.root / "analysis_llm.txt"
+
+    @property
     def checkpoint_best(self) -> Path:
         return self.root / "checkpoint_best.pt"
 

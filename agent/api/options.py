@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.api.agent_options import PROPOSERS, PROVIDERS, ROLES, SEARCH_PROVIDERS, AgentOptions
 from agent.errors import UsageError
 from trainers.contract import Value
 
 LAUNCHERS = ("submitit", "sbatch", "local")
 CONFIRM = ("final", "never")
-PROVIDERS = ("none",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneOptions:
+class TuneOptions(AgentOptions):
     """One call of tune. Fields set to None keep what the study has, or take the default when it is new.
 
     Paths may be given as text, and tuples as lists. Raises UsageError with everything that is wrong.
@@ -47,7 +47,6 @@ class TuneOptions:
     profile: Path | None = None
     parallel: int | None = None
     gpus: tuple[str, ...] | None = None
-    provider: str | None = None
     use_test: bool | None = None
     val_summary: Path | None = None
     test_summary: Path | None = None
@@ -72,11 +71,15 @@ class TuneOptions:
                 "max_rounds counts this call's rounds, max_iterations the study's"
             )
         problems += _data_problems(self.data)
+        problems += _role_problems(self.role_models)
+        if (self.provider == "scripted") != (self.script is not None):
+            problems.append("provider scripted and script belong together: --provider scripted FILE")
         if problems:
             raise UsageError("\n".join(problems))
 
 
 _PATHS = ("output_dir", "hp_ref", "profile", "val_summary", "test_summary")
+_AGENT_PATHS = ("script", "llm_config", "llm_prices", "prompts")
 _NUMBERS = ("folds", "seeds")
 _WORDS = ("gpus", "tune_names")
 _REQUIRED = ("task", "output_dir", "slurm", "auto_train")
@@ -84,7 +87,7 @@ _REQUIRED = ("task", "output_dir", "slurm", "auto_train")
 
 def _normal(name: str, value: object) -> object:
     """Text of a path as a Path, a list as a tuple; everything else as it is, to be judged."""
-    if name in _PATHS and isinstance(value, str) and value:
+    if name in (*_PATHS, *_AGENT_PATHS) and isinstance(value, str) and value:
         return Path(value)
     if name in (*_NUMBERS, *_WORDS) and isinstance(value, list):
         return tuple(value)
@@ -111,7 +114,7 @@ def _one_of(allowed: tuple[str, ...]) -> tuple[Callable[[object], bool], str]:
     return (lambda value: isinstance(value, str) and value in allowed), f"one of {', '.join(allowed)}"
 
 
-def _seconds(value: object) -> bool:
+def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
@@ -130,9 +133,31 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("launcher",): _one_of(LAUNCHERS),
     ("confirm",): _one_of(CONFIRM),
     ("provider",): _one_of(PROVIDERS),
-    ("poll_s",): (_seconds, "a number of seconds above 0"),
+    ("proposer",): _one_of(PROPOSERS),
+    ("search_provider",): _one_of(SEARCH_PROVIDERS),
+    ("model", "base_url", "key_env"): (_text, "text, and not empty"),
+    _AGENT_PATHS: (lambda value: isinstance(value, Path), "a path, as a Path or as text that is not empty"),
+    ("max_llm_cost",): (_positive, "a number of dollars above 0"),
+    ("max_llm_tokens", "consult_turns"): (_whole(1), "a whole number from 1"),
+    ("llm_warmup",): (_whole(0), "a whole number from 0"),
+    ("llm_share",): (lambda value: _positive(value) and value <= 1, "a share above 0 and at most 1"),  # type: ignore[operator]
+    ("analyst", "critique", "anonymize", "agents_see_test"): (
+        lambda value: isinstance(value, bool),
+        "True or False",
+    ),
+    ("poll_s",): (_positive, "a number of seconds above 0"),
 }
 _OPTIONAL = frozenset(name for names in _ALLOWED for name in names if name not in _REQUIRED)
+
+
+def _role_problems(models: object) -> list[str]:
+    if not isinstance(models, Mapping):
+        return [f"role_models = {models!r}: must be a mapping of roles to models, of {', '.join(ROLES)}"]
+    return [
+        f"role_models[{role!r}] = {model!r}: must be a model's name (text) for one of {', '.join(ROLES)}"
+        for role, model in models.items()
+        if role not in ROLES or not _text(model)
+    ]
 
 
 def _data_problems(data: object) -> list[str]:

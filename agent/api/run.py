@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.api.begin import open_study, study_root
+from agent.api.models import check_models
 from agent.api.options import TuneOptions
 from agent.api.wiring import Say, local_gpus, settings_for, tools_for
 from agent.errors import MissingResults, UsageError
@@ -77,10 +78,13 @@ def tune(
         if options.profile is not None:
             _take_profile(store, options.profile)
         settings = settings_for(store, options, default_launcher())
+        tools = tools_for(store, settings, say, detail)
         store.put_settings(settings)
         given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
-        tools = tools_for(store, settings, say, detail)
-        return _drive(store, tools, settings, given, options.force_round, watch)
+        try:
+            return _drive(store, tools, settings, given, options.force_round, watch)
+        finally:
+            tools.close()
 
 
 def _check(options: TuneOptions) -> None:
@@ -98,6 +102,8 @@ def _check(options: TuneOptions) -> None:
         load_profile(options.profile)
     if options.auto_train and (options.launcher is not None or not study_root(options).exists()):
         check_answers(options.launcher or default_launcher())
+    if not study_root(options).exists():
+        check_models(options)
     if options.force_round is not None and not study_root(options).exists():
         raise UsageError(f"--force-round {options.force_round}: there is no study {study_root(options)} yet")
 
@@ -175,4 +181,8 @@ def tick_once(store: Store, *, say: Say = _quiet, detail: Say = _quiet) -> Any:
     with held(store.paths.lease):
         store = Store.open(store.paths.root)
         store.journal.check_clock()
-        return tick(store, tools_for(store, store.settings(), say, detail))
+        tools = tools_for(store, store.settings(), say, detail)
+        try:
+            return tick(store, tools)
+        finally:
+            tools.close()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.api.begin import frozen_text
+from agent.api.models import agent_settings, models_for, offline_models
 from agent.api.options import TuneOptions
 from agent.catalogue import frozen_trainer
 from agent.store.store import Store
@@ -48,18 +49,30 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
         "candidates": options.candidates,
         "parallel": options.parallel,
         "gpus": options.gpus,
-        "provider": options.provider,
         "use_test": options.use_test,
         "confirm": options.confirm,
         "confirm_seeds": options.confirm_seeds,
         "poll_s": options.poll_s,
     }
     changes |= {name: value for name, value in asked.items() if value is not None}
+    changes |= agent_settings(old, options)
     return dataclasses.replace(old, **changes)
 
 
-def tools_for(store: Store, settings: Settings, say: Say, detail: Say) -> Tools:
-    """Wire the outside world to a study. Nothing is asked of SLURM or the training environment yet."""
+def offline_tools(store: Store, settings: Settings) -> Tools:
+    """The tools of a replay: no model is asked, nothing is launched, nobody listens."""
+
+    def ignore(line: str) -> None:
+        """The replay's own result is all that is told."""
+
+    return tools_for(store, settings, ignore, ignore, offline=True)
+
+
+def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offline: bool = False) -> Tools:
+    """Wire the outside world to a study. Nothing is asked of SLURM, a model or the training environment yet.
+
+    Raises UsageError for a model that cannot be asked: no key, no SDK, no such script or table.
+    """
     from agent.launch.training import ensure, import_root, training_python
     from agent.orchestrator.context import Tools
     from agent.propose.optuna_tpe import TPEProposer
@@ -79,6 +92,7 @@ def tools_for(store: Store, settings: Settings, say: Say, detail: Say) -> Tools:
 
     return Tools(
         proposer=TPEProposer(),
+        models=offline_models(settings) if offline else models_for(store, settings, say),
         launcher=launcher,
         trainer=found.trainer,
         profile=profile,

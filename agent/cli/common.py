@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import UsageError
 from agent.store.paths import check_name
@@ -21,10 +22,26 @@ def tune_options(parsed: argparse.Namespace) -> TuneOptions:
     data = dict(given["data"])
     if len(data) < len(given["data"]):
         raise UsageError("--data: a key stands twice")
+    given = given | _agents(given)
     renamed = {"use_test_data": "use_test", "poll": "poll_s", "tune": "tune_names"}
     fields = {renamed.get(name, name): value for name, value in given.items()}
     wanted = {name: fields[name] for name in TuneOptions.__dataclass_fields__ if name in fields}
     return TuneOptions(**(wanted | {"data": data}))
+
+
+def _agents(given: Mapping[str, Any]) -> dict[str, Any]:
+    """--provider NAME [FILE] and the models of single roles as the record has them."""
+    from agent.cli.options import ROLES
+
+    provider = given.get("provider")
+    if provider is None:
+        found: dict[str, Any] = {}
+    elif len(provider) > 2 or (len(provider) == 2 and provider[0] != "scripted"):
+        raise UsageError(f"--provider {' '.join(provider)}: one name, or `scripted FILE`")
+    else:
+        found = {"provider": provider[0], "script": Path(provider[1]) if len(provider) == 2 else None}
+    models = {role: given.get(f"{role}_model") for role in ROLES}
+    return found | {"role_models": {role: model for role, model in models.items() if model}}
 
 
 def study_folder(parsed: argparse.Namespace) -> Path:

@@ -39,7 +39,6 @@ def add_tune(command: argparse.ArgumentParser) -> None:
         "again at fresh seeds and print the paired gain",
     )
     rounds.add_argument("--confirm-seeds", type=count, metavar="N", help="seeds of the confirmation (default 3)")
-    rounds.add_argument("--provider", choices=("none",), help="LLM provider; none: Bayesian proposals and rules only")
     where = command.add_argument_group("where it runs")
     where.add_argument("--slurm", action="store_true", help="render array scripts and print their sbatch lines")
     where.add_argument("--auto-train", action="store_true", help="submit, wait and go on, instead of rendering only")
@@ -54,8 +53,80 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--gpus", type=names, metavar="0,1", help="GPUs of the local launcher (default: all)")
     where.add_argument("--poll", type=seconds, metavar="S", help="seconds between questions to the scheduler (60)")
+    _agents(command)
     command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
     command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
+
+
+#: Roles that may have a model of their own (agent.llm.config.ROLES; a test holds them equal).
+ROLES = ("analyst", "researcher", "autotuner", "consultant_a", "consultant_b", "supervisor", "checker")
+
+
+def _agents(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("agents (doc/agents.md)")
+    group.add_argument(
+        "--provider",
+        type=word,
+        nargs="+",
+        metavar=("NAME", "FILE"),
+        help="who answers for the language models: anthropic, openai, deepseek, openrouter, gemini, ollama, vllm, "
+        "custom (with --base-url), scripted FILE, or none (default): Bayesian proposals and rules only",
+    )
+    group.add_argument("--model", type=word, metavar="M", help="model of every role that has none of its own")
+    for role in ROLES:
+        name = role.replace("_", "-")
+        group.add_argument(f"--{name}-model", type=word, metavar="M", help=f"model of the {name}")
+    group.add_argument("--base-url", type=word, metavar="URL", help="endpoint, where it is not the provider's own")
+    group.add_argument("--key-env", type=word, metavar="VARIABLE", help="environment variable that holds the key")
+    group.add_argument("--llm-config", type=path, metavar="YAML", help="provider, model and endpoint of each role")
+    group.add_argument("--llm-prices", type=path, metavar="FILE", help="price table that overrides the shipped one")
+    group.add_argument("--max-llm-cost", type=amount, metavar="USD", help="cap on the study's cost of calls")
+    group.add_argument("--max-llm-tokens", type=count, metavar="N", help="cap on the study's tokens")
+    group.add_argument(
+        "--proposer",
+        choices=("bayes", "llm", "panel", "hybrid"),
+        help="who proposes from round 2 on: bayes (default without a provider), llm (default with one), panel (two "
+        "consultants and a supervisor), hybrid (a share by the model, the rest Bayesian)",
+    )
+    group.add_argument("--llm-share", type=amount, metavar="F", help="hybrid: the model's share of candidates (0.3)")
+    group.add_argument("--llm-warmup", type=natural, metavar="N", help="hybrid: scored candidates before it (4)")
+    group.add_argument("--consult-turns", type=count, metavar="N", help="panel: turns of each consultant (2)")
+    group.add_argument(
+        "--search-provider",
+        choices=("none", "anthropic", "openai", "gemini", "google"),
+        help="who searches the web for remedies (none)",
+    )
+    switches = {
+        "analyst": "a model reads the newest round's curves",
+        "critique": "a model looks at a model's proposals after the rules did",
+        "anonymize": "names of data, model, task, classes, paths, user and hosts are replaced in what is sent",
+        "agents-see-test": "test values are shown to agents (not by default; the decision says so)",
+    }
+    for name, text in switches.items():
+        group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
+    group.add_argument("--prompts", type=path, metavar="DIR", help="prompt files that replace the shipped ones")
+
+
+def add_costs(command: argparse.ArgumentParser) -> None:
+    _which(command)
+    command.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def add_replay(command: argparse.ArgumentParser) -> None:
+    command.add_argument("round", type=path, metavar="runs/STUDY/round_N_...", help="folder of a decided round")
+
+
+def add_graph(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--study", metavar="NAME|DIR", help="a study whose settings are drawn")
+    command.add_argument("--output-dir", type=path, default="runs", metavar="DIR", help="where studies are (runs)")
+    command.add_argument(
+        "--proposer",
+        choices=("bayes", "llm", "panel", "hybrid"),
+        help="who proposes (default: the study's, or hybrid)",
+    )
+    command.add_argument(
+        "--output", type=path, metavar="FILE", help=".svg, .png (extra graph) or .mmd; without it Mermaid on stdout"
+    )
 
 
 def add_tick(command: argparse.ArgumentParser) -> None:
@@ -157,6 +228,24 @@ def seconds(text: str) -> float:
     if not 0 < value < 86400:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number of seconds above 0")
     return value
+
+
+def amount(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0")
+    return value
+
+
+def word(text: str) -> str:
+    """Text that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r}: must not be empty")
+    return text
 
 
 def numbers(text: str) -> tuple[int, ...]:

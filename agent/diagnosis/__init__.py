@@ -4,8 +4,9 @@ Pure apart from `read_epochs`. Standard library only.
 """
 
 from agent.diagnosis.epochs import EpochTable, read_epochs
-from agent.diagnosis.flags import FLAGS, Flag
-from agent.diagnosis.rounds import analyse_round
+from agent.diagnosis.flag import Flag
+from agent.diagnosis.flags import FLAGS
+from agent.diagnosis.rounds import analyse_round, newest_trials
 from agent.diagnosis.trial import analyse_trial
 from agent.diagnosis.weakness import fold_outliers, weak_classes
 
@@ -16,6 +17,7 @@ __all__ = [
     "analyse_round",
     "analyse_trial",
     "fold_outliers",
+    "newest_trials",
     "read_epochs",
     "weak_classes",
 ]

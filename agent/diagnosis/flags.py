@@ -1,82 +1,51 @@
 """What is wrong with a training curve, or could be better: one rule for each flag, with the numbers behind it.
 
 The rules are heuristics. Each constant says in words what it asks for; they were set on synthetic curves, which the
-tests hold (every flag, and curves that must raise none).
+tests hold (every flag, and curves that must raise none), and on real ones of digits from too low to too high a rate.
 """
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from agent.diagnosis.trends import Curve, Curves, improvement_left, oscillation, rounded
+from agent.diagnosis.flag import Flag
+from agent.diagnosis.learning_rate import lr_too_high, lr_too_low
+from agent.diagnosis.stability import divergence, nan, oscillating, unstable_start
+from agent.diagnosis.trends import (
+    MIN_EPOCHS,
+    Curve,
+    Curves,
+    improvement_left,
+    rounded,
+    slope,
+    slope_significance,
+)
 
-MIN_EPOCHS = 5
-"""Shorter curves say nothing about trends."""
-LOST = 0.5
-"""Diverged: at least half of what the loss had gained is lost again, and it stands half above its minimum."""
 RISE_OF_SPAN, RISE_OF_BEST = 0.05, 0.10
 """Overfitting: validation loss ends above its best by 5 % of its range and 10 % of the best."""
 AFTER_BEST = 3
-"""... with so many epochs since, or it may be chance."""
+"""... with so many epochs since, or it may be chance,"""
+RISE_OF_STEP = 3.0
+"""... and by three median steps of the curve. Without it 2.5 % of forecasting curves (5 % noise) were called
+overfitted, now 0.2 %, and none of thirteen other healthy families."""
 GAP = 0.10
 """... or the validation score ends ten points below the training score without progress in the last third."""
 LOW_SCORE = 0.60
 """Underfitting: not 60 % even on training data (and not overfitting, which silences it)."""
 LITTLE_LEARNED = 0.10
 """... or, where no score is reported, training loss fell by less than a tenth."""
-PLATEAU_EPOCHS, PLATEAU = 9, 0.01
-"""Plateau: the last third improved the best by less than 1 % of the range."""
-TURNS, STEP_OF_SPAN, STEP_OF_LEVEL = 0.5, 0.10, 0.05
-"""Oscillation: every other step turns back, and a step is 10 % of the range and 5 % of the level."""
-JUMP = 0.20
-"""Unstable start: the loss rises by a fifth of its first value within the first third before it falls."""
+PLATEAU_EPOCHS, PLATEAU, PLATEAU_OF_LEVEL = 9, 0.01, 0.02
+"""Plateau: the last third improved the best by less than 1 % of the range and 2 % of its level."""
 STILL, NEWEST = 0.05, 0.10
 """Still improving: best within the last tenth, and another third would gain 5 % of the range at this slope."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flag:
-    """One finding. evidence: JSON values; text: one sentence with the decisive ones."""
-
-    name: str
-    text: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "evidence": dict(self.evidence), "text": self.text}
-
-
-def nan(rows: Sequence[Mapping[str, float]]) -> Flag | None:
-    """The first value that is no finite number, in any column."""
-    found = [
-        (index, name) for index, row in enumerate(rows, 1) for name, value in row.items() if not math.isfinite(value)
-    ]
-    if not found:
-        return None
-    epoch, name = found[0]
-    return Flag(
-        name="nan",
-        text=f"{name} is not a finite number in epoch {epoch}; {len(found)} such values in all",
-        evidence={"column": name, "epoch": epoch, "count": len(found)},
-    )
-
-
-def divergence(curves: Curves) -> Flag | None:
-    curve = curves.train_loss or curves.monitored
-    if curve is None or len(curve.values) < 3:
-        return None
-    low, end, first = min(curve.costs), curve.end_level, curve.costs[0]
-    risen = end - low
-    if risen <= 0 or risen < LOST * abs(low) or risen < LOST * (first - low):
-        return None
-    return Flag(
-        name="divergence",
-        text=f"{curve.name} ends at {end:.4g} after a minimum of {low:.4g} in epoch {curve.best + 1}",
-        evidence={"column": curve.name, "minimum": rounded(low), "epoch": curve.best + 1, "end": rounded(end)},
-    )
+LIKELY = 3.0
+"""... and that slope is three of its standard errors. With two, 5 % of flat forecasting curves were still improving,
+now 2.3 %, and 0.5 % over all families that have converged."""
+SLOW, SLOW_EPOCHS, SURE, FLATTENING = 0.01, 6, 4.0, 0.75
+"""... or 1 %, when the slope of a last third of six epochs is four standard errors and does not flatten out."""
 
 
 def overfitting(curves: Curves) -> Flag | None:
@@ -91,7 +60,8 @@ def _validation_rises(curves: Curves) -> Flag | None:
         return None
     rise = val.end_level - val.best_level
     fell = train.costs[val.best] - train.end_level
-    if fell <= 0 or rise < RISE_OF_SPAN * val.span or rise < RISE_OF_BEST * abs(val.best_level):
+    least = max(RISE_OF_SPAN * val.span, RISE_OF_BEST * abs(val.best_level), RISE_OF_STEP * _median_step(val))
+    if fell <= 0 or rise < least:
         return None
     return Flag(
         name="overfitting",
@@ -105,6 +75,11 @@ def _validation_rises(curves: Curves) -> Flag | None:
             "train_loss_fell": rounded(fell),
         },
     )
+
+
+def _median_step(curve: Curve) -> float:
+    tail = curve.costs[len(curve.costs) // 3 :]
+    return statistics.median(abs(later - earlier) for earlier, later in pairwise(tail))
 
 
 def _gap_without_progress(curves: Curves) -> Flag | None:
@@ -151,8 +126,9 @@ def plateau(curves: Curves) -> Flag | None:
     curve = curves.monitored
     if curve is None or len(curve.values) < PLATEAU_EPOCHS:
         return None
-    gained = min(curve.costs[: -curve.third]) - min(curve.costs[-curve.third :])
-    if gained >= PLATEAU * curve.span and curve.span:
+    before = min(curve.costs[: -curve.third])
+    gained = before - min(curve.costs[-curve.third :])
+    if curve.span and gained >= min(PLATEAU * curve.span, PLATEAU_OF_LEVEL * abs(before)):
         return None
     evidence: dict[str, Any] = {
         "column": curve.name,
@@ -168,49 +144,32 @@ def plateau(curves: Curves) -> Flag | None:
     return Flag(name="plateau", text=text, evidence=evidence)
 
 
-def oscillating(curves: Curves) -> Flag | None:
-    curve = curves.monitored
-    if curve is None or len(curve.values) < MIN_EPOCHS:
-        return None
-    turns, step = oscillation(curve)
-    level = abs(curve.end_level)
-    if turns < TURNS or step < STEP_OF_SPAN or step * curve.span < STEP_OF_LEVEL * level:
-        return None
-    return Flag(
-        name="oscillation",
-        text=f"{curve.name} turns back at {turns:.0%} of its steps, each {step:.0%} of its whole range on average",
-        evidence={"column": curve.name, "turns": rounded(turns), "step_over_span": rounded(step)},
-    )
-
-
-def unstable_start(curves: Curves) -> Flag | None:
-    for curve in (curves.train_loss, curves.val_loss):
-        if curve is None or len(curve.values) < MIN_EPOCHS:
-            continue
-        first, early = curve.costs[0], curve.costs[1 : max(3, len(curve.costs) // 3)]
-        if max(early) - first >= JUMP * abs(first) and curve.end_level < first:
-            epoch = early.index(max(early)) + 2
-            return Flag(
-                name="unstable_start",
-                text=f"{curve.name} jumped from {first:.4g} to {max(early):.4g} in epoch {epoch} before it fell",
-                evidence={"column": curve.name, "first": rounded(first), "peak": rounded(max(early)), "epoch": epoch},
-            )
-    return None
-
-
 def still_improving(curves: Curves) -> Flag | None:
+    """Cut off on the way: fast, by what another third would gain, or slowly but beyond chance."""
     curve = curves.monitored
     if curve is None or len(curve.values) < MIN_EPOCHS:
         return None
     left, since = improvement_left(curve), len(curve.values) - 1 - curve.best
-    if left < STILL or since >= max(1, NEWEST * len(curve.values)):
+    if since >= max(1, NEWEST * len(curve.values)):
         return None
-    return Flag(
-        name="still_improving",
-        text=f"{curve.name} was best in epoch {curve.best + 1} of {len(curve.values)}; at the last third's slope "
-        f"another third would gain {left:.0%} of its range so far",
-        evidence={"column": curve.name, "best_epoch": curve.best + 1, "improvement_left": rounded(left)},
+    evidence = {"column": curve.name, "best_epoch": curve.best + 1, "improvement_left": rounded(left)}
+    text = (
+        f"{curve.name} was best in epoch {curve.best + 1} of {len(curve.values)}; at the last third's slope another "
+        f"third would gain {left:.2g} of its range so far"
     )
+    if left >= STILL and -slope_significance(curve.costs[-max(4, curve.third) :]) >= LIKELY:
+        return Flag(name="still_improving", text=text, evidence=evidence | {"pace": "fast"})
+    if left < SLOW or not _steadily(curve):
+        return None
+    return Flag(name="still_improving", text=f"{text}: slow, but steady", evidence=evidence | {"pace": "slow"})
+
+
+def _steadily(curve: Curve) -> bool:
+    """Whether the last third falls beyond chance, and does not flatten out in its second half."""
+    last = curve.costs[-curve.third :]
+    if len(last) < SLOW_EPOCHS:
+        return False
+    return -slope_significance(last) >= SURE and slope(last[len(last) // 2 :]) <= FLATTENING * slope(last)
 
 
 Rule = Callable[[Curves], Flag | None]
@@ -222,14 +181,19 @@ RULES: Mapping[str, Rule] = {
     "oscillation": oscillating,
     "unstable_start": unstable_start,
     "still_improving": still_improving,
+    "lr_too_high": lr_too_high,
+    "lr_too_low": lr_too_low,
 }
 SILENCED: Mapping[str, tuple[str, ...]] = {
     "nan": ("plateau", "still_improving", "underfitting", "overfitting"),
     "divergence": ("plateau", "still_improving", "underfitting", "overfitting", "oscillation"),
     "overfitting": ("plateau", "underfitting"),
     "oscillation": ("plateau", "still_improving"),
+    "lr_too_high": ("plateau", "still_improving", "underfitting", "lr_too_low"),
+    "lr_too_low": ("plateau", "still_improving", "underfitting"),
 }
-"""A flag makes these meaningless: a diverged curve has no plateau, a jumping one no slope."""
+"""A flag makes these meaningless: a diverged curve has no plateau, a jumping one no slope,
+and a model that was driven too fast or too slowly says nothing about its capacity or the length of training."""
 
 KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "nan": ("loss becomes NaN", "numerical instability"),
@@ -240,6 +204,8 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
     "oscillation": ("oscillating validation loss", "batch size and learning rate"),
     "unstable_start": ("unstable early training", "learning rate warmup"),
     "still_improving": ("training stopped early", "longer training schedule"),
+    "lr_too_high": ("learning rate too high", "gradient clipping"),
+    "lr_too_low": ("learning rate too low", "slow convergence"),
     "weak_classes": ("class imbalance", "low per-class score"),
     "oom_adjusted": ("GPU memory limit", "gradient accumulation"),
     "unreadable_log": (),

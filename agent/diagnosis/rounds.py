@@ -7,31 +7,92 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.diagnosis.flags import Flag
+from agent.diagnosis.flag import Flag
+from agent.diagnosis.parts import fold_findings, weak_class_finding
 from agent.diagnosis.trends import rounded
+from agent.diagnosis.weakness import Classes
 from agent.records import Objective, Observation
+from trainers.layout import trial_name
 
 STALE_ROUNDS = 2
 """Rounds without a new best before that is worth a finding."""
+MAX_TRIALS = 20
+"""Trials that `newest_trials` gives: what a prompt can hold of a round of any size."""
+MAX_FLAGS = 8
 
 
 def analyse_round(
-    history: Sequence[Observation], analyses: Mapping[str, Mapping[str, Any]], objective: Objective
+    history: Sequence[Observation],
+    analyses: Mapping[str, Mapping[str, Any]],
+    objective: Objective,
+    *,
+    candidates: Sequence[Mapping[str, Any]] = (),
+    per_class: Mapping[str, Classes] | None = None,
+    per_class_before: Mapping[str, Classes] | None = None,
+    class_metric: str | None = None,
+    class_direction: str = "maximize",
 ) -> list[dict[str, Any]]:
     """Findings {name, evidence, text}, JSON-ready; empty without history.
 
-    analyses: trial -> {flags: [name, ...]} of the newest round, as round.json keeps them.
+    analyses: trial -> {flags: [name, ...]} of the newest round, as round.json keeps them. candidates: the newest
+    round.json's `candidates`, whose trials tell folds that stand apart. per_class, per_class_before: candidate ->
+    class -> metric -> value of the newest round and the one before, from their validation summaries; class_metric:
+    by default the first that the classes have.
     """
     if not history:
         return []
+    weak = weak_class_finding(per_class or {}, per_class_before or {}, metric=class_metric, direction=class_direction)
     flags = [
         _best(history, objective),
         _stale(history, objective),
         _noise(history),
         *_failures(history),
-        *_common_flags(analyses),
+        *fold_findings(candidates, objective),
+        weak,
+        *(flag for flag in _common_flags(analyses) if weak is None or flag.name != weak.name),
     ]
     return [flag.to_json() for flag in flags if flag is not None]
+
+
+def newest_trials(
+    record: Mapping[str, Any], analyses: Mapping[str, Mapping[str, Any]], *, limit: int = MAX_TRIALS
+) -> list[dict[str, Any]]:
+    """The newest round's trials: [{trial, candidate, flags: [{name, evidence, text}], trends, keywords}], best first.
+
+    record: round.json. analyses: trial -> its analysis.json; trials without one are left out. Of more than `limit`
+    trials every candidate gives as many as the others, as far as it has them, in the order of the ranking.
+    """
+    ranked = [str(name) for name in record.get("ranking", ())]
+    places = {name: position for position, name in enumerate(ranked)}
+    entries = sorted(record["candidates"], key=lambda entry: places.get(entry["name"], len(places)))
+    queued = []
+    for position, entry in enumerate(entries):
+        names = [
+            trial_name(entry["name"], trial["fold"], trial["seed"])
+            for trial in entry["trials"]
+            if trial.keys() >= {"fold", "seed"}
+        ]
+        known = [name for name in names if name in analyses]
+        queued += [(turn, position, entry["name"], name) for turn, name in enumerate(known)]
+    chosen = sorted(sorted(queued)[:limit], key=lambda item: (item[1], item[0]))
+    return [_trial(name, candidate, analyses[name]) for _, _, candidate, name in chosen]
+
+
+def _trial(name: str, candidate: str, analysis: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an analysis.json has the right form: it lay on a disk that others write to."""
+    flags, trends, keywords = (analysis.get(name) for name in ("flags", "trends", "keywords"))
+    listed = flags if isinstance(flags, list) else []
+    flags = [flag for flag in listed if isinstance(flag, Mapping) and isinstance(flag.get("name"), str)]
+    return {
+        "trial": name,
+        "candidate": candidate,
+        "flags": [
+            {"name": flag["name"], "evidence": flag.get("evidence", {}), "text": flag.get("text", "")}
+            for flag in flags[:MAX_FLAGS]
+        ],
+        "trends": dict(trends) if isinstance(trends, Mapping) else {},
+        "keywords": [str(word) for word in keywords] if isinstance(keywords, list) else [],
+    }
 
 
 def _scored(history: Sequence[Observation]) -> list[tuple[Observation, float]]:
@@ -83,11 +144,12 @@ def _noise(history: Sequence[Observation]) -> Flag | None:
     values = [value for _, value in _scored(history)]
     if len(values) < 3 or not stds:
         return None
-    within = math.sqrt(math.fsum(std**2 for std in stds) / len(stds))
+    # hypot, because squares of a diverged objective overflow.
+    within = math.hypot(*stds) / math.sqrt(len(stds))
     rows = [o.n for o in history if o.std is not None]
     error = within / math.sqrt(sum(rows) / len(rows))
     mean = math.fsum(values) / len(values)
-    between = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    between = math.hypot(*(value - mean for value in values)) / math.sqrt(len(values) - 1)
     if between > 2 * error:
         return None
     return Flag(

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.diagnosis.epochs import EpochTable
-from agent.diagnosis.flags import KEYWORDS, Flag, curve_flags
+from agent.diagnosis.flag import Flag
+from agent.diagnosis.flags import KEYWORDS, curve_flags
 from agent.diagnosis.trends import curves, trends
 from agent.diagnosis.weakness import weak_classes
 

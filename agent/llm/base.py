@@ -191,4 +191,4 @@ def rough_tokens(*texts: str | Sequence[str]) -> int:
     English prose has 4 to 5 bytes a token, JSON and numbers 2 to 3.
     """
     flat = [text for part in texts for text in ([part] if isinstance(part, str) else part)]
-    return sum(len(text.encode()) // 2 + 16 for text in flat)
+    return sum(len(text.encode("utf-8", "replace")) // 2 + 16 for text in flat)

@@ -45,6 +45,7 @@ def assess(work: Work) -> StepResult:
         "candidates": entries,
         "analyses": analyses,
         "incumbent": incumbent.to_json() if incumbent else None,
+        "notes": decision["notes"],
         "costs": _total(summaries),
     }
     records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]
@@ -99,6 +100,7 @@ def _entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
     return {
         "name": candidate["name"],
         "source": candidate["source"],
+        "instead_of": candidate["details"].get("instead_of"),
         "key": candidate["key"],
         "sha256": candidate["sha256"],
         "values": candidate["values"],

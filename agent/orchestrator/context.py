@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent.launch.base import Launcher, TaskStatus
 from agent.launch.profile import Profile
+from agent.llm.base import LLM
+from agent.llm.prices import PriceTable
+from agent.llm.trace import Tracer
 from agent.propose.base import Proposer
 from agent.store.paths import RoundPaths
 from agent.store.steps import Status
@@ -16,12 +20,43 @@ from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.registry import RegisteredTrainer
 
+#: Steps whose calls to language models are traced.
+TRACED = ("analyse", "propose", "check")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The language models of a study, as they were wired for this call."""
+
+    of: Callable[[str], LLM]
+    """The model that plays a role. Raises UsageError where it cannot be set up (no key, no SDK)."""
+    prices: PriceTable
+    tracer: Tracer
+    prompts: Sequence[Path]
+    """Folders of prompt files, a person's own first."""
+    max_cost: float | None = None
+    """US dollars over the whole study."""
+    max_tokens: int | None = None
+    max_output_tokens: int | None = None
+    """Of one answer; None: what the role asks for."""
+    searches: bool = False
+    """Whether there is a researcher."""
+    redact: Callable[[str], str] = str
+    """Replaces every known key in a text; what is written down passes it."""
+    offline: bool = False
+    """Only recorded exchanges: a replay."""
+    rungs: Mapping[str, str] = field(default_factory=dict)
+    """How structure was last asked for at each endpoint; grows as calls are made."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
     """The outside world, passed in. The launcher is made on first use: rendering needs no SLURM."""
 
     proposer: Proposer
+    """The Bayesian one, which every study has."""
+    models: Models | None = None
+    """None with --provider none."""
     launcher: Callable[[], Launcher]
     trainer: RegisteredTrainer
     profile: Profile
@@ -35,6 +70,11 @@ class Tools:
     """One line for the person."""
     detail: Callable[[str], None]
     """One line that only --verbose shows."""
+
+    def close(self) -> None:
+        """Send the traces that wait, for a limited time."""
+        if self.models is not None:
+            self.models.tracer.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +119,17 @@ class Work:
     def label(self) -> str:
         """What messages call it."""
         return f"round {self.number}" if self.kind == "round" else f"confirmation after round {self.number}"
+
+    def traced(self, step: str) -> AbstractContextManager[object]:
+        """A span around a step in which agents may speak; the others, which are looked at again and again, have none.
+
+        Phoenix shows spans of one session.id together.
+        """
+        if self.tools.models is None or step not in TRACED:
+            return nullcontext()
+        study = self.store.config.study
+        place = {"roundtable.study": study, "roundtable.round": self.number, "session.id": f"{study} {self.label}"}
+        return self.tools.models.tracer.span(f"step {step}", "chain", place)
 
     def seed(self) -> int:
         """The proposers' seed of this round: fixed by study and round, so that a redone step repeats itself."""

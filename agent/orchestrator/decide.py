@@ -1,93 +1,166 @@
-"""From history to checked proposals: diagnosis, proposals, rules."""
+"""From history to proposals: who proposes how many. A person's edit or the default first, then models, then Bayes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent import diagnosis
-from agent.errors import ProposalError
+from agent.errors import LLMError, ProposalError
+from agent.orchestrator.agents import agents_of, situation_of
 from agent.orchestrator.context import StepResult, Work
-from agent.orchestrator.prepare import AS_IT_STANDS
 from agent.propose.baseline import DefaultProposer
+from agent.propose.hybrid import model_places
 from agent.records import Observation, Proposal
 from agent.reference import Reference, config_key, load_reference
-from agent.roles import autotuner, checker
+from agent.roles import autotuner, checker, panel
+from agent.roles.digest import digest
+from agent.roles.situation import Suggested
 from agent.store.disk import read_text
-from agent.store.steps import Status
 from trainers.files import read_json_object
 from trainers.layout import candidate_name
 
 
-def analyse(work: Work) -> StepResult:
-    """The diagnosis of the rounds so far; round 1 has none (A-S1)."""
-    closed = work.store.closed(below=work.number)
-    if not closed:
-        return StepResult(status=Status.SKIPPED, details={"why": "round 1 has no history"})
-    latest = closed[-1]
-    record = work.store.round_record(latest)
-    findings = diagnosis.analyse_round(
-        work.store.history(below=work.number), record.get("analyses", {}), work.store.config.objective
-    )
-    work.store.disk.write_json(work.paths.analysis, {"round": latest.number, "findings": findings})
-    return StepResult(inputs=[latest.closed], outputs=[work.paths.analysis], details={"findings": len(findings)})
+@dataclass(kw_only=True)
+class Draft:
+    """The proposals of a round while they are gathered."""
+
+    reference: Reference
+    history: list[Observation]
+    taken: dict[str, str]
+    """Key -> where: what was measured, and what this round has already."""
+    notes: list[str]
+    proposals: list[Proposal] = field(default_factory=list)
+    suggestion: Proposal | None = None
+    suggested: Suggested | None = None
+
+    def add(self, proposal: Proposal, *, valid: bool = True) -> None:
+        """An invalid one keeps its place for the repair turn, and bars nothing."""
+        if valid:
+            key = config_key(self.reference, proposal.values)
+            self.taken.setdefault(key, f"{candidate_name(len(self.proposals))} of this round")
+        self.proposals.append(proposal)
 
 
 def propose(work: Work) -> StepResult:
-    """K proposals: a person's edit or the default first, the rest from the proposer; never a configuration twice."""
-    history = work.store.history(below=work.number)
+    """K proposals; never a configuration twice."""
     base_path, person = _base(work)
     reference = load_reference(base_path)
     work.store.disk.write(work.paths.before, read_text(base_path))
-    taken = set(_taken(history))
-    proposals: list[Proposal] = []
-    notes: list[str] = []
+    analysis = analysis_of(work)
+    earlier = list(analysis.get("notes", ()))
+    history = work.store.history(below=work.number)
+    draft = Draft(reference=reference, history=history, taken=measured(history), notes=list(earlier))
     own = config_key(reference)
     # As long as nothing was measured (round 1, or all before it crashed), the first thing to measure is the default.
-    if not taken or (person and own not in taken):
-        proposals += _as_it_stands(work, reference, history, person)
-        taken.add(own)
+    if not draft.taken or (person and own not in draft.taken):
+        draft.add(_as_it_stands(work, draft, person))
     elif person:
-        notes.append("the reference was edited, but its values were trained before: only its ranges are taken over")
-    wanted = work.settings.candidates - len(proposals)
-    if wanted > 0:
-        try:
-            proposals += work.tools.proposer.propose(
-                reference,
-                history,
-                wanted,
-                objective=work.store.config.objective,
-                seed=work.seed(),
-                taken=frozenset(taken),
-            )
-        except ProposalError as error:
-            if not proposals:
-                raise
-            notes.append(str(error))
-    findings = _findings(work)
-    outputs = [work.paths.before, work.paths.proposals]
-    if work.number > 1 or len(proposals) > 1:
-        digest = autotuner.digest(reference, history, findings, objective=work.store.config.objective)
-        work.store.disk.write(work.paths.autotuner_input, digest)
-        work.store.disk.write(work.paths.autotuner_response, autotuner.response(proposals, findings))
-        outputs += [work.paths.autotuner_input, work.paths.autotuner_response]
-    record = {
-        "schema_version": 1,
-        "round": work.number,
-        "person_edited": person,
-        "diagnosis": findings,
-        "notes": notes,
-        "proposals": [_plain(position, proposal) for position, proposal in enumerate(proposals)],
-    }
-    work.store.disk.write_json(work.paths.proposals, record)
-    for note in notes:
+        draft.notes.append(
+            "the reference was edited, but its values were trained before: only its ranges are taken over"
+        )
+    _fill(work, draft)
+    findings = list(analysis.get("findings", ()))
+    outputs = [work.paths.before, *_write_texts(work, draft, findings)]
+    work.store.disk.write_json(work.paths.proposals, _record(work, draft, findings, person))
+    for note in draft.notes[len(earlier) :]:
         work.say(f"round {work.number}: {note}")
-    return StepResult(inputs=[base_path], outputs=outputs, details={"proposals": len(proposals)})
+    return StepResult(
+        inputs=[base_path],
+        outputs=[*outputs, work.paths.proposals],
+        details={"proposals": len(draft.proposals), "sources": [p.source for p in draft.proposals]},
+    )
 
 
-def _taken(history: Sequence[Observation]) -> dict[str, str]:
+def _fill(work: Work, draft: Draft) -> None:
+    """Bring the round to its K proposals."""
+    places = work.settings.candidates - len(draft.proposals)
+    asked = _model_places(work, draft.history, places)
+    why = _ask_model(work, draft, asked) if asked > 0 else ""
+    open_places = work.settings.candidates - len(draft.proposals)
+    instead = open_places - (places - asked)
+    if open_places <= 0:
+        return
+    try:
+        found = bayesian(work, draft.reference, draft.history, open_places, draft.taken)
+    except ProposalError as error:
+        if not draft.proposals:
+            raise
+        draft.notes.append(str(error))
+        return
+    for position, proposal in enumerate(found):
+        draft.add(in_place_of(work, proposal, [why]) if position < instead else proposal)
+
+
+def _model_places(work: Work, history: Sequence[Observation], places: int) -> int:
+    """How many of a round's open places a language model fills. Round 1 never asks one (A-S1)."""
+    settings = work.settings
+    if places <= 0 or work.number == 1 or work.tools.models is None or settings.proposer == "bayes":
+        return 0
+    if settings.proposer == "hybrid":
+        return model_places(history, places, share=settings.llm_share, warmup=settings.llm_warmup)
+    return places
+
+
+def _ask_model(work: Work, draft: Draft, count: int) -> str:
+    """Add a model's proposals, as they came. Returns why it gave fewer than asked for, "" where it did not."""
+    assert work.tools.models is not None
+    try:
+        draft.suggestion = bayesian(work, draft.reference, draft.history, 1, draft.taken)[0]
+    except ProposalError as error:
+        draft.notes.append(f"the Bayesian proposer had nothing to suggest to the language model: {error}")
+    agents = agents_of(work, "propose", work.tools.models, draft.reference)
+    situation = situation_of(
+        work, draft.reference, draft.history, suggestion=draft.suggestion, taken=dict(draft.taken)
+    )
+    try:
+        if work.settings.proposer == "panel":
+            suggested = panel.discuss(agents, situation, count, work.settings.consult_turns)
+        else:
+            suggested = autotuner.suggest(agents, situation, count)
+    except LLMError as error:
+        why = f"{type(error).__name__}: {error}"
+        draft.notes.append(
+            f"the language model gave no proposal ({why}); {count} of this round's candidates come from "
+            f"{work.tools.proposer.name} instead"
+        )
+        return why
+    draft.suggested = suggested
+    for judged in checker.check(draft.reference, suggested.proposals, taken=draft.taken).candidates:
+        draft.add(judged.proposal, valid=judged.valid)
+    given = len(suggested.proposals)
+    if given < count:
+        draft.notes.append(f"the language model proposed {given} of {count} candidates")
+    return f"it proposed {given} of {count} candidates" if given < count else ""
+
+
+def bayesian(
+    work: Work, reference: Reference, history: Sequence[Observation], count: int, taken: Mapping[str, str]
+) -> list[Proposal]:
+    """The study's proposer. Raises ProposalError where there is no further setting."""
+    return work.tools.proposer.propose(
+        reference,
+        history,
+        count,
+        objective=work.store.config.objective,
+        seed=work.seed(),
+        taken=frozenset(taken),
+    )
+
+
+def in_place_of(work: Work, proposal: Proposal, why: Sequence[str]) -> Proposal:
+    """A Bayesian proposal that stands where a model's should have: it says so wherever it is recorded."""
+    model = "panel" if work.settings.proposer == "panel" else "llm"
+    return replace(proposal, details={**proposal.details, "instead_of": {"source": model, "why": list(why)}})
+
+
+def measured(history: Sequence[Observation]) -> dict[str, str]:
     """Configurations that were measured, by key, and where. What crashed or was lost may be tried again."""
     return {o.key: f"round {o.round} {o.candidate}" for o in history if o.outcome.is_measured}
+
+
+def analysis_of(work: Work) -> dict[str, Any]:
+    return work.store.record(work.paths.analysis) or {}
 
 
 def _base(work: Work) -> tuple[Any, bool]:
@@ -103,21 +176,56 @@ def _base(work: Work) -> tuple[Any, bool]:
     return work.store.paths.reference, work.store.versions.edited()
 
 
-def _as_it_stands(work: Work, reference: Reference, history: list[Observation], person: bool) -> list[Proposal]:
+def _as_it_stands(work: Work, draft: Draft, person: bool) -> Proposal:
     proposer = DefaultProposer(source="person" if person else "default")
     return proposer.propose(
-        reference, history, 1, objective=work.store.config.objective, seed=work.seed(), taken=frozenset()
-    )
+        draft.reference,
+        draft.history,
+        1,
+        objective=work.store.config.objective,
+        seed=work.seed(),
+        taken=frozenset(),
+    )[0]
 
 
-def _findings(work: Work) -> list[Any]:
-    if not work.paths.analysis.exists():
+def _write_texts(work: Work, draft: Draft, findings: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """step1: the decisive exchange with a model, or what stood before the proposer and what it proposed."""
+    if work.number == 1 and len(draft.proposals) <= 1:
         return []
-    raw: Any = read_json_object(work.paths.analysis)
-    return list(raw["findings"])
+    disk, outputs = work.store.disk, [work.paths.autotuner_input, work.paths.autotuner_response]
+    if draft.suggested is not None:
+        disk.write(work.paths.autotuner_input, draft.suggested.prompt)
+        disk.write(work.paths.autotuner_response, draft.suggested.response)
+        if draft.suggested.transcript:
+            disk.write(work.paths.transcript, draft.suggested.transcript)
+            outputs.append(work.paths.transcript)
+        return outputs
+    situation = situation_of(work, draft.reference, draft.history, taken=measured(draft.history))
+    disk.write(work.paths.autotuner_input, digest(situation))
+    disk.write(work.paths.autotuner_response, autotuner.response(draft.proposals, findings))
+    return outputs
 
 
-def _plain(position: int, proposal: Proposal) -> dict[str, Any]:
+def _record(work: Work, draft: Draft, findings: list[Any], person: bool) -> dict[str, Any]:
+    """proposals.json: all that the check step and a replay need besides the history."""
+    incumbent = work.store.record(work.store.paths.incumbent)
+    return {
+        "schema_version": 2,
+        "round": work.number,
+        "person_edited": person,
+        "diagnosis": findings,
+        "notes": draft.notes,
+        "proposals": [plain(position, proposal) for position, proposal in enumerate(draft.proposals)],
+        "suggestion": plain(0, draft.suggestion) if draft.suggestion is not None else None,
+        "suggested": suggested_json(draft.suggested) if draft.suggested is not None else None,
+        "incumbent": incumbent,
+        "aliases": work.store.record(work.store.paths.aliases),
+        "settings": work.settings.plain(),
+    }
+
+
+def plain(position: int, proposal: Proposal) -> dict[str, Any]:
+    """A proposal as files hold it."""
     return {
         "name": candidate_name(position),
         "source": proposal.source,
@@ -127,25 +235,12 @@ def _plain(position: int, proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def check(work: Work) -> StepResult:
-    """Hold every proposal against the rules; the findings stay beside it, and nothing is altered."""
-    raw: Any = read_json_object(work.paths.proposals)
-    reference = load_reference(work.paths.before)
-    proposals = [
-        Proposal(values=p["values"], source=p["source"], reason=p["reason"], details=p["details"])
-        for p in raw["proposals"]
-    ]
-    history = work.store.history(below=work.number)
-    taken = _taken(history)
-    checked = checker.check(reference, proposals, taken=taken)
-    outputs = [work.paths.checked]
-    if work.number > 1 or len(proposals) > 1:
-        work.store.disk.write(work.paths.checker_input, checker.input_text(reference, proposals))
-        work.store.disk.write(work.paths.checker_response, checker.response_text(checked))
-        outputs += [work.paths.checker_input, work.paths.checker_response]
-    work.store.disk.write_json(work.paths.checked, checked.to_json())
-    return StepResult(
-        inputs=[work.paths.proposals, work.paths.before],
-        outputs=outputs,
-        details={"sources": [p.source for p in proposals], "as_it_stands": list(AS_IT_STANDS)},
-    )
+def suggested_json(suggested: Suggested) -> dict[str, Any]:
+    """What the repair turn needs of the exchange."""
+    return {
+        "diagnosis": suggested.diagnosis,
+        "prompt": suggested.prompt,
+        "response": suggested.response,
+        "repaired": suggested.repaired,
+        "transcript": suggested.transcript,
+    }

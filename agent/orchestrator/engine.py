@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from agent.errors import InputChanged, InvalidManifest, InvalidStudy, Problem, ProposalError, TrialsCrashed
-from agent.orchestrator import assess, collect, confirm, decide, prepare, submit
+from agent.orchestrator import assess, check, collect, confirm, decide, diagnose, prepare, submit
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
 from agent.records import Outcome
 from agent.store.disk import read_text
@@ -23,9 +23,9 @@ Step = Callable[[Work], StepResult]
 
 #: Each step leaves its files, then its record, before the next begins.
 ROUND: Mapping[str, Step] = {
-    "analyse": decide.analyse,
+    "analyse": diagnose.analyse,
     "propose": decide.propose,
-    "check": decide.check,
+    "check": check.check,
     "apply": prepare.apply,
     "render": prepare.render,
     "submit": submit.submit,
@@ -173,7 +173,8 @@ def _advance(work: Work) -> tuple[StepResult | None, set[str]]:
         record = steps.read(name)
         if record is not None and record.final:
             continue
-        result = step(work)
+        with work.traced(name):
+            result = step(work)
         ran.add(name)
         details = {**result.details, "message": result.message}
         steps.write(

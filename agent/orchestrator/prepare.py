@@ -27,7 +27,7 @@ def apply(work: Work) -> StepResult:
     checked: Any = read_json_object(work.paths.checked)
     before_text = read_text(work.paths.before)
     before = _parsed(before_text, str(work.paths.before))
-    valid = [p for p in proposed["proposals"] if checked["candidates"][p["name"]]["valid"]]
+    valid = [p for p in checked["proposals"] if checked["candidates"][p["name"]]["valid"]]
     if not valid:
         raise ProposalError(f"{work.paths.checked}: no proposal of round {work.number} passed the checks")
     outputs = []
@@ -101,8 +101,12 @@ def _decision(
         "task": work.store.config.task,
         "round": work.number,
         "diagnosis": proposed["diagnosis"],
-        "notes": proposed["notes"],
+        "model_diagnosis": checked["model_diagnosis"],
+        "agents_saw_test": work.settings.agents_see_test,
+        "notes": checked["notes"],
+        "critique": checked["critique"],
         "candidates": decided,
+        "replaced": checked["refused"],
         "refused": refused,
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import UsageError
+from agent.report.costs import costs, summary
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from trainers.files import FileProblem, read_json_object
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 MOST_CANDIDATES = 200
 #: Failures told in words, the newest; round.json has all of them.
 MOST_FAILURES = 5
+#: Rounds whose notes are told, the newest.
+MOST_NOTED = 3
 
 
 def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
@@ -63,6 +66,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
             {"seeds": c["seeds"], "gain": c["gain"], "challenger": c["challenger"]} for c in confirmations
         ],
         "open": open_round_state(store, open_round) if open_round is not None else None,
+        "llm": costs(store)["total"],
     }
 
 
@@ -70,8 +74,10 @@ def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
     names = ["name", "source", "value", "std", "n", "rows", "outcomes", "values", "message"]
     names += ["trials"] if trials else []
     candidates = [{name: c[name] for name in names} for c in record["candidates"]]
+    for shown, candidate in zip(candidates, record["candidates"], strict=True):
+        shown["instead_of"] = candidate.get("instead_of")
     head = {name: record[name] for name in ("round", "closed_at", "ranking")}
-    return head | {"candidates": candidates}
+    return head | {"notes": record.get("notes", []), "candidates": candidates}
 
 
 def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
@@ -80,6 +86,7 @@ def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
         "round": paths.number,
         "folder": paths.root.name,
         "step": _last_step(paths),
+        "notes": _notes(paths),
         "rows": [],
     }
     try:
@@ -90,6 +97,15 @@ def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
     state["rows"] = [row_state(paths, manifest, row) for row in manifest.rows]
     state["counts"] = dict(Counter(row["state"] for row in state["rows"]))
     return state
+
+
+def _notes(paths: RoundPaths) -> list[str]:
+    """What was decided otherwise than asked for, as far as the round has come."""
+    for path in (paths.checked, paths.proposals, paths.analysis):
+        if path.exists():
+            raw: Any = read_json_object(path)
+            return list(raw.get("notes", ()))
+    return []
 
 
 def _last_step(paths: RoundPaths) -> str:
@@ -153,7 +169,7 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         table.add_row(
             str(entry["round"]),
             candidate["name"] + (f" of {len(entry['candidates'])}" if number < earlier else ""),
-            candidate["source"],
+            Text(_source(candidate)),
             Text(_outcomes(trials)),
             _value(candidate),
             Text(f"best, {best['verdict']}" if chosen and best else ""),
@@ -168,12 +184,17 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line))
     if earlier:
         console.print(Text(f"{earlier} earlier rounds by their best candidate alone; --round N shows all of one"))
+    for entry in rounds[-MOST_NOTED:]:
+        for note in entry["notes"]:
+            console.print(Text(f"round {entry['round']}: {note}"))
     if view["open"] is not None:
         console.print(open_table(view["open"]))
     for confirmation in view["confirmations"]:
         at, seeds = confirmation["challenger"], ", ".join(map(str, confirmation["seeds"]))
         head = f"round {at['round']} {at['candidate']} against the default at fresh seeds {seeds}"
         console.print(Text(f"{head}: {confirmation['gain']['text']}"))
+    if spent := summary(view["llm"]):
+        console.print(Text(spent))
 
 
 def _folded(rounds: Sequence[Mapping[str, Any]]) -> int:
@@ -204,6 +225,12 @@ def _lines(
     for entry in rounds[folded:]:
         for candidate in entry["candidates"]:
             yield entry, candidate, candidate["outcomes"]
+
+
+def _source(candidate: Mapping[str, Any]) -> str:
+    """Who proposed, and for whom it stands in: a model that failed must not look as if it had proposed."""
+    instead = candidate.get("instead_of")
+    return f"{candidate['source']} for {instead['source']}" if instead else str(candidate["source"])
 
 
 def _trial_cells(trial: Mapping[str, Any], metric: str) -> tuple[str, ...]:
@@ -246,9 +273,10 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
         table.add_row(*cells, epoch, f"{value:.4f}" if isinstance(value, int | float) else "")
     if len(rows) > most:
         table.add_row("...", f"{len(rows) - most} more")
+    notes = [Text(note) for note in state.get("notes", ())]
     if not bar or not rows:
-        return Group(title, table)
-    return Group(title, ProgressBar(total=len(rows), completed=sum(map(_part, rows)), width=40), table)
+        return Group(title, *notes, table)
+    return Group(title, *notes, ProgressBar(total=len(rows), completed=sum(map(_part, rows)), width=40), table)
 
 
 def _part(row: Mapping[str, Any]) -> float:

@@ -1,59 +1,107 @@
-"""The autotuner's two texts: what a proposer sees of a study, and what it answered.
+"""The autotuner: shows a language model the history and reads the settings that it proposes.
 
-Both are written in every round after the first, whoever proposes: with an optimiser they are the record of what stood
-before it, with a language model they are its prompt's content and its reply. Validation values only.
+An answer that cannot be used is asked for again once, with everything that is wrong with it; so are candidates that
+the rules refuse (`repair`). After that an LLMError tells the caller to go on without. Nothing is ever mended here.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from agent.acceptance import Incumbent, rank
-from agent.records import Objective, Observation, Proposal
-from agent.reference import Parameter, Reference
-from agent.reference.model import show
-from trainers.contract import Value
+from agent.errors import LLMUnusable
+from agent.llm.base import Message, Request
+from agent.records import Proposal
+from agent.reference.model import Reference, show
+from agent.roles.ask import Agents, Answer
+from agent.roles.digest import digest, one_line
+from agent.roles.situation import Situation, Suggested
+from agent.roles.suggestion import answer_schema, proposals, unusable
 from trainers.layout import candidate_name
 
-BEST, LAST = 5, 20
-FAILURES = 20
-MESSAGE_CHARACTERS = 200
+DIAGNOSIS_CHARACTERS = 2000
+FINDING_CHARACTERS = 600
+ANSWER_CHARACTERS = 20_000
+"""Of an unusable answer, as the repair turn shows it again."""
+TOKENS, TOKENS_EACH, MOST_TOKENS = 4096, 1024, 16_384
+"""Of the answer: reasoning models count their thinking in."""
 
 
-def digest(
-    reference: Reference,
-    history: Sequence[Observation],
-    diagnosis: Sequence[Mapping[str, Any]],
-    *,
-    objective: Objective,
-    incumbent: Incumbent | None = None,
-) -> str:
-    """What a proposer sees: goal, ranges, incumbent, best, last, failures with causes, diagnosis. Deterministic.
+def suggest(agents: Agents, situation: Situation, count: int) -> Suggested:
+    """What the model proposes: 1 to `count` candidates, well-formed, not yet held against the rules.
 
-    diagnosis: findings of `analyse_round`. incumbent: by default the best complete observation.
+    Fewer than `count` are kept as they are and more are left out; both are said in `diagnosis` and in each proposal's
+    details (shortfall, surplus). Raises LLMUnusable where the repair turn gave nothing usable either, another
+    LLMError as it came, ProposalError where no parameter is tuned.
     """
-    ranked = [observation for observation in rank(history, objective) if observation.value is not None]
-    failed = [observation for observation in history if observation.value is None]
-    by_settings = [observation for observation in failed if observation.outcome.is_config]
-    lost = len(failed) - len(by_settings)
-    sections = [
-        _section("Goal", [f"{objective.direction} {objective.metric} (validation)"]),
-        _section("Parameters", [_parameter(reference, name) for name in reference.parameters]),
-        _section("Constraints", [f"{c.expression.text}: {c.message}" for c in reference.constraints]),
-        _section("Incumbent", [_incumbent(reference, incumbent, ranked, objective)]),
-        _section(f"Best {BEST}", [_observed(reference, o, objective) for o in ranked[:BEST]]),
-        _section(f"Last {LAST}", [_observed(reference, o, objective) for o in history[-LAST:]]),
-        _section("Settings that failed", [_failure(reference, o) for o in by_settings[-FAILURES:]]),
-        _section("Lost to machines", [f"{lost} candidates; they say nothing about their settings"] if lost else []),
-        _section("Diagnosis", [one_line(finding.get("text", "")) for finding in diagnosis]),
+    question = _question(agents, situation, count)
+    try:
+        answer = agents.ask(question)
+        problems = unusable(answer.data)
+        if not problems:
+            return _suggested(answer, question, situation, count, source="llm", calls=())
+        said = agents.prompts.hide(answer.text)
+    except LLMUnusable as error:
+        problems, said = list(error.problems), error.reply.text if error.reply is not None else ""
+    request = _again(agents, question, said, situation.reference, count, problems=problems)
+    answer = _asked(agents, request)
+    return _suggested(answer, request, situation, count, source="llm", calls=(), repaired=True)
+
+
+def repair(
+    agents: Agents,
+    situation: Situation,
+    suggested: Suggested,
+    refused: Mapping[str, Sequence[str]],
+    *,
+    names: Sequence[str] | None = None,
+) -> Suggested:
+    """Replacements for the refused candidates, in the order of `refused`, with every finding before the model.
+
+    refused: name -> findings. names: what `suggested.proposals` are called, in their order; by default c00, c01, ...
+    The result holds the replacements alone, each with details["replaces"] (the name) and the source of what it
+    replaces; where the model gives fewer than asked for, the last ones are missing. It is one turn: the caller asks
+    only where `suggested.repaired` is false. Raises LLMError, ValueError for a name that no proposal has.
+    """
+    called = dict(
+        zip(names or map(candidate_name, range(len(suggested.proposals))), suggested.proposals, strict=True)
+    )
+    if not refused or not refused.keys() <= called.keys():
+        raise ValueError(f"refused are {', '.join(refused) or 'none'}: must be some of {', '.join(called)}")
+    shown = [
+        {
+            "name": name,
+            "changes": _changes(called[name]),
+            "findings": [one_line(f, FINDING_CHARACTERS) for f in found],
+        }
+        for name, found in refused.items()
     ]
-    return "\n\n".join(sections) + "\n"
+    question = _question(agents, situation, len(suggested.proposals))
+    said = agents.prompts.hide(suggested.response)
+    request = _again(agents, question, said, situation.reference, len(refused), refused=shown)
+    first = called[next(iter(refused))]
+    calls = first.details.get("calls", ())
+    answer = _asked(agents, request)
+    result = _suggested(
+        answer,
+        request,
+        situation,
+        len(refused),
+        source=first.source,
+        calls=[str(call) for call in calls] if isinstance(calls, Sequence) else (),
+        repaired=True,
+    )
+    replaced = [
+        replace(proposal, details={**proposal.details, "replaces": name})
+        for name, proposal in zip(refused, result.proposals, strict=False)
+    ]
+    return replace(result, proposals=replaced, transcript=suggested.transcript)
 
 
 def response(proposals: Sequence[Proposal], diagnosis: Sequence[Mapping[str, Any]]) -> str:
-    """What was proposed, as JSON text: the findings it rests on, and each proposal with source and reason."""
+    """What was proposed without a model, as JSON text: the findings behind it, each proposal's source and reason."""
     answer = {
         "diagnosis": [finding.get("text", "") for finding in diagnosis],
         "proposals": [
@@ -70,61 +118,105 @@ def response(proposals: Sequence[Proposal], diagnosis: Sequence[Mapping[str, Any
     return json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
 
 
-def one_line(text: object) -> str:
-    """Foreign text (a program's own words) as one shortened line: it must not look like a section of its own."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 3] + "..."
+def conversation(request: Request) -> str:
+    """A request as readable text: its system text, then each turn under its role."""
+    turns = [("system", request.system), *((message.role, message.text) for message in request.messages)]
+    return "\n\n".join(f"[{role}]\n{text}" for role, text in turns) + "\n"
 
 
-def _section(title: str, lines: Iterable[str]) -> str:
-    return "\n".join([f"# {title}", *(f"- {line}" for line in lines or ["none"])])
-
-
-def _parameter(reference: Reference, name: str) -> str:
-    parameter: Parameter = reference.parameters[name]
-    parts = [f"{name} = {show(parameter.value)} (default {show(parameter.default)}): {parameter.allowed}"]
-    if not parameter.tune:
-        parts.append("not tuned, stays as it is")
-    if parameter.condition is not None:
-        parts.append(f"only while {parameter.condition.text}")
-    if parameter.description:
-        parts.append(one_line(parameter.description))
-    return "; ".join(parts)
-
-
-def _incumbent(
-    reference: Reference, incumbent: Incumbent | None, ranked: Sequence[Observation], objective: Objective
-) -> str:
-    if incumbent is not None:
-        return incumbent.describe()
-    complete = [observation for observation in ranked if observation.complete]
-    return _observed(reference, complete[0], objective) if complete else "none yet"
-
-
-def _observed(reference: Reference, observation: Observation, objective: Objective) -> str:
-    where = f"round {observation.round} {observation.candidate} ({observation.source or 'unknown'})"
-    values = _values(reference, observation.values)
-    if observation.value is None:
-        return f"{where}: {observation.outcome}; {values}"
-    error = "" if observation.standard_error is None else f" ± {observation.standard_error:.2g}"
-    rows = "" if observation.complete else f" over only {observation.n} of {observation.rows} rows"
-    result = f"{objective.metric} {observation.value:.5g}{error}{rows}"
-    return f"{where}: {result}; {values}"
-
-
-def _failure(reference: Reference, observation: Observation) -> str:
-    said = f" ({one_line(observation.message)})" if observation.message.strip() else ""
-    cause = f"{observation.outcome}{said}"
-    return f"round {observation.round} {observation.candidate}: {cause}; {_values(reference, observation.values)}"
-
-
-def _values(reference: Reference, values: Mapping[str, Value]) -> str:
-    """All but those that are not tuned and stand in the parameters' section as they are."""
-    return ", ".join(
-        f"{name} = {show(value)}" for name, value in values.items() if not _fixed(reference, name, value)
+def _question(agents: Agents, situation: Situation, count: int) -> Request:
+    prompt = agents.prompts.render(
+        "autotuner", digest=digest(situation), count=count, base_name=one_line(situation.base_name)
+    )
+    return Request(
+        role="autotuner",
+        system=prompt.system,
+        messages=(Message(role="user", text=prompt.user),),
+        schema=answer_schema(situation.reference, count),
+        schema_name="suggestion",
+        max_tokens=min(TOKENS + TOKENS_EACH * count, MOST_TOKENS),
     )
 
 
-def _fixed(reference: Reference, name: str, value: Value) -> bool:
-    parameter = reference.parameters.get(name)
-    return parameter is not None and not parameter.tune and parameter.value == value
+def _again(
+    agents: Agents,
+    question: Request,
+    said: str,
+    reference: Reference,
+    count: int,
+    *,
+    problems: Sequence[str] = (),
+    refused: Sequence[Mapping[str, object]] = (),
+) -> Request:
+    """The repair turn: the question, the answer as it came, what is wrong with it and every valid name."""
+    prompt = agents.prompts.render(
+        "repair",
+        problems=[one_line(problem, FINDING_CHARACTERS) for problem in problems],
+        refused=refused,
+        count=count,
+        parameters=[f"{name}: {reference.parameters[name].allowed}" for name in reference.tunable()],
+    )
+    asked = question.messages[0].text
+    if said.strip():
+        more = len(said) - ANSWER_CHARACTERS
+        shown = said[:ANSWER_CHARACTERS] + (f"\n... {more:,} more characters left out" if more > 0 else "")
+        turns = [("user", asked), ("assistant", shown), ("user", prompt.user)]
+    else:  # no endpoint takes an empty turn of the assistant
+        turns = [("user", f"{asked}\n\n{prompt.user}")]
+    return replace(
+        question,
+        system=prompt.system,
+        messages=tuple(Message(role=role, text=text) for role, text in turns),
+        schema=answer_schema(reference, count),
+    )
+
+
+def _asked(agents: Agents, request: Request) -> Answer:
+    """The answer to a repair turn, after which there is no other. Raises LLMError."""
+    answer = agents.ask(request)
+    if problems := unusable(answer.data):
+        raise LLMUnusable(problems)
+    return answer
+
+
+def _suggested(
+    answer: Answer,
+    request: Request,
+    situation: Situation,
+    count: int,
+    *,
+    source: str,
+    calls: Sequence[str],
+    repaired: bool = False,
+) -> Suggested:
+    found = proposals(
+        answer.data,
+        situation,
+        source=source,
+        calls=[*calls, answer.call],
+        prompt_sha256=answer.prompt_sha256,
+        model=answer.model,
+    )
+    diagnosis = one_line(answer.data["diagnosis"], DIAGNOSIS_CHARACTERS)
+    if len(found) != count:
+        kind, what = (
+            ("shortfall", "all are kept") if len(found) < count else ("surplus", f"the first {count} are kept")
+        )
+        note = f"asked for {count} candidates, the answer has {len(found)}: {what}"
+        found = [replace(proposal, details={**proposal.details, kind: note}) for proposal in found[:count]]
+        diagnosis = f"{diagnosis} [{note}]"
+    return Suggested(
+        proposals=found,
+        diagnosis=diagnosis,
+        prompt=conversation(request),
+        response=answer.text,
+        repaired=repaired,
+    )
+
+
+def _changes(proposal: Proposal) -> str:
+    """What a proposal changes, as it was answered, in one line."""
+    changes = proposal.details.get("changes")
+    if not isinstance(changes, Sequence):
+        return ""
+    return ", ".join(f"{change['parameter']} = {show(change['to'])}" for change in changes)

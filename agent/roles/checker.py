@@ -1,22 +1,35 @@
-"""The checker: every proposal against the rules. It judges and explains; it alters nothing.
+"""The checker: every proposal against the rules, then a model's critique. It judges and explains; it alters nothing.
 
-Rules: names, types, ranges and grids, conditions, constraints, completeness, and duplicates of what was tried or of
-one another (B5).
+Rules: names, types, ranges and grids, conditions, constraints, completeness, duplicates of what was tried or of one
+another (B5), and what was wrong with the answer that a proposal was made of. The critique sees what a model proposed
+and the rules let pass; it blocks only with a finding, and a critique that failed is recorded as skipped: it neither
+approves nor refuses.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.errors import Problem
+from agent.errors import LLMError, Problem
+from agent.llm.base import Message, Request
 from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key
-from agent.roles.autotuner import one_line
+from agent.reference.model import show
+from agent.roles.ask import Agents
+from agent.roles.digest import digest, one_line, quoted
+from agent.roles.situation import Situation
 from trainers.contract import Value
 from trainers.layout import candidate_name
+
+BY_MODEL = ("llm", "panel")
+"""Sources whose proposals a critique looks at; the Bayesian proposer gives no reasons to judge."""
+NO_FINDING = ("", "none", "n a", "na", "no finding", "no findings", "nothing", "ok", "null")
+"""Findings, in lower-case letters and digits, that say nothing: such a block does not count."""
+DIGEST_CHARACTERS = 16_000
+FINDING_CHARACTERS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +61,58 @@ class CheckedProposal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Why the critique blocks a candidate. parameter: the one at fault, "" where it is the whole."""
+
+    text: str
+    parameter: str = ""
+
+    def __str__(self) -> str:
+        return f"critique: {self.parameter}: {self.text}" if self.parameter else f"critique: {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critique:
+    """What became of the critique."""
+
+    status: str = "not asked"
+    """asked, skipped (it failed: neither approval nor refusal) or not asked."""
+    why: str = ""
+    """Why it was skipped or not asked, or which of its verdicts do not count."""
+    call: str | None = None
+    """Name of the exchange, where there was an answer."""
+    findings: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
+    """Candidate -> why it is blocked; only those that are."""
+    prompt: str = ""
+    response: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status not in ("asked", "skipped", "not asked"):
+            raise ValueError(f"status is {self.status!r}: must be asked, skipped or not asked")
+
+    @property
+    def skipped(self) -> str:
+        """Why it was skipped, "" where it was not."""
+        return self.why if self.status == "skipped" else ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "why": self.why,
+            "call": self.call,
+            "findings": {
+                name: [{"finding": finding.text, "parameter": finding.parameter or None} for finding in found]
+                for name, found in self.findings.items()
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checked:
     """The checker's result: checked_hyperparameters.json."""
 
     candidates: Sequence[CheckedProposal]
+    critique: Critique = field(default_factory=Critique)
 
     @property
     def valid(self) -> list[CheckedProposal]:
@@ -71,6 +132,7 @@ class Checked:
                 }
                 for candidate in self.candidates
             },
+            "critique": self.critique.to_json(),
         }
 
 
@@ -84,7 +146,7 @@ def check(reference: Reference, proposals: Sequence[Proposal], *, taken: Collect
     for position, proposal in enumerate(proposals):
         name = candidate_name(position)
         problems = check_values(reference, proposal.values, file=name, complete=True)
-        findings = [_finding(problem) for problem in problems]
+        findings = [_finding(problem) for problem in problems] + _answer_problems(proposal)
         key = None
         if not problems:
             key = config_key(reference, proposal.values)
@@ -93,7 +155,7 @@ def check(reference: Reference, proposals: Sequence[Proposal], *, taken: Collect
                 findings.append(f"the same settings were trained before (key {key}, {place})")
             elif key in seen:
                 findings.append(f"the same settings as {seen[key]} of this round (key {key})")
-            else:
+            elif not findings:
                 seen[key] = name
         candidates.append(
             CheckedProposal(
@@ -107,8 +169,84 @@ def check(reference: Reference, proposals: Sequence[Proposal], *, taken: Collect
     return Checked(candidates=candidates)
 
 
-def input_text(reference: Reference, proposals: Sequence[Proposal]) -> str:
-    """What the checker was given: the rules and the proposals."""
+def critique(agents: Agents, situation: Situation, checked: Checked) -> Critique:
+    """Ask a model about the valid candidates that a model proposed.
+
+    Blocked is only what has the verdict "block" with a finding that says something; a missing verdict, "ok" and a
+    bare block let a candidate pass. Never raises LLMError: it is what `skipped` says.
+    """
+    shown = [candidate for candidate in checked.valid if candidate.proposal.source in BY_MODEL]
+    if not shown:
+        return Critique(why="no valid candidate of a model")
+    prompt = agents.prompts.render(
+        "checker",
+        digest=digest(situation, cap=DIGEST_CHARACTERS),
+        candidates=[{"name": candidate.name, "lines": _lines(candidate.proposal)} for candidate in shown],
+    )
+    request = Request(
+        role="checker",
+        system=prompt.system,
+        messages=(Message(role="user", text=prompt.user),),
+        schema=verdict_schema(situation.reference, [candidate.name for candidate in shown]),
+        schema_name="verdicts",
+    )
+    text = f"[system]\n{prompt.system}\n\n[user]\n{prompt.user}\n"
+    try:
+        answer = agents.ask(request)
+    except LLMError as error:
+        return Critique(status="skipped", why=one_line(f"{type(error).__name__}: {error}", 500), prompt=text)
+    findings: dict[str, list[Finding]] = {}
+    bare = []
+    for verdict in answer.data["verdicts"]:
+        finding = one_line(verdict["finding"], FINDING_CHARACTERS)
+        if verdict["verdict"] != "block":
+            continue
+        if _says_nothing(finding):
+            bare.append(verdict["candidate"])
+            continue
+        parameter = verdict["parameter"] if verdict["parameter"] in situation.reference.parameters else ""
+        findings.setdefault(verdict["candidate"], []).append(Finding(text=finding, parameter=parameter))
+    why = f"blocks without a finding do not count: {', '.join(dict.fromkeys(bare))}" if bare else ""
+    return Critique(status="asked", why=why, call=answer.call, findings=findings, prompt=text, response=answer.text)
+
+
+def verdict_schema(reference: Reference, names: Sequence[str]) -> dict[str, Any]:
+    """JSON Schema of {verdicts: [{candidate, verdict, finding, parameter}]}; closed, everything required."""
+    properties: dict[str, Any] = {
+        "candidate": {"type": "string", "enum": list(names)},
+        "verdict": {"type": "string", "enum": ["ok", "block"]},
+        "finding": {"type": "string", "description": "The defect and the numbers behind it; empty for ok."},
+        "parameter": {"type": "string", "enum": list(dict.fromkeys([*reference.tunable(), "none"]))},
+    }
+    verdict = _closed(properties)
+    return _closed({"verdicts": {"type": "array", "items": verdict, "description": "One for each candidate."}})
+
+
+def with_critique(checked: Checked, critique: Critique) -> Checked:
+    """The result with the critique's findings among those of the candidates that it blocks."""
+    return replace(
+        checked,
+        candidates=[
+            _blocked(candidate, critique.findings.get(candidate.name, ())) for candidate in checked.candidates
+        ],
+        critique=critique,
+    )
+
+
+def with_same_critique(checked: Checked, earlier: Checked) -> Checked:
+    """The result with an earlier one's critique; its findings count for the proposals that are still the same."""
+    same = {
+        now.name
+        for now, then in zip(checked.candidates, earlier.candidates, strict=False)
+        if (now.name, now.proposal) == (then.name, then.proposal)
+    }
+    findings = {name: found for name, found in earlier.critique.findings.items() if name in same}
+    merged = with_critique(checked, replace(earlier.critique, findings=findings))
+    return replace(merged, critique=earlier.critique)
+
+
+def input_text(reference: Reference, proposals: Sequence[Proposal], critique: Critique | None = None) -> str:
+    """What the checker was given: the rules, the proposals, and the critique's prompt where one was asked for."""
     lines = ["# Rules"]
     for name in reference.tunable():
         parameter = reference.parameters[name]
@@ -119,21 +257,65 @@ def input_text(reference: Reference, proposals: Sequence[Proposal]) -> str:
     for position, proposal in enumerate(proposals):
         lines += ["", f"# {candidate_name(position)} ({proposal.source}: {one_line(proposal.reason)})"]
         lines += [f"- {one_line(name)} = {one_line(_text(value))}" for name, value in proposal.values.items()]
+    if critique is not None and critique.prompt:
+        lines += ["", "# Critique", critique.prompt.rstrip("\n")]
     return "\n".join(lines) + "\n"
 
 
 def response_text(checked: Checked) -> str:
-    """What the checker said, a line a candidate and below it each finding."""
+    """What the checker said, a line a candidate and below it each finding; then what became of the critique."""
     lines = [f"{len(checked.valid)} of {len(checked.candidates)} proposals are valid"]
     for candidate in checked.candidates:
         lines.append(f"{candidate.name}: {'valid' if candidate.valid else 'refused'}")
-        lines += [f"  {one_line(finding)}" for finding in candidate.findings]
+        lines += [f"  {one_line(finding, FINDING_CHARACTERS)}" for finding in candidate.findings]
+    said = checked.critique
+    lines.append(f"critique: {said.status}{f' ({one_line(said.why, FINDING_CHARACTERS)})' if said.why else ''}")
+    if said.response:
+        lines += ["", f"# Critique ({said.call})", said.response.rstrip("\n")]
     return "\n".join(lines) + "\n"
 
 
 def _finding(problem: Problem) -> str:
     shown = f" = {problem.value}" if problem.value else ""
     return f"{problem.where}{shown}: {problem.message}"
+
+
+def _answer_problems(proposal: Proposal) -> list[str]:
+    """What was wrong with the answer that the proposal was made of, and that its values do not show."""
+    problems = proposal.details.get("problems", ())
+    return [str(p) for p in problems] if isinstance(problems, Sequence) and not isinstance(problems, str) else []
+
+
+def _blocked(candidate: CheckedProposal, findings: Sequence[Finding]) -> CheckedProposal:
+    parameters = dict(candidate.parameters)
+    for finding in findings:
+        if (judged := parameters.get(finding.parameter)) is not None and judged.valid:
+            parameters[finding.parameter] = Judgement(value=judged.value, valid=False, reason=str(finding))
+    return replace(candidate, parameters=parameters, findings=[*candidate.findings, *map(str, findings)])
+
+
+def _lines(proposal: Proposal) -> list[str]:
+    """A model's proposal as the critique sees it: its words are quoted."""
+    details, lines = proposal.details, []
+    changes = details.get("changes")
+    for change in changes if isinstance(changes, Sequence) else ():
+        before = "inactive" if change["from"] is None else show(change["from"])
+        lines.append(f"{change['parameter']}: {before} -> {show(change['to'])}, because {quoted(change['reason'])}")
+    if "expected_effect" in details:
+        lines.append(f"expected effect, in its own words: {quoted(details['expected_effect'])}")
+    if "confidence" in details:
+        lines.append(f"confidence: {show(details['confidence'])}")
+    return [*lines, "all values: " + ", ".join(f"{name} = {show(value)}" for name, value in proposal.values.items())]
+
+
+def _says_nothing(finding: str) -> bool:
+    words = "".join(c if c.isalnum() else " " for c in finding).split()
+    return " ".join(words).casefold() in NO_FINDING
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    names = list(properties)
+    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
 
 
 def _judgements(reference: Reference, proposal: Proposal, problems: Sequence[Problem]) -> dict[str, Judgement]:

@@ -69,6 +69,30 @@ class RoundPaths(RoundFiles):
         return self.root / "analysis.json"
 
     @property
+    def reading(self) -> Path:
+        """The analyst's reading of the round before; each trial's own part lies beside its analysis.json."""
+        return self.root / "analysis_llm.txt"
+
+    @property
+    def research(self) -> Path:
+        return self.root / "research.json"
+
+    @property
+    def transcript(self) -> Path:
+        """The panel's discussion."""
+        return self.root / "panel_transcript.txt"
+
+    @property
+    def calls(self) -> Path:
+        """Every exchange with a language model: NNN_<role>.json."""
+        return self.root / "calls"
+
+    @property
+    def llm_costs(self) -> Path:
+        """What the calls of this round cost, in time, tokens and dollars: apart from the decision, which has none."""
+        return self.root / "llm_costs.json"
+
+    @property
     def before(self) -> Path:
         """The study's reference as it stood when this round's proposals were made."""
         return self.root / "reference_before.json"
@@ -164,6 +188,11 @@ class StudyPaths:
     @property
     def incumbent(self) -> Path:
         return self.root / "incumbent.json"
+
+    @property
+    def aliases(self) -> Path:
+        """Alias -> real name: what language models are told instead."""
+        return self.root / "aliases.json"
 
     @property
     def journal(self) -> Path:

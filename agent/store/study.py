@@ -94,6 +94,27 @@ class Settings:
     gpus: tuple[str, ...] = ()
     """GPUs that the local launcher hands out, by CUDA's names."""
     provider: str = "none"
+    """Who answers for the agents' models; "none": Bayesian proposals and rules only."""
+    llm: Mapping[str, Any] = field(default_factory=dict)
+    """Models, endpoints, caps and search, as agent.llm.config holds them. Never a key."""
+    proposer: str = "bayes"
+    """Who proposes from round 2 on: bayes, llm, panel or hybrid."""
+    llm_share: float = 0.3
+    """Of a hybrid study's candidates: how many a language model proposes."""
+    llm_warmup: int = 4
+    """Scored candidates before a hybrid study asks a language model."""
+    consult_turns: int = 2
+    """How often each of the panel's consultants speaks."""
+    analyst: bool = True
+    """Whether a language model reads the newest round's curves."""
+    critique: bool = True
+    """Whether a language model looks at a model's proposals after the rules did."""
+    anonymize: bool = True
+    """Whether names of data, model, task, classes, paths, user and hosts are replaced in what is sent."""
+    agents_see_test: bool = False
+    """Whether test values are shown to agents. The report then says so."""
+    prompts: str | None = None
+    """Folder of a person's own prompt files."""
     use_test: bool = False
     confirm: str = "final"
     """"final" or "never": train the best and the default again at fresh seeds when the last round is closed."""
@@ -108,6 +129,10 @@ class Settings:
     """How long after a scheduled task is gone its result may still appear on a shared filesystem."""
     poll_s: float = 60.0
     """Least time between two questions to the scheduler."""
+
+    def plain(self) -> dict[str, Any]:
+        """As settings.json holds them: JSON types, so that what is written equals what is read back."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
 
 
 def load_settings(path: Path) -> Settings:

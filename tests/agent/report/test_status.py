@@ -18,13 +18,14 @@ def _candidate(name: str, value: float | None, **more: Any) -> dict[str, Any]:
 
 
 def _round(number: int, *candidates: dict[str, Any], ranking: list[str]) -> dict[str, Any]:
-    return {"round": number, "closed_at": "", "ranking": ranking, "candidates": list(candidates)}
+    return {"round": number, "closed_at": "", "ranking": ranking, "notes": [], "candidates": list(candidates)}
 
 
 def _view(rounds: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     goal = {"metric": "score", "direction": "maximize"}
     head = {"study": "demo", "trainer": "noop", "task": "demo", "objective": goal}
-    return head | {"incumbent": None, "rounds": rounds, "open": None, "confirmations": []} | more
+    nothing = {"calls": 0}
+    return head | {"incumbent": None, "rounds": rounds, "open": None, "confirmations": [], "llm": nothing} | more
 
 
 def _lines(view: dict[str, Any]) -> list[str]:
@@ -77,6 +78,17 @@ def test_trials_stand_under_their_candidate_when_one_round_is_asked_for() -> Non
     ]
     lines = _lines(_view([_round(1, _candidate("c00", 0.25, trials=trials), ranking=["c00"])]))
     assert lines[3:] == ["f0 s7 attempt 2 ok 0.2500", "f1 s7 lost -"]
+
+
+def test_a_model_that_failed_does_not_look_as_if_it_had_proposed() -> None:
+    instead = {"source": "llm", "why": ["LLMUnavailable: overloaded"]}
+    entry = _round(2, _candidate("c00", 0.5, instead_of=instead, source="optuna_tpe"), ranking=["c00"])
+    entry["notes"] = ["the language model gave no proposal (LLMUnavailable: overloaded)"]
+    spent = {"calls": 3, "failed": 1, "input_tokens": 900, "output_tokens": 100, "cost_usd": 0.5, "unknown_price": 1}
+    lines = _lines(_view([entry], llm=spent))
+    assert any("optuna_tpe for llm" in line for line in lines)
+    assert any("round 2: the language model gave no proposal" in line for line in lines)
+    assert any("3 calls (1 failed), 1,000 tokens, $0.5000 + 1 calls of unknown price" in line for line in lines)
 
 
 def _row(number: int, state: str, **more: Any) -> dict[str, Any]:

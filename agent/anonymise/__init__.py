@@ -1,0 +1,6 @@
+"""Anonymisation: what is sent to a language model tells neither data nor model, neither person nor machine."""
+
+from agent.anonymise.aliases import KINDS, UNNAMED, Aliases, Name, NoAliases, from_json
+from agent.anonymise.gather import Machine, gather, this_machine
+
+__all__ = ["KINDS", "UNNAMED", "Aliases", "Machine", "Name", "NoAliases", "from_json", "gather", "this_machine"]

@@ -1,0 +1,24 @@
+"""`roundtable replay`: the agents' steps of a round again, from the recorded exchanges alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from agent.api.replay import replay_round
+
+#: Lines of a difference that are shown.
+SHOWN = 40
+
+
+def run(parsed: argparse.Namespace) -> int:
+    done = replay_round(parsed.round)
+    if done.identical:
+        sys.stdout.write(f"round {done.number}: the same decision, byte for byte, from {done.calls} recorded calls\n")
+        return 0
+    lines = done.differences()
+    sys.stdout.write(f"round {done.number}: the decision differs from the recorded one\n")
+    sys.stdout.write("\n".join(lines[:SHOWN]) + "\n")
+    if len(lines) > SHOWN:
+        sys.stdout.write(f"... and {len(lines) - SHOWN} more lines\n")
+    return 1

@@ -1,0 +1,247 @@
+"""Who plays which role: provider, model, address and key variable for all roles together and for each of them.
+
+The configuration is stored with the study, so it holds the *name* of a key's variable, never a key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import ProblemsError, UsageError
+from agent.llm.config_checks import problems_of
+from agent.llm.keys import FoundKey, find_key, known_secrets, require_key, role_variable, variables_for
+from agent.llm.presets import NO_MODEL, PRESETS, Preset, base_url_of, model_of, preset
+
+if TYPE_CHECKING:
+    from agent.llm.wire import Endpoint
+
+ROLES = ("analyst", "researcher", "autotuner", "consultant_a", "consultant_b", "supervisor", "checker")
+GOOGLE_SEARCH_KEY, GOOGLE_SEARCH_ENGINE = "GOOGLE_SEARCH_API_KEY", "GOOGLE_SEARCH_ENGINE_ID"
+"""Variables of Google Programmable Search, which is no language model: its key and its search engine's ID (cx)."""
+
+MAX_OUTPUT_TOKENS = 16_384
+TIMEOUT_S = 300.0
+
+
+class InvalidLLMConfig(ProblemsError):
+    """A language-model configuration that may not be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleConfig:
+    """Who plays one role. None: as for all roles, or as the provider's preset says."""
+
+    provider: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    key_env: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """Who plays a role in effect. None: as the provider's preset says."""
+
+    provider: str
+    model: str | None = None
+    base_url: str | None = None
+    key_env: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LLMConfig:
+    """Who plays the roles and what they may cost. Raises InvalidLLMConfig with everything that is wrong."""
+
+    provider: str = "none"
+    """For every role that names none of its own."""
+    model: str | None = None
+    """None: the provider's default model."""
+    base_url: str | None = None
+    """None: the provider's own address."""
+    key_env: str | None = None
+    """Name of the environment variable that holds the key; None: the provider's usual one."""
+    script: str | None = None
+    """File of the answers, for provider scripted."""
+    roles: Mapping[str, RoleConfig] = field(default_factory=dict)
+    search_provider: str = "none"
+    """Whose web search the researcher uses: none, anthropic, openai, gemini or google."""
+    prices: str | None = None
+    """A person's own price table, before the shipped one."""
+    max_cost: float | None = None
+    """Most USD of a study's calls; None: no cap."""
+    max_tokens: int | None = None
+    """Most tokens of a study's calls, input and output together; None: no cap."""
+    max_output_tokens: int = MAX_OUTPUT_TOKENS
+    """Most tokens of one answer, reasoning included."""
+    timeout_s: float = TIMEOUT_S
+    """Seconds that one try of a call may take."""
+
+    def __post_init__(self) -> None:
+        _check(self.to_json(), "language model")
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready; `from_json` gives an equal configuration."""
+        raw = {each.name: getattr(self, each.name) for each in fields(self)}
+        raw["roles"] = {
+            role: {key: value for key, value in asdict(own).items() if value is not None}
+            for role, own in sorted(self.roles.items())
+        }
+        return raw
+
+    def of(self, role: str) -> Player:
+        """Who plays a role. Raises UsageError for an unknown role.
+
+        A role takes nothing that was meant for somebody else: at another provider than the shared one neither model,
+        address nor key variable, at another address not the key variable.
+        """
+        if role not in ROLES:
+            near = difflib.get_close_matches(role, ROLES, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"role {role!r}: {hint}must be one of {', '.join(ROLES)}")
+        own = self.roles.get(role, RoleConfig())
+        if own.provider is not None and own.provider != self.provider:
+            return Player(provider=own.provider, model=own.model, base_url=own.base_url, key_env=own.key_env)
+        elsewhere = own.base_url is not None and own.base_url != self.base_url
+        return Player(
+            provider=self.provider,
+            model=own.model or self.model,
+            base_url=own.base_url or self.base_url,
+            key_env=own.key_env or (None if elsewhere else self.key_env),
+        )
+
+
+def from_json(raw: Mapping[str, Any], *, file: str) -> LLMConfig:
+    """The configuration that `to_json`, or a file read as YAML, holds. file: for messages.
+
+    Raises InvalidLLMConfig with every problem: file, field, value, what is allowed.
+    """
+    _check(raw, file)
+    given = {key: value for key, value in raw.items() if value is not None}
+    roles = {role: RoleConfig(**(own or {})) for role, own in given.pop("roles", {}).items()}
+    return LLMConfig(**given, roles=roles)
+
+
+def load_config(path: Path) -> LLMConfig:
+    """A person's `--llm-config FILE`. Paths in it are relative to the file's folder.
+
+    Raises InvalidLLMConfig with every problem, or with the first when the file is no YAML mapping.
+    """
+    from trainers.files import FileProblem
+    from trainers.yaml_file import read_yaml
+
+    try:
+        raw = read_yaml(path)
+    except FileProblem as error:
+        raise UsageError(str(error)) from error
+    config = from_json(raw, file=str(path))
+    beside: dict[str, Any] = {name: str(path.parent / raw[name]) for name in ("script", "prices") if raw.get(name)}
+    return override(config, **beside)
+
+
+def override(
+    config: LLMConfig, *, provider: str | None = None, role_models: Mapping[str, str] | None = None, **changes: Any
+) -> LLMConfig:
+    """The configuration with what a call's options say in place of what the file says.
+
+    Another shared provider drops the file's shared model, base_url and key_env, which were meant for the former one;
+    roles keep theirs. changes: other fields by name; None leaves the field. Raises InvalidLLMConfig.
+    """
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    if provider is not None and provider != config.provider:
+        given = {"model": None, "base_url": None, "key_env": None, "provider": provider} | given
+    roles = dict(config.roles)
+    for role, model in (role_models or {}).items():
+        roles[role] = replace(roles.get(role, RoleConfig()), model=model)
+    return replace(config, roles=roles, **given)
+
+
+def endpoint_for(config: LLMConfig, role: str, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Endpoint:
+    """Where and how a role's model is asked.
+
+    Raises UsageError for an unknown role, a provider without endpoint (none, scripted), a model or address that must
+    be named, and a missing or malformed key.
+    """
+    player = config.of(role)
+    return _endpoint(config, player, key_for(config, role, environment, dotenv), f"role {role}")
+
+
+def key_for(
+    config: LLMConfig, role: str, environment: Mapping[str, str], dotenv: Mapping[str, str]
+) -> FoundKey | None:
+    """The role's key and where it was found; None where the provider needs none. Raises UsageError."""
+    player = config.of(role)
+    provider = _with_endpoint(player.provider, f"role {role}")
+    variables = variables_for(role, player.key_env, provider.key_variables)
+    # Somebody who names a variable means that a key is needed, whatever the provider.
+    if provider.needs_key or player.key_env:
+        return require_key(variables, environment, dotenv, purpose=f"role {role}, provider {provider.name}")
+    return find_key(variables, environment, dotenv)
+
+
+def search_endpoint(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Endpoint:
+    """Where the researcher's web search is asked: search_provider anthropic, openai or gemini.
+
+    Its model, address and key are the researcher's where that role plays at the same provider, otherwise the
+    provider's usual ones; ROUNDTABLE_SEARCH_API_KEY comes before either. (Gemini's search is at another address than
+    its OpenAI-compatible endpoint: take only key and model.) Raises UsageError.
+    """
+    whose = f"search provider {config.search_provider}"
+    provider = _with_endpoint(config.search_provider, whose)
+    researcher = config.of("researcher")
+    same = researcher.provider == provider.name
+    player = researcher if same else Player(provider=provider.name)
+    variables = (
+        variables_for("researcher", player.key_env, provider.key_variables) if same else provider.key_variables
+    )
+    key = require_key((role_variable("search"), *variables), environment, dotenv, purpose=whose)
+    return _endpoint(config, player, key, whose)
+
+
+def google_search(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[FoundKey, str]:
+    """Key and search engine's ID for search_provider google. Raises UsageError."""
+    key = require_key((GOOGLE_SEARCH_KEY,), environment, dotenv, purpose="search provider google")
+    engine = environment.get(GOOGLE_SEARCH_ENGINE) or dotenv.get(GOOGLE_SEARCH_ENGINE) or ""
+    if not engine.strip():
+        raise UsageError(f"search provider google: set {GOOGLE_SEARCH_ENGINE} to the search engine's ID (cx)")
+    return key, engine.strip()
+
+
+def secrets_of(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, ...]:
+    """Every key that a message or a record could show: what `keys.redact` hides."""
+    variables = {name for each in PRESETS.values() for name in each.key_variables}
+    variables |= {name for role in ROLES if (name := config.of(role).key_env)}
+    return known_secrets({*variables, GOOGLE_SEARCH_KEY}, environment, dotenv)
+
+
+def _endpoint(config: LLMConfig, player: Player, key: FoundKey | None, whose: str) -> Endpoint:
+    from agent.llm.wire import Endpoint
+
+    provider = _with_endpoint(player.provider, whose)
+    return Endpoint(
+        provider=provider.name,
+        model=model_of(provider, player.model),
+        style=provider.style,
+        base_url=base_url_of(provider, player.base_url),
+        key=key.secret.reveal() if key is not None else None,
+        timeout_s=config.timeout_s,
+        rungs=provider.rungs,
+        extra_body=dict(provider.extra_body),
+    )
+
+
+def _with_endpoint(provider: str, whose: str) -> Preset:
+    if provider in NO_MODEL:
+        raise UsageError(f"{whose}: provider {provider} has no endpoint; name one of {', '.join(PRESETS)}")
+    return preset(provider)
+
+
+_SHARED = tuple(each.name for each in fields(LLMConfig))
+_OWN = tuple(each.name for each in fields(RoleConfig))
+
+
+def _check(raw: Mapping[str, Any], file: str) -> None:
+    if problems := problems_of(raw, file=file, roles=ROLES, shared=_SHARED, own=_OWN):
+        raise InvalidLLMConfig(problems)

@@ -1,0 +1,164 @@
+"""API keys: found in the environment or in a `.env` file, never written anywhere.
+
+A key lives in memory only: it is no part of the configuration, of a request's record or of a message. `Secret` keeps
+it out of tracebacks and logs, `redact` out of what endpoints say (some repeat the key in their error).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import UsageError
+
+HIDDEN = "[key]"
+VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
+"""Names of key variables. Upper case only, so that a key pasted in place of a name is refused."""
+
+
+class Secret:
+    """A key that does not show itself: not by str, repr, a format or a dataclass that holds it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key, for the one place that sends it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, spec: str) -> str:
+        return format(HIDDEN, spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not pickled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundKey:
+    """A key and where it came from."""
+
+    secret: Secret
+    variable: str
+    place: str
+    """"the environment", or the .env file's path."""
+
+
+def read_dotenv(folder: Path) -> dict[str, str]:
+    """The variables of `folder`/.env; empty where there is no such file. os.environ is left alone.
+
+    Values are taken as they stand: `$NAME` in a key is part of the key. Raises UsageError when the file cannot be
+    read, or python-dotenv is missing.
+    """
+    path = folder / ".env"
+    if not path.is_file():
+        return {}
+    try:
+        from dotenv import dotenv_values
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: python-dotenv is needed to read it: install roundtable[llm], or export the variables"
+        ) from error
+    try:
+        # utf-8-sig: an editor's byte order mark would become part of the first variable's name.
+        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start}") from error
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def role_variable(role: str) -> str:
+    """The variable that holds a key for one role only: ROUNDTABLE_AUTOTUNER_API_KEY."""
+    return f"ROUNDTABLE_{role.upper()}_API_KEY"
+
+
+def variables_for(role: str, key_env: str | None, provider_variables: Sequence[str]) -> tuple[str, ...]:
+    """The variables that are looked for, in this order: the role's, the one the person named, the provider's."""
+    named = (key_env,) if key_env else ()
+    return tuple(dict.fromkeys((role_variable(role), *named, *provider_variables)))
+
+
+def find_key(
+    variables: Sequence[str], environment: Mapping[str, str], dotenv: Mapping[str, str], *, dotenv_path: str = ".env"
+) -> FoundKey | None:
+    """The first of `variables` that is set; each is looked for in the environment, then in the .env file.
+
+    An empty variable counts as not set. Raises UsageError for a value that cannot be a key, without showing it.
+    """
+    for variable in variables:
+        for values, place in ((environment, "the environment"), (dotenv, dotenv_path)):
+            if value := values.get(variable, ""):
+                if problem := key_problem(value):
+                    raise UsageError(f"{variable} in {place}: {problem}")
+                return FoundKey(secret=Secret(value), variable=variable, place=place)
+    return None
+
+
+def require_key(
+    variables: Sequence[str], environment: Mapping[str, str], dotenv: Mapping[str, str], *, purpose: str
+) -> FoundKey:
+    """`find_key`, or UsageError naming what was looked for. purpose: "role autotuner, provider openai"."""
+    found = find_key(variables, environment, dotenv)
+    if found is None:
+        raise UsageError(
+            f"{purpose}: no API key. Looked for {', '.join(variables)} in the environment and in .env of the current "
+            "folder. Set one of them; a key is never written to the study"
+        )
+    return found
+
+
+def key_problem(value: str) -> str:
+    """What keeps a text from being a key; "" where nothing does. Never shows the text."""
+    if value != value.strip():
+        return "begins or ends with white space or a line break; remove it"
+    if value[:1] in "\"'" or value[-1:] in "\"'":
+        return "is in quotes; remove them"
+    if not value.isascii():
+        return "holds a character that is not ASCII; copy the key again"
+    if any(letter.isspace() or not letter.isprintable() for letter in value):
+        return "holds white space or a control character; copy the key again"
+    return ""
+
+
+def known_secrets(
+    variables: Iterable[str], environment: Mapping[str, str], dotenv: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Every value of these variables, and of ROUNDTABLE_..._API_KEY, in either place: what `redact` must hide."""
+    wanted = set(variables)
+    found = {
+        value.strip()
+        for values in (environment, dotenv)
+        for name, value in values.items()
+        if name in wanted or (name.startswith("ROUNDTABLE_") and name.endswith("_API_KEY"))
+    }
+    return tuple(sorted(found - {""}))
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text with every occurrence of a secret, also URL- or JSON-escaped, replaced by "[key]"."""
+    # The longest first: one key may be the beginning of another.
+    for secret in sorted(set(secrets) - {""}, key=len, reverse=True):
+        text = re.sub("".join(map(_escaped, secret)), HIDDEN, text)
+    return text
+
+
+def _escaped(letter: str) -> str:
+    """A pattern for one character as it stands, percent-encoded, or escaped as in JSON (once or twice)."""
+    code = f"{ord(letter):02x}"
+    digits = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in code)
+    plain = re.escape(letter) if letter.isalnum() else rf"\\{{0,3}}{re.escape(letter)}"
+    return rf"(?:{plain}|%{digits}|\\{{1,2}}u00{digits})"

@@ -1,0 +1,224 @@
+"""What a study's calls have cost, and caps that stop before the call that could break them.
+
+The journal is the only memory. `llm_call` {call, role, provider, model, worst_tokens, worst_cost} is written before a
+call and `llm_reply` {call, usage, cost} after it, with `lost` (default 0): how many of its tries were sent and ended
+without an answer. A call without a reply was killed, and the provider may have charged it, so it counts with its
+worst case; so does every lost try. A call that failed before anything was charged has a reply too, with an empty
+usage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.errors import LLMCapReached, UsageError
+from agent.llm.base import Request, Usage, rough_tokens
+from agent.llm.prices import PriceTable, in_words
+
+SEARCH_TOKENS = 30_000
+"""Input tokens allowed for one web search: its results are read as input, and again after every further search. An
+estimate: no provider promises an upper bound."""
+OVERHEAD_TOKENS = 500
+"""Instructions that providers add on their side, for a forced tool or a search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstCase:
+    """The most that one call can take."""
+
+    tokens: int
+    cost: float | None
+    """USD; None: the price is unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Totals. What may have been charged without a record of it is in them with its worst case."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    """USD of the calls whose price is known."""
+    unknown_calls: int = 0
+    """Calls whose price is unknown; they are not in `cost`."""
+    unanswered_calls: int = 0
+    """Calls without a reply, or with lost tries: counted with their worst case."""
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One line of the cost table: a role at one model."""
+
+    role: str
+    provider: str
+    model: str
+    calls: int = 0
+    usage: Usage = field(default_factory=Usage)
+    worst_tokens: int = 0
+    """Of calls and tries without an answer; not in `usage`."""
+    cost: float = 0.0
+    unknown_calls: int = 0
+    unanswered_calls: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready. cost is null where no call's price is known."""
+        return {
+            "role": self.role,
+            "provider": self.provider,
+            "model": self.model,
+            "calls": self.calls,
+            "input_tokens": self.usage.input_tokens,
+            "cached_tokens": self.usage.cached_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "searches": self.usage.searches,
+            "worst_tokens": self.worst_tokens,
+            "cost": None if self.calls and self.unknown_calls == self.calls else round(self.cost, 9),
+            "unknown_calls": self.unknown_calls,
+            "unanswered_calls": self.unanswered_calls,
+        }
+
+
+def worst_case(
+    request: Request, provider: str, model: str, prices: PriceTable, *, max_tokens: int | None = None, tries: int = 1
+) -> WorstCase:
+    """The most that a call can take: its texts and schema as input, its largest answer, and its searches.
+
+    max_tokens: most tokens of the answer; None: the request's own. tries: how many of them may be charged.
+    """
+    texts = [request.system, *(message.text for message in request.messages)]
+    if request.schema is not None:
+        texts.append(json.dumps(request.schema, ensure_ascii=False))
+    searches = request.search.max_uses if request.search is not None else 0
+    input_tokens = rough_tokens(texts) + OVERHEAD_TOKENS + searches * SEARCH_TOKENS
+    output_tokens = request.max_tokens if max_tokens is None else max_tokens
+    cost = prices.worst_cost(
+        provider, model, input_tokens=input_tokens, output_tokens=output_tokens, searches=searches
+    )
+    return WorstCase(
+        tokens=tries * (input_tokens + output_tokens), cost=None if cost is None else round(tries * cost, 9)
+    )
+
+
+class Ledger:
+    """What the journal's entries add up to, held against the caps. Entries of other events are passed over."""
+
+    def __init__(
+        self,
+        entries: Iterable[Mapping[str, Any]],
+        prices: PriceTable,
+        *,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        """max_cost: USD, max_tokens: input and output together; None: no cap."""
+        self._prices = prices
+        self.max_cost = max_cost
+        self.max_tokens = max_tokens
+        self._rows: dict[tuple[str, str, str], Row] = {}
+        # Numbers of calls begin anew in every round, and a killed call is asked again under its number: a reply
+        # answers the latest call of its round and number.
+        open_calls: dict[tuple[Any, str], list[Mapping[str, Any]]] = {}
+        for entry in entries:
+            if entry.get("event") == "llm_call":
+                open_calls.setdefault(_name(entry), []).append(entry)
+            elif entry.get("event") == "llm_reply":
+                asked = open_calls.get(_name(entry), [])
+                self._add_reply(asked.pop() if asked else entry, entry)
+        for unanswered in (call for calls in open_calls.values() for call in calls):
+            self._add_lost(unanswered, 1, known=False)
+
+    def spent(self) -> Spent:
+        """All roles together."""
+        rows = self._rows.values()
+        return Spent(
+            calls=sum(row.calls for row in rows),
+            tokens=sum(row.usage.tokens + row.worst_tokens for row in rows),
+            cost=round(sum(row.cost for row in rows), 9),
+            unknown_calls=sum(row.unknown_calls for row in rows),
+            unanswered_calls=sum(row.unanswered_calls for row in rows),
+        )
+
+    def rows(self) -> tuple[Row, ...]:
+        """The cost table, by role, provider and model."""
+        return tuple(self._rows[key] for key in sorted(self._rows))
+
+    def check(self, worst: WorstCase, *, role: str, provider: str, model: str) -> None:
+        """Raises LLMCapReached when this call could break a cap, or could do so unseen for want of a price."""
+        spent = self.spent()
+        if self.max_tokens is not None and spent.tokens + worst.tokens > self.max_tokens:
+            raise LLMCapReached(
+                f"{role} is not asked: {spent.tokens:,} tokens are spent and this call may take {worst.tokens:,}, "
+                f"above the cap of {self.max_tokens:,}; raise --max-llm-tokens to go on with the model"
+            )
+        if self.max_cost is None:
+            return
+        if worst.cost is None:
+            raise LLMCapReached(f"{role} is not asked: {_unknown(provider, model)}")
+        if spent.unknown_calls:
+            raise LLMCapReached(
+                f"{role} is not asked: the price of {spent.unknown_calls} earlier calls is unknown, so nobody knows "
+                "whether --max-llm-cost is kept; give --llm-prices FILE, or cap tokens with --max-llm-tokens instead"
+            )
+        if spent.cost + worst.cost > self.max_cost + 1e-9:
+            raise LLMCapReached(
+                f"{role} is not asked: {in_words(spent.cost)} is spent and this call may cost "
+                f"{in_words(worst.cost)}, above the cap of {in_words(self.max_cost)}; raise --max-llm-cost to go on "
+                "with the model"
+            )
+
+    def _add_reply(self, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
+        row = self._row(asked)
+        usage = Usage(**reply["usage"])
+        cost = reply.get("cost")
+        if cost is None:  # a price that was unknown then may be known now
+            cost = 0.0 if usage == Usage() else self._prices.cost(usage, row.provider, row.model)
+        row.calls += 1
+        row.usage += usage
+        row.cost += cost or 0.0
+        row.unknown_calls += cost is None
+        if lost := int(reply.get("lost", 0)):
+            self._add_lost(asked, lost, known=True)
+
+    def _add_lost(self, asked: Mapping[str, Any], times: int, *, known: bool) -> None:
+        """Count what may have been charged. known: the call itself is counted already."""
+        row = self._row(asked)
+        cost = asked.get("worst_cost")
+        row.calls += not known
+        row.worst_tokens += times * int(asked.get("worst_tokens", 0))
+        row.cost += times * (cost or 0.0)
+        row.unknown_calls += cost is None
+        row.unanswered_calls += 1
+
+    def _row(self, entry: Mapping[str, Any]) -> Row:
+        key = tuple(str(entry.get(name, "")) for name in ("role", "provider", "model"))
+        return self._rows.setdefault((key[0], key[1], key[2]), Row(role=key[0], provider=key[1], model=key[2]))
+
+
+def require_prices(players: Iterable[tuple[str, str, str]], prices: PriceTable, max_cost: float | None) -> None:
+    """Before a study's first call: with a cap on cost, every player's price has to be known.
+
+    players: (role, provider, model). Raises UsageError naming each without a price.
+    """
+    if max_cost is None:
+        return
+    missing = [(role, f"{provider}/{model}") for role, provider, model in players if not prices.find(provider, model)]
+    if missing:
+        listed = ", ".join(f"{name} ({role})" for role, name in missing)
+        raise UsageError(
+            f"--max-llm-cost needs known prices; unknown: {listed}. Give them in --llm-prices FILE (0 for a model on "
+            "your own machine), or cap tokens with --max-llm-tokens instead"
+        )
+
+
+def _unknown(provider: str, model: str) -> str:
+    return (
+        f"the price of {provider}/{model} is unknown, so --max-llm-cost could be broken unseen; give it in "
+        "--llm-prices FILE, or cap tokens with --max-llm-tokens instead"
+    )
+
+
+def _name(entry: Mapping[str, Any]) -> tuple[Any, str]:
+    return entry.get("round"), str(entry["call"])

@@ -1,0 +1,193 @@
+"""What the agents of one round are given: models behind recorded calls, prompts behind aliases, the situation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.acceptance import Incumbent
+from agent.anonymise import Aliases, NoAliases, gather
+from agent.llm.base import Usage
+from agent.orchestrator.calls import Calls, exchanges
+from agent.orchestrator.context import Models, Work
+from agent.records import Observation, Proposal
+from agent.reference import Reference
+from agent.roles.ask import Agents, Prompts
+from agent.roles.situation import Remedy, Situation
+from agent.store.paths import RoundPaths
+from agent.summaries import Summary, read_summary
+from trainers.contract import Value
+from trainers.files import FileProblem, read_json_object
+from trainers.manifest import load_manifest
+
+
+def agents_of(work: Work, step: str, models: Models, reference: Reference) -> Agents:
+    """The agents of one step. Writes aliases.json where new names have turned up."""
+    aliases = aliases_of(work, reference)
+    calls = Calls(work=work, step=step, models=models, aliases=aliases)
+    return Agents(ask=calls, prompts=Prompts(models.prompts, aliases.hide))
+
+
+def aliases_of(work: Work, reference: Reference) -> Aliases:
+    """The study's aliases with whatever this round adds; none of them with --no-anonymize."""
+    if not work.settings.anonymize:
+        return NoAliases()
+    path = work.store.paths.aliases
+    known: Any = (work.store.record(path) or {"aliases": {}})["aliases"]
+    config = work.store.config
+    names = gather(
+        task=config.task,
+        study=config.study,
+        trainer=config.trainer,
+        data=config.data,
+        classes=class_names(work),
+        folder=work.store.paths.root,
+    )
+    keep = (*reference.parameters, config.metric)
+    choices = [c for p in reference.parameters.values() for c in p.choices or () if isinstance(c, str)]
+    aliases = Aliases.of(names, keep=keep, known=known, values=choices)
+    if aliases.to_json() != known:
+        work.store.disk.write_json(path, {"schema_version": 1, "aliases": aliases.to_json()})
+    return aliases
+
+
+def class_names(work: Work) -> list[str]:
+    """The classes of the newest closed round's validation summaries, in order of first appearance."""
+    found: dict[str, None] = {}
+    for paths in work.store.closed(below=work.number)[-1:]:
+        for summary in summaries(work, paths).values():
+            found |= dict.fromkeys(summary.per_class)
+    return list(found)
+
+
+def summaries(work: Work, paths: RoundPaths) -> dict[str, Summary]:
+    """The validation summary of each candidate of a closed round."""
+    return {
+        candidate: read_summary(paths.candidate_summary(candidate, "val"), work.store.config.objective)
+        for candidate in load_manifest(paths.manifest).candidates
+    }
+
+
+def situation_of(work: Work, reference: Reference, history: Sequence[Observation], **rest: Any) -> Situation:
+    """What stands before every agent of this round. `rest`: what one step adds (suggestion, taken).
+
+    Deterministic in what was known when the round began, so that a step done again or replayed asks the same.
+    """
+    analysis: Any = work.store.record(work.paths.analysis) or {}
+    base, base_name = base_of(reference, history, current := _incumbent(work))
+    label = aliases_of(work, reference).label
+    return Situation(
+        reference=reference,
+        history=history,
+        objective=work.store.config.objective,
+        findings=[_with_labels(finding, label) for finding in analysis.get("findings", ())],
+        trials=[
+            {**trial, "flags": [_with_labels(flag, label) for flag in trial["flags"]]}
+            for trial in analysis.get("trials", ())
+        ],
+        incumbent=current,
+        base=base,
+        base_name=base_name,
+        remaining=analysis.get("remaining") or remaining(work),
+        reading=str(analysis.get("reading", "")),
+        remedies=[Remedy(text=r["text"], sources=tuple(r["sources"])) for r in analysis.get("remedies", ())],
+        test=test_values(work) if work.settings.agents_see_test else None,
+        **rest,
+    )
+
+
+def _incumbent(work: Work) -> Incumbent | None:
+    raw = work.store.record(work.store.paths.incumbent)
+    return Incumbent.from_json(raw) if raw is not None else None
+
+
+def base_of(
+    reference: Reference, history: Sequence[Observation], incumbent: Incumbent | None
+) -> tuple[dict[str, Value], str]:
+    """The settings that changes are made to, and what they are called: the incumbent's where today's ranges hold
+    them, else the reference as it stands."""
+    now = {name: value for name, value in reference.effective().items() if name in reference.tunable()}
+    found = next(
+        (o for o in history if incumbent and (o.round, o.candidate) == (incumbent.round, incumbent.candidate)), None
+    )
+    if found is None or incumbent is None:
+        return now, "the reference as it stands"
+    values = {name: value for name, value in found.values.items() if name in reference.tunable()}
+    if any(reference.parameters[name].refusal(value) for name, value in values.items()):
+        return now, "the reference as it stands (the incumbent lies outside today's ranges)"
+    effective = reference.effective(values)
+    if reference.violations(effective):
+        return now, "the reference as it stands (the incumbent violates today's constraints)"
+    base = {name: value for name, value in effective.items() if name in reference.tunable()}
+    return base, f"the incumbent, round {incumbent.round} {incumbent.candidate}"
+
+
+def remaining(work: Work) -> dict[str, Any]:
+    """What is left at the beginning of this round."""
+    left: dict[str, Any] = {
+        "rounds, this one included": max(work.settings.target_round - work.number + 1, 1),
+        "candidates a round": work.settings.candidates,
+    }
+    models = work.tools.models
+    if models is None or (models.max_cost is None and models.max_tokens is None):
+        return left
+    spent, cost = Usage(), 0.0
+    for paths in work.store.closed(below=work.number):
+        for record in exchanges(paths.calls):
+            reply = record["reply"] or (record["error"] or {}).get("reply")
+            spent += Usage(**reply["usage"]) if reply else Usage()
+            cost += record["cost_usd"] or 0.0
+    if models.max_tokens is not None:
+        left["tokens for language models"] = max(models.max_tokens - spent.tokens, 0)
+    if models.max_cost is not None:
+        left["dollars for language models"] = round(max(models.max_cost - cost, 0.0), 4)
+    return left
+
+
+def test_values(work: Work) -> dict[str, float]:
+    """The objective on the test set by "round N cNN", of every closed round that has test summaries."""
+    found = {}
+    for paths in work.store.closed(below=work.number):
+        for candidate in load_manifest(paths.manifest).candidates:
+            path = paths.candidate_summary(candidate, "test")
+            if path.exists():
+                value = read_summary(path, work.store.config.objective, split="test").value
+                if value is not None:
+                    found[f"round {paths.number} {candidate}"] = value
+    return found
+
+
+def _with_labels(finding: Mapping[str, Any], label: Any) -> dict[str, Any]:
+    """A finding about classes with their labels in it: "3" as a class's name must not leave, as a number it must."""
+    classes = finding.get("evidence", {}).get("classes")
+    if finding.get("name") != "weak_classes" or not classes:
+        return dict(finding)
+    text = str(finding["text"])
+    for entry in classes:
+        text = text.replace(f" {entry['class']} (", f" {label(str(entry['class']))} (")
+    shown = [{**entry, "class": label(str(entry["class"]))} for entry in classes]
+    return {**finding, "text": text, "evidence": {**finding["evidence"], "classes": shown}}
+
+
+def proposal_of(raw: Mapping[str, Any]) -> Proposal:
+    """A proposal as proposals.json and checked_hyperparameters.json hold it."""
+    return Proposal(values=raw["values"], source=raw["source"], reason=raw["reason"], details=raw["details"])
+
+
+def newest_analyses(work: Work) -> dict[str, Any]:
+    """analysis.json of every trial of the newest closed round, by the trial's name; unreadable ones are left out."""
+    found: dict[str, Any] = {}
+    closed = work.store.closed(below=work.number)
+    if not closed:
+        return found
+    record = work.store.round_record(closed[-1])
+    for candidate in record["candidates"]:
+        for trial in candidate["trials"]:
+            if not trial.keys() >= {"fold", "seed", "attempt"} or trial["attempt"] is None:
+                continue
+            files = closed[-1].attempt(candidate["name"], trial["fold"], trial["seed"], trial["attempt"])
+            try:
+                found[f"{candidate['name']}_f{trial['fold']}_s{trial['seed']}"] = read_json_object(files.analysis)
+            except FileProblem:
+                continue
+    return found

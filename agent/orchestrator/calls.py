@@ -1,0 +1,279 @@
+"""Every exchange with a language model: recorded, charged, capped, anonymised, and never asked for twice.
+
+`calls/NNN_<role>.json` holds one exchange as it was sent and as it came back, aliases and all; a failed one too. A
+step that is done again (after a kill) or replayed finds its exchanges by their prompt's hash and asks nobody. Before
+a call an intent goes to the journal: a call that was killed before its reply was saved may have been charged, and
+counts with its worst case.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent import errors
+from agent.anonymise import Aliases
+from agent.errors import (
+    InvalidStudy,
+    LLMCapReached,
+    LLMError,
+    LLMUnavailable,
+    LLMUnusable,
+    Problem,
+    ReplayMismatch,
+    RoundtableError,
+)
+from agent.llm.base import LLM, Reply, Request, Usage
+from agent.orchestrator.context import Models, Work
+from agent.roles.ask import Answer
+from trainers.files import FileProblem, read_json_object
+
+if TYPE_CHECKING:
+    from agent.llm.ledger import Ledger
+
+
+@dataclass
+class Calls:
+    """One step's calls. Implements `agent.roles.ask.Ask`."""
+
+    work: Work
+    step: str
+    models: Models
+    aliases: Aliases
+    _recorded: dict[str, deque[dict[str, Any]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._recorded = {}
+        for record in exchanges(self.work.paths.calls):
+            if record["step"] == self.step and (self.models.offline or _final(record)):
+                self._recorded.setdefault(record["prompt_sha256"], deque()).append(record)
+
+    def __call__(self, request: Request) -> Answer:
+        if self.models.max_output_tokens is not None:
+            request = replace(request, max_tokens=min(request.max_tokens, self.models.max_output_tokens))
+        if request.schema is not None:
+            request = replace(request, schema=self.aliases.hide_json(request.schema))
+        waiting = self._recorded.get(request.sha256)
+        record = waiting.popleft() if waiting else None
+        if record is not None:
+            self._charge(record)
+        elif self.models.offline:
+            raise ReplayMismatch(
+                f"step {self.step}: no recorded exchange of the {request.role} has the prompt {request.sha256[:12]}: "
+                "what the prompt is made of (history, settings, prompt files, versions) is no longer what it was"
+            )
+        else:
+            record = self._made(request)
+        return self._answer(request, record)
+
+    def _made(self, request: Request) -> dict[str, Any]:
+        """Ask the model, and leave the exchange on disk whatever came of it."""
+        number, llm = self._next_number(), self.models.of(request.role)
+        name = f"{number:03d}_{request.role}"
+        record: dict[str, Any] = {
+            "schema_version": 1,
+            "call": name,
+            "round": self.work.number,
+            "step": self.step,
+            "role": request.role,
+            "provider": llm.provider,
+            "model": llm.model,
+            "at": self.work.store.clock().isoformat(),
+            "prompt_sha256": request.sha256,
+            "request": request.to_json(),
+            "reply": None,
+            "error": None,
+        }
+        started = time.monotonic()
+        agent = {"gen_ai.agent.name": request.role}
+        with self.models.tracer.span(f"invoke_agent {request.role}", "agent", agent) as span:
+            try:
+                self._intend(request, llm, name)
+                reply = self._complete(llm, request)
+                record["reply"] = reply.to_json()
+            except LLMError as error:
+                span.error(error)
+                reply = error.reply
+                record["error"] = self._told(error)
+        record["seconds"] = round(time.monotonic() - started, 3)
+        cost = None if reply is None else self.models.prices.cost(reply.usage, llm.provider, llm.model)
+        record["cost_usd"] = cost
+        disk = self.work.store.disk
+        disk.make_folder(self.work.paths.calls)
+        disk.write_json(self.work.paths.calls / f"{name}.json", self._clean(record))
+        self._charge(record)
+        self._say(record)
+        return record
+
+    def _complete(self, llm: LLM, request: Request) -> Reply:
+        with self.models.tracer.chat(llm, request) as span:
+            try:
+                reply = llm.complete(request)
+            except LLMError as error:
+                span.error(error)
+                raise
+            finally:
+                self._remember_rungs()
+            span.reply(reply)
+        return reply
+
+    def _intend(self, request: Request, llm: LLM, name: str) -> None:
+        """Journal what may be charged. Raises LLMCapReached before that where a cap could be broken."""
+        from agent.llm.ledger import worst_case
+
+        worst = worst_case(request, llm.provider, llm.model, self.models.prices)
+        self.ledger().check(worst, role=request.role, provider=llm.provider, model=llm.model)
+        self.work.store.journal.append(
+            "llm_call",
+            call=self._place(name),
+            role=request.role,
+            provider=llm.provider,
+            model=llm.model,
+            prompt_sha256=request.sha256,
+            worst_tokens=worst.tokens,
+            worst_cost=worst.cost,
+        )
+
+    def ledger(self) -> Ledger:
+        """What the study has spent so far."""
+        from agent.llm.ledger import Ledger
+
+        entries = list(self.work.store.journal.of("llm_call", "llm_reply"))
+        return Ledger(entries, self.models.prices, max_cost=self.models.max_cost, max_tokens=self.models.max_tokens)
+
+    def _charge(self, record: Mapping[str, Any]) -> None:
+        """Journal what a call used, once; a record without that entry is one that a kill came after."""
+        journal, place = self.work.store.journal, self._place(record["call"])
+        charged = {entry["call"] for entry in journal.of("llm_reply")}
+        intended = {entry["call"] for entry in journal.of("llm_call")}
+        if self.models.offline or place in charged or place not in intended:
+            return
+        reply = record["reply"] or (record["error"] or {}).get("reply") or {}
+        journal.append(
+            "llm_reply",
+            call=place,
+            usage=reply.get("usage") or asdict(Usage()),
+            cost=record["cost_usd"],
+            lost=_lost(record),
+            error=record["error"] and record["error"]["kind"],
+        )
+
+    def _answer(self, request: Request, record: Mapping[str, Any]) -> Answer:
+        if record["error"] is not None:
+            raise _rebuilt(record["error"])
+        reply = Reply.from_json(record["reply"])
+        return Answer(
+            call=record["call"],
+            prompt_sha256=record["prompt_sha256"],
+            model=reply.model,
+            text=self.aliases.reveal(reply.text),
+            data=self.aliases.reveal_json(reply.data),
+            citations=reply.citations,
+        )
+
+    def _told(self, error: LLMError) -> dict[str, Any]:
+        return {
+            "kind": type(error).__name__,
+            "message": str(error),
+            "problems": list(error.problems) if isinstance(error, LLMUnusable) else None,
+            "reply": error.reply.to_json() if error.reply is not None else None,
+            "attempts": [asdict(attempt) for attempt in error.attempts],
+        }
+
+    def _clean(self, value: Any) -> Any:
+        """The record without any key that an endpoint may have echoed."""
+        if isinstance(value, str):
+            return self.models.redact(value)
+        if isinstance(value, Mapping):
+            return {name: self._clean(entry) for name, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._clean(entry) for entry in value]
+        return value
+
+    def _say(self, record: Mapping[str, Any]) -> None:
+        reply = record["reply"] or (record["error"] or {}).get("reply")
+        usage = (reply or {}).get("usage") or {}
+        tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+        cost = "price unknown" if record["cost_usd"] is None else f"${record['cost_usd']:.4f}"
+        failed = "" if record["error"] is None else f": {record['error']['kind']}: {record['error']['message']}"
+        line = f"call {record['call']} {record['provider']}/{record['model']}: {tokens:,} tokens, {cost}{failed}"
+        self.work.log(self.models.redact(line))
+
+    def _next_number(self) -> int:
+        folder = f"{self.work.paths.root.name}/calls/"
+        names = [
+            entry["call"].removeprefix(folder)
+            for entry in self.work.store.journal.of("llm_call")
+            if entry["call"].startswith(folder)
+        ]
+        names += [path.name for path in self.work.paths.calls.glob("*.json")]
+        return 1 + max((int(name[:3]) for name in names if name[:3].isdecimal()), default=0)
+
+    def _place(self, name: str) -> str:
+        return f"{self.work.paths.root.name}/calls/{name}"
+
+    def _remember_rungs(self) -> None:
+        last = self.work.store.journal.last("llm_rungs")
+        now = dict(self.models.rungs)
+        if now and (last is None or last["rungs"] != now):
+            self.work.store.journal.append("llm_rungs", rungs=now)
+
+
+def exchanges(folder: Path) -> list[dict[str, Any]]:
+    """Every recorded exchange of a round, in order. Raises InvalidStudy for a file that is none."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record: Any = read_json_object(path)
+            if record["error"] is None:
+                Reply.from_json(record["reply"])
+            found.append({name: record[name] for name in _FIELDS})
+        except (FileProblem, KeyError, TypeError, ValueError) as error:
+            message = f"cannot be used ({type(error).__name__}: {error}); remove it to ask again"
+            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
+    return found
+
+
+_FIELDS = (
+    "call",
+    "step",
+    "role",
+    "provider",
+    "model",
+    "at",
+    "seconds",
+    "prompt_sha256",
+    "request",
+    "reply",
+    "error",
+    "cost_usd",
+)
+
+
+def _lost(record: Mapping[str, Any]) -> int:
+    """Tries that ended without an answer after they were sent (time-out, connection cut): they may be charged too."""
+    error = record["error"]
+    attempts = list(error["attempts"] if error is not None else record["reply"]["attempts"])
+    if error is not None and error["kind"] != LLMUnavailable.__name__:
+        attempts = attempts[:-1]
+    return sum(attempt["status"] is None for attempt in attempts)
+
+
+def _final(record: Mapping[str, Any]) -> bool:
+    """Whether a record stands when the step is done again: a call that a cap held back may be made after all."""
+    return record["error"] is None or record["error"]["kind"] != LLMCapReached.__name__
+
+
+def _rebuilt(told: Mapping[str, Any]) -> LLMError:
+    """The error that a recorded exchange ended with."""
+    kind = getattr(errors, str(told["kind"]), LLMError)
+    if not (isinstance(kind, type) and issubclass(kind, LLMError)):
+        raise RoundtableError(f"{told['kind']!r}: no error of a language model")
+    reply = Reply.from_json(told["reply"]) if told["reply"] is not None else None
+    if issubclass(kind, LLMUnusable):
+        return kind(told["problems"] or [told["message"]], reply=reply)
+    return kind(told["message"], reply=reply)

@@ -1,0 +1,117 @@
+"""The first step of a round: what the last one says, by rules; then, where asked, the analyst and the researcher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent import diagnosis
+from agent.errors import LLMError
+from agent.orchestrator.agents import agents_of, newest_analyses, remaining, situation_of, summaries
+from agent.orchestrator.context import StepResult, Work
+from agent.reference import load_reference
+from agent.roles import analyst, researcher
+from agent.roles.ask import Agents
+from agent.store.paths import RoundPaths
+from agent.store.steps import Status
+from trainers.layout import AttemptFiles
+
+
+def analyse(work: Work) -> StepResult:
+    """The diagnosis of the rounds so far; round 1 has none (A-S1)."""
+    closed = work.store.closed(below=work.number)
+    if not closed:
+        return StepResult(status=Status.SKIPPED, details={"why": "round 1 has no history"})
+    latest = closed[-1]
+    record = work.store.round_record(latest)
+    trials = diagnosis.newest_trials(record, newest_analyses(work))
+    newest, before = (_per_class(work, paths) for paths in (latest, closed[-2] if len(closed) > 1 else None))
+    findings = diagnosis.analyse_round(
+        work.store.history(below=work.number),
+        record.get("analyses", {}),
+        work.store.config.objective,
+        candidates=record["candidates"],
+        per_class=newest,
+        per_class_before=before,
+    )
+    # As it was when this round was first looked at: a later call may count its rounds anew, and the question that a
+    # model has answered already must stay the same.
+    begun: Any = work.store.record(work.paths.analysis) or {"remaining": remaining(work)}
+    content: dict[str, Any] = {
+        "round": latest.number,
+        "findings": findings,
+        "trials": trials,
+        "remaining": begun["remaining"],
+        "notes": [],
+    }
+    work.store.disk.write_json(work.paths.analysis, content)
+    outputs = [work.paths.analysis]
+    if work.tools.models is not None:
+        outputs += _with_agents(work, content)
+        work.store.disk.write_json(work.paths.analysis, content)
+    for note in content["notes"]:
+        work.say(f"round {work.number}: {note}")
+    return StepResult(inputs=[latest.closed], outputs=outputs, details={"findings": len(findings)})
+
+
+def _per_class(work: Work, paths: RoundPaths | None) -> dict[str, Any]:
+    """candidate -> class -> metric -> value, of a closed round's validation summaries."""
+    found = summaries(work, paths).items() if paths is not None else ()
+    return {name: summary.per_class for name, summary in found if summary.per_class}
+
+
+def _with_agents(work: Work, content: dict[str, Any]) -> list[Any]:
+    """Add the analyst's reading and the researcher's remedies; whatever fails is a note and costs the round nothing
+    else."""
+    assert work.tools.models is not None
+    reference = load_reference(work.store.paths.reference)
+    agents = agents_of(work, "analyse", work.tools.models, reference)
+    words: list[str] = []
+    outputs = []
+    for trial in content["trials"]:
+        words += [word for word in trial.get("keywords", ()) if word not in words]
+    if work.settings.analyst:
+        try:
+            reading = analyst.read(agents, situation_of(work, reference, work.store.history(below=work.number)))
+        except LLMError as error:
+            content["notes"].append(f"the analyst gave no reading: {type(error).__name__}: {error}")
+        else:
+            if reading.call:
+                content["reading"] = reading.overall
+                words += [word for word in reading.keywords if word not in words]
+                outputs += _write_reading(work, work.store.closed(below=work.number)[-1], reading)
+    if work.tools.models.searches:
+        outputs += _research(work, agents, words, content)
+    return outputs
+
+
+def _write_reading(work: Work, latest: RoundPaths, reading: analyst.Reading) -> list[Any]:
+    """analysis_llm.txt of the round, and beside each trial's analysis.json its own part."""
+    work.store.disk.write(work.paths.reading, reading.readable)
+    for trial in _trials(work, latest):
+        said = reading.by_trial.get(trial[0])
+        if said and trial[1].root.is_dir():
+            work.store.disk.write(trial[1].reading, said + "\n")
+    return [work.paths.reading]
+
+
+def _trials(work: Work, latest: RoundPaths) -> list[tuple[str, AttemptFiles]]:
+    found = []
+    for candidate in work.store.round_record(latest)["candidates"]:
+        for trial in candidate["trials"]:
+            if trial.keys() >= {"fold", "seed", "attempt"} and trial["attempt"] is not None:
+                place = candidate["name"], trial["fold"], trial["seed"]
+                found.append((f"{place[0]}_f{place[1]}_s{place[2]}", latest.attempt(*place, trial["attempt"])))
+    return found
+
+
+def _research(work: Work, agents: Agents, words: list[str], content: dict[str, Any]) -> list[Any]:
+    try:
+        found = researcher.research(agents, words)
+    except LLMError as error:
+        content["notes"].append(f"the researcher brought nothing: {type(error).__name__}: {error}")
+        return []
+    if found.note:
+        work.log(f"round {work.number}: the researcher: {found.note}")
+    content["remedies"] = [{"text": r.text, "sources": list(r.sources)} for r in found.remedies]
+    work.store.disk.write_json(work.paths.research, found.to_json())
+    return [work.paths.research]

@@ -1,0 +1,245 @@
+"""Steps, agents and arrows of a round, as a study's settings make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from agent.errors import UsageError
+
+PROPOSERS = ("llm", "panel", "bayes", "hybrid")
+KINDS = {"rules": "rules", "model": "language model", "bayes": "Bayesian optimisation", "machine": "machines"}
+"""Who works in a node -> what the legend calls it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workflow:
+    """What of a study's settings changes the drawing. Raises UsageError on a proposer that does not exist."""
+
+    proposer: str = "hybrid"
+    candidates: int = 1
+    share: float = 0.3
+    """Of a hybrid round's candidates: how many a language model proposes."""
+    warmup: int = 4
+    """Scored candidates before a hybrid study asks a language model."""
+    turns: int = 2
+    """How often each consultant of the panel speaks."""
+    analyst: bool = True
+    researcher: bool = True
+    critique: bool = True
+    auto_train: bool = True
+    confirm: bool = True
+    confirm_seeds: int = 3
+    rows: int | None = None
+    """Folds times seeds of a candidate, where a study says so."""
+    title: str = "A round of Roundtable"
+
+    def __post_init__(self) -> None:
+        if self.proposer not in PROPOSERS:
+            raise UsageError(f"proposer {self.proposer!r}: must be one of {', '.join(PROPOSERS)}")
+
+    @property
+    def asks_models(self) -> bool:
+        return self.proposer != "bayes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One agent, or one thing that works in a step."""
+
+    id: str
+    name: str
+    does: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """An arrow between nodes of one step, or between steps."""
+
+    source: str
+    target: str
+    label: str = ""
+    style: str = "plain"
+    """plain, failure (dashed: only when something went wrong) or both (an arrow at each end)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step of a round. rows: its nodes from top to bottom, some side by side."""
+
+    id: str
+    name: str
+    does: str
+    kind: str = "rules"
+    rows: Sequence[Sequence[Node]] = ()
+    edges: Sequence[Edge] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A round as a ring: `decide` from left to right, `run` below from right to left; `end` after the last round."""
+
+    title: str
+    subtitle: str
+    decide: Sequence[Step]
+    run: Sequence[Step]
+    end: Sequence[Step]
+    edges: Sequence[Edge] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        return (*self.decide, *self.run, *self.end)
+
+    @property
+    def nodes(self) -> Iterator[Node]:
+        return (node for step in self.steps for row in step.rows for node in row)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds that occur, in the order of KINDS."""
+        used = {node.kind for node in self.nodes} | {step.kind for step in self.steps}
+        return [kind for kind in KINDS if kind in used]
+
+
+def workflow_graph(workflow: Workflow) -> Graph:
+    """The drawing's content."""
+    decide = (_analyse(workflow), _propose(workflow), _check(workflow), _APPLY)
+    run = (_RENDER, _submit(workflow), _train(workflow), _COLLECT, _ASSESS)
+    end = (_confirm(workflow), _RESULT) if workflow.confirm else (_RESULT,)
+    ring = [*(step.id for step in (*decide, *run))]
+    edges = [Edge(source=one, target=other) for one, other in pairwise(ring)]
+    edges.append(Edge(source="assess", target="analyse", label="next round"))
+    last = ["assess", *(step.id for step in end)]
+    edges += [
+        Edge(source=one, target=other, label="after the last round" if one == "assess" else "")
+        for one, other in pairwise(last)
+    ]
+    return Graph(
+        title=workflow.title,
+        subtitle=_subtitle(workflow),
+        decide=decide,
+        run=run,
+        end=end,
+        edges=edges,
+        notes=_notes(workflow),
+    )
+
+
+def _subtitle(workflow: Workflow) -> str:
+    who = {
+        "llm": "A language model proposes",
+        "panel": "Two consultants discuss, a supervisor decides",
+        "bayes": "Bayesian optimisation proposes, no language model is asked",
+        "hybrid": f"Bayesian optimisation and a language model ({workflow.share:.0%}) propose",
+    }
+    return f"{who[workflow.proposer]}; {_many(workflow.candidates, 'candidate')} a round"
+
+
+def _notes(workflow: Workflow) -> list[str]:
+    notes = ["Round 1 trains the default settings and asks no language model."]
+    notes.append("A person may edit the reference between rounds; the edit is then trained first.")
+    if workflow.asks_models:
+        notes.append("A model that fails never stops a round: the record says who proposed instead, and why.")
+    return notes
+
+
+def _analyse(workflow: Workflow) -> Step:
+    nodes = [Node(id="heuristics", name="Heuristics", does="flags and trends of every curve", kind="rules")]
+    edges = []
+    if workflow.asks_models and workflow.analyst:
+        nodes.append(Node(id="analyst", name="Analyst", does="reads the newest curves", kind="model"))
+        edges.append(Edge(source="heuristics", target="analyst", label="evidence"))
+    if workflow.asks_models and workflow.researcher:
+        nodes.append(Node(id="researcher", name="Researcher", does="looks for remedies, with sources", kind="model"))
+        edges.append(Edge(source=nodes[-2].id, target="researcher", label="keywords"))
+    return Step(id="analyse", name="analyse", does="What do the results say?", rows=[[n] for n in nodes], edges=edges)
+
+
+def _propose(workflow: Workflow) -> Step:
+    share = {"hybrid": f"{1 - workflow.share:.0%} of the candidates", "bayes": "all candidates"}
+    bayes = Node(
+        id="bayes", name="Bayesian proposer", does=share.get(workflow.proposer, "steps in for a model"), kind="bayes"
+    )
+    rows: list[list[Node]] = []
+    edges: list[Edge] = []
+    if workflow.proposer == "panel":
+        rows.append(
+            [
+                Node(id="consultant_a", name="Consultant A", does="argues", kind="model"),
+                Node(id="consultant_b", name="Consultant B", does="argues", kind="model"),
+            ]
+        )
+        edges.append(
+            Edge(source="consultant_a", target="consultant_b", label=_many(workflow.turns, "turn"), style="both")
+        )
+        rows.append([Node(id="supervisor", name="Supervisor", does="merges them within bounds", kind="model")])
+        edges += [Edge(source=node.id, target="supervisor") for node in rows[0]]
+    elif workflow.proposer in ("llm", "hybrid"):
+        does = "changes, each with a reason"
+        if workflow.proposer == "hybrid":
+            does = f"{workflow.share:.0%}, once {workflow.warmup} are scored"
+        rows.append([Node(id="autotuner", name="Autotuner", does=does, kind="model")])
+    rows.append([bayes])
+    if workflow.asks_models:
+        model = rows[-2][0].id
+        edges.append(Edge(source="bayes", target=model, label="suggestion"))
+        edges.append(Edge(source=model, target="bayes", label="fails", style="failure"))
+    return Step(id="propose", name="propose", does="What to train next?", rows=rows, edges=edges)
+
+
+def _check(workflow: Workflow) -> Step:
+    rules = Node(id="rules", name="Rules", does="type, range, constraint, duplicate", kind="rules")
+    if not workflow.asks_models:
+        return Step(id="check", name="check", does="May it be trained?", rows=[[rules]])
+    nodes, edges = [rules], []
+    if workflow.critique:
+        nodes.append(Node(id="critique", name="Critique", does="blocks only with a finding", kind="model"))
+        edges.append(Edge(source="rules", target="critique", label="valid"))
+        edges.append(Edge(source="critique", target="repair", label="finding", style="failure"))
+    nodes.append(Node(id="repair", name="Repair turn", does="sees every error, answers again", kind="model"))
+    edges.append(Edge(source="rules", target="repair", label="errors", style="failure"))
+    edges.append(Edge(source="repair", target="rules", label="once"))
+    nodes.append(Node(id="fallback", name="Fallback", does="Bayesian instead, on record", kind="bayes"))
+    edges.append(Edge(source="repair", target="fallback", label="still refused", style="failure"))
+    return Step(id="check", name="check", does="May it be trained?", rows=[[node] for node in nodes], edges=edges)
+
+
+_APPLY = Step(
+    id="apply",
+    name="apply",
+    does="What is put on record?",
+    rows=[
+        [Node(id="archive", name="Archive", does="the old reference is kept", kind="rules")],
+        [Node(id="rewrite", name="Rewrite", does="the first candidate's values", kind="rules")],
+        [Node(id="references", name="Candidates", does="one reference for each", kind="rules")],
+    ],
+    edges=[Edge(source="archive", target="rewrite"), Edge(source="rewrite", target="references")],
+)
+_RENDER = Step(id="render", name="render", does="Array scripts and a manifest of every trial")
+_COLLECT = Step(id="collect", name="collect", does="Results and causes of failure; lost trials run again")
+_ASSESS = Step(id="assess", name="assess", does="Rank above the noise, name the incumbent, close the round")
+_RESULT = Step(id="result", name="result", does="The best settings, and how sure")
+
+
+def _submit(workflow: Workflow) -> Step:
+    does = "Every trial, exactly once" if workflow.auto_train else "Printed for a person to submit"
+    return Step(id="submit", name="submit", does=does, kind="machine")
+
+
+def _train(workflow: Workflow) -> Step:
+    each = "" if workflow.rows is None else f" x {_many(workflow.rows, 'trial')}"
+    return Step(
+        id="train", name="train", does=f"{_many(workflow.candidates, 'candidate')}{each} in one array", kind="machine"
+    )
+
+
+def _confirm(workflow: Workflow) -> Step:
+    seeds = _many(workflow.confirm_seeds, "fresh seed")
+    return Step(id="confirm", name="confirm", does=f"The best and the default again at {seeds}", kind="machine")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
