@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,7 @@ def check_models(options: AgentOptions) -> None:
     settings = replace(Settings(), **agent_settings(Settings(), options))
     config = _stored(settings)
     if any_model(config):
-        _Cast(config, {}, ()).check(roles_of(settings, config))
+        _Cast(config, {}, dict).check(roles_of(settings, config))
         _models(settings, config)
 
 
@@ -119,7 +119,7 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
     if not any_model(config):
         return None
     rungs = dict((store.journal.last("llm_rungs") or {"rungs": {}})["rungs"])
-    cast = _Cast(config, rungs, store.journal.entries)
+    cast = _Cast(config, rungs, lambda: _exchanged(store))
     cast.check(roles_of(settings, config))
     return replace(
         _models(settings, config),
@@ -129,6 +129,12 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
         offline=False,
         rungs=rungs,
     )
+
+
+def _exchanged(store: Store) -> Counter[str]:
+    """Recorded exchanges of each role: NNN_<role>.json in the rounds' folders."""
+    folders = (store.paths.round(folder).calls for folder in store.paths.folders())
+    return Counter(path.stem[4:] for folder in folders for path in folder.glob("*.json"))
 
 
 def offline_models(settings: Settings) -> Models | None:
@@ -186,16 +192,16 @@ class _Cast:
     """Who plays which role in this process: keys as they are now, one memory of rungs and outages for all roles."""
 
     def __init__(
-        self, config: LLMConfig, rungs: MutableMapping[str, str], entries: Sequence[Mapping[str, Any]]
+        self, config: LLMConfig, rungs: MutableMapping[str, str], used: Callable[[], Mapping[str, int]]
     ) -> None:
-        """entries: the study's journal; a script goes on where the calls so far left it."""
+        """used: how many exchanges of each role the study has; a script goes on after them."""
         from agent.llm.config import secrets_of
         from agent.llm.keys import read_dotenv
         from agent.llm.ladder import Rungs
         from agent.llm.retry import CoolDown
 
         self._config = config
-        self._entries = entries
+        self._used = used
         self._environment = dict(os.environ)
         self._dotenv = read_dotenv(Path.cwd())
         self._secrets = secrets_of(config, self._environment, self._dotenv)
@@ -235,9 +241,7 @@ class _Cast:
         from agent.llm.scripted import load_scripted
 
         assert self._config.script is not None
-        roles = {entry["call"]: entry["role"] for entry in self._entries if entry["event"] == "llm_call"}
-        used = Counter(roles[entry["call"]] for entry in self._entries if entry["event"] == "llm_reply")
-        return load_scripted(Path(self._config.script), used=used)
+        return load_scripted(Path(self._config.script), used=self._used())
 
     def _searcher(self) -> LLM:
         """The researcher: a model that searches by itself, or a search engine behind the same protocol."""
