@@ -32,6 +32,13 @@ HEAVY = {
     "asyncio",
     "multiprocessing",
     "pydantic",
+    "jsonschema",
+    "anthropic",
+    "openai",
+    "httpx",
+    "dotenv",
+    "opentelemetry",
+    "PIL",
 }
 #: The standard library's own weight, which --help has no use for.
 STANDARD = {"dataclasses", "inspect", "pathlib", "json", "socket", "subprocess", "threading", "tempfile", "urllib"}
@@ -85,7 +92,7 @@ def loaded(tmp_path: Path) -> Any:
     return run
 
 
-@pytest.mark.parametrize("arguments", [(), ("tune",), ("status",), ("reference", "check")])
+@pytest.mark.parametrize("arguments", [(), ("tune",), ("status",), ("costs",), ("graph",), ("reference", "check")])
 def test_help_needs_argparse_alone(loaded: Any, arguments: tuple[str, ...]) -> None:
     modules = loaded(*arguments, "--help")
     assert "agent.cli.main" in modules
@@ -108,6 +115,19 @@ def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
 
 def test_status_as_json_does_without_rich(loaded: Any, study: Path) -> None:
     assert loaded("status", "--json", "--study", str(study)) & (TRAINING | HEAVY) == {"yaml"}
+
+
+def test_the_workflow_and_the_costs_are_shown_without_any_sdk(loaded: Any, study: Path) -> None:
+    assert loaded("graph", "--proposer", "panel") & (TRAINING | HEAVY) == set()
+    assert loaded("costs", "--study", str(study)) & (TRAINING | HEAVY) == {"yaml"}
+
+
+def test_a_provider_brings_no_sdk_before_it_is_asked(loaded: Any, tmp_path: Path) -> None:
+    """Only the chosen one's, and only where a call is made: round 1 makes none."""
+    arguments = ("tune", "--task", "demo", "--trainer", str(NOOP), "--output-dir", str(tmp_path / "runs"))
+    data = ("--launcher", "local", "--data", f"log={tmp_path / 'log'}")
+    modules = loaded(*arguments, *data, "--provider", "ollama", "--model", "m")
+    assert modules & {"anthropic", "openai", "httpx", "pydantic", "opentelemetry", "jsonschema"} == set()
 
 
 def test_trainers_are_listed_from_the_registry(loaded: Any) -> None:

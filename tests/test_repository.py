@@ -100,3 +100,10 @@ def test_every_file_of_a_round_stands_in_the_legend() -> None:
                 if file not in legend and stem not in legend:
                     missing.append(file)
     assert not missing
+
+
+def test_the_drawing_in_the_documents_is_the_one_that_the_command_draws() -> None:
+    from agent.report.graph import Workflow, to_svg, workflow_graph
+
+    drawn = to_svg(workflow_graph(Workflow(proposer="hybrid")))
+    assert (ROOT / "doc" / "workflow.svg").read_text() == drawn, "roundtable graph --output doc/workflow.svg"
