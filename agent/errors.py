@@ -7,6 +7,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 │   ├── InvalidManifest             a round's manifest that does not hold together
 │   ├── InvalidStudy                study.yaml, journal or step record broken, or changed after round 1
 │   ├── InvalidProfile              a cluster profile with problems
+│   ├── InvalidPolicy               a retry policy with problems
 │   ├── InvalidTrainer              an unknown trainer, or a trainer description with problems
 │   └── InvalidScript               a rendered script that failed its lint: a bug or a hostile value
 ├── StudyBusy                       another process holds the study's lease
@@ -16,6 +17,9 @@ RoundtableError                     one clear line for the person; exit code 2 u
 ├── LaunchError                     costs a submission: the scheduler refused or could not be asked
 │   ├── SchedulerUnavailable        try again later; nothing is known to have been submitted
 │   └── AmbiguousSubmission         may have been submitted; looked up by name before any second try
+├── BudgetExceeded              a submission could exceed a cap on hours; nothing was submitted, the round stays open
+├── RoundCancelled                  a person cancelled the open round; it waits until they say how to go on
+├── StudyPaused                     submissions or starts failed again and again; nothing is submitted until --resume
 ├── TrialsCrashed                   every trial of a round crashed: the study stops, so that the cause can be mended
 ├── ProposalError                   costs a round's proposals: the space has no further valid candidate
 ├── LLMError                        costs one call to a language model; the round goes on without it and says so
@@ -95,6 +99,10 @@ class InvalidProfile(ProblemsError):
     """A cluster profile that may not be used."""
 
 
+class InvalidPolicy(ProblemsError):
+    """A retry policy that may not be used."""
+
+
 class InvalidTrainer(ProblemsError):
     """An unknown trainer or task, or a trainer description that may not be used."""
 
@@ -135,6 +143,18 @@ class AmbiguousSubmission(LaunchError):
         super().__init__(message)
 
 
+class BudgetExceeded(RoundtableError):
+    """What comes next could take more than the study may. It goes on from there with a higher cap."""
+
+
+class RoundCancelled(RoundtableError):
+    """A person cancelled the open round: it waits for their `retry` or `collect`."""
+
+
+class StudyPaused(RoundtableError):
+    """The circuit breaker is open: what runs is collected, but nothing is submitted until a person resumes."""
+
+
 class TrialsCrashed(RoundtableError):
     """Every trial of a round ended in a crash, which says nothing about its settings."""
 
@@ -148,7 +168,10 @@ class LLMError(RoundtableError):
 
     reply: what had arrived by then (agent.llm.base.Reply), so that tokens that were paid for are counted.
     attempts: every try of this call (agent.llm.base.Attempt).
+    transcript: of a panel whose supervisor failed, what had been said by then.
     """
+
+    transcript: str = ""
 
     def __init__(self, message: str, *, reply: Any = None, attempts: Sequence[Any] = ()) -> None:
         self.reply = reply

@@ -11,25 +11,42 @@ from trainers.contract import Value
 
 
 class Outcome(StrEnum):
-    """How a row ended. Only `ok` has a score; `is_config` outcomes are knowledge about the settings."""
+    """How a row ended. Only `ok` has a score; `is_config` outcomes are knowledge about the settings.
+
+    agent.outcomes tells them apart, the policy (agent.policy) says which are tried again.
+    """
 
     OK = "ok"
     BAD_CONFIG = "bad_config"
+    """The trainer refused the settings, or training with them diverged."""
     GPU_OOM = "gpu_oom"
+    HOST_OOM = "host_oom"
+    """The scheduler or the kernel ended it for its memory."""
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    NODE_FAIL = "node_fail"
+    LAUNCH_FAIL = "launch_fail"
+    """The task ended before it had claimed its row: nothing was trained."""
     CRASHED = "crashed"
-    NO_RESULT = "no_result"
-    CORRUPT_RESULT = "corrupt_result"
+    """The program failed: an error of the trainer, a segmentation fault."""
     CANCELLED = "cancelled"
+    NO_RESULT = "no_result"
+    """It ended in a way that should have left a result, and there is none."""
+    CORRUPT_RESULT = "corrupt_result"
     LOST = "lost"
+    """Gone, and nobody can say how."""
 
     @property
     def is_config(self) -> bool:
         """Whether the settings caused it (a proposer may learn from it), rather than the machines."""
-        return self in (Outcome.BAD_CONFIG, Outcome.GPU_OOM)
+        return self in (Outcome.BAD_CONFIG, Outcome.GPU_OOM, Outcome.HOST_OOM)
 
     @property
     def is_measured(self) -> bool:
-        """Whether the configuration has been tried; after a crash or a loss it still may be."""
+        """Whether the configuration has been tried; after a crash or a loss it still may be.
+
+        A host_oom that more memory can mend is retried before it becomes an observation, so here it is final.
+        """
         return self is Outcome.OK or self.is_config
 
 

@@ -22,6 +22,11 @@ def documents() -> Path:
     return _folder("doc")
 
 
+def shipped_policy() -> Path:
+    """The retry policy of studies that were given none. Raises RoundtableError when it is missing."""
+    return templates() / "policy.yaml"
+
+
 def shipped_reference(trainer: str) -> Path:
     """The read-only reference that ships for a trainer: doc/hyperparameter_reference/<trainer>.json.
 

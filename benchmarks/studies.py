@@ -3,7 +3,8 @@
     python benchmarks/studies.py DIR ROUNDS CANDIDATES FOLDS
 
 Round 1 is tuned for real. Of the copies only what a closed round is read from is there: its round.json, its step
-records, and its lines in the journal (with every row that was submitted). So the shape is the program's own.
+records, and its lines in the journal (with every row that was submitted); of the newest two, which the diagnosis
+looks into, also manifest, summaries and the trials' analyses. So the shape is the program's own.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from child import ROOT
 sys.path.insert(0, str(ROOT))
 
 TRAINER = ROOT / "benchmarks" / "trainer" / "trainer.yaml"
+LOOKED_INTO = 2
+"""Newest rounds of which the diagnosis reads more than round.json."""
 
 
 def make(root: Path, *, rounds: int, candidates: int, folds: int) -> None:
@@ -59,6 +62,8 @@ def _lengthen(root: Path, rounds: int) -> None:
         for number in range(2, rounds + 1):
             name = first.name.replace("round_1_", f"round_{number}_")
             shutil.copytree(first / "steps", root / name / "steps")
+            if number > rounds - LOOKED_INTO:
+                _copy_results(first, root / name)
             record = _copy(json.loads(template), number, reference, rng)
             (root / name / "round.json").write_text(to_json(record), encoding="utf-8")
             for entry in of_round:
@@ -68,6 +73,15 @@ def _lengthen(root: Path, rounds: int) -> None:
                 if "name" in entry:
                     copied["name"] = entry["name"].replace("-r1-", f"-r{number}-")
                 stream.write(json.dumps(copied, ensure_ascii=False) + "\n")
+
+
+def _copy_results(first: Path, folder: Path) -> None:
+    """What the next round's diagnosis reads of a round; the numbers in it stay those of the first."""
+    looked_into = ("manifest.json", "candidates/*/*.json", "trials/*/*/analysis.json")
+    for path in (path for pattern in looked_into for path in first.glob(pattern)):
+        to = folder / path.relative_to(first)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, to)
 
 
 def _copy(record: dict[str, Any], number: int, reference: Any, rng: random.Random) -> dict[str, Any]:

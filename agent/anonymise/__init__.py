@@ -2,5 +2,17 @@
 
 from agent.anonymise.aliases import KINDS, UNNAMED, Aliases, Name, NoAliases, from_json
 from agent.anonymise.gather import Machine, gather, this_machine
+from agent.anonymise.written import in_json
 
-__all__ = ["KINDS", "UNNAMED", "Aliases", "Machine", "Name", "NoAliases", "from_json", "gather", "this_machine"]
+__all__ = [
+    "KINDS",
+    "UNNAMED",
+    "Aliases",
+    "Machine",
+    "Name",
+    "NoAliases",
+    "from_json",
+    "gather",
+    "in_json",
+    "this_machine",
+]

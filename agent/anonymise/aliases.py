@@ -64,9 +64,9 @@ class Aliases:
     or an e-mail address goes too, registered or not; the rest of a path goes with its known beginning. It is
     idempotent and linear in the text.
 
-    **Numbers** are the exception: a class called "3" (or "nan", "true") is not replaced by `hide`, which would
-    destroy every 3 in a text. Where such a name is known to be a class label, `label` and `hide_classes` give its
-    alias.
+    **Numbers** are the exception: a class called "3" (or "nan", "true", or like a parameter) is not replaced by
+    `hide`, which would destroy every 3 in a text. A text that means the class says so: `class "3"` (`in_text`), which
+    `hide` replaces, and which `reveal` writes.
 
     **reveal** puts the registered text back, in its registered spelling. An alias that a foreign text (a log) already
     held cannot be told from ours once it is hidden: since hiding twice must change nothing, it stays, and is
@@ -78,18 +78,21 @@ class Aliases:
         """Use `Aliases.of`. table: alias -> name, in the order of registration."""
         self._table = {alias: name.text for alias, name in table}
         self._real = {fold(alias): name.text for alias, name in table}
-        self._own = {fold(alias): alias for alias in (*self._table, *UNNAMED.values())}
         self._keep = {fold(text) for text in keep}
+        self._in_text = {fold(alias): self._shown(name) for alias, name in table}
+        self._own = {fold(alias): alias for alias in (*self._table, *UNNAMED.values())}
         self._spelled: dict[str, dict[str, str]] = {}
         for alias, name in table:
             for text in (name.text, *name.spellings):
                 self._spelled.setdefault(fold(text), {}).setdefault(text, alias)
+        for alias, name in table:
+            if (shown := self._shown(name)) != name.text:
+                self._spelled.setdefault(fold(shown), {}).setdefault(shown, alias)
         self._default = {folded: next(iter(spelled.values())) for folded, spelled in self._spelled.items()}
         hidden = [text for text in self._spelled if not is_plain_value(text) and text not in self._keep]
         self._names = _trie([*hidden, *self._keep])
         structured = [text for text in hidden if _STRUCTURE.search(text)]
         self._structured = _trie(structured) if structured else None
-        self._labels = {name.text: alias for alias, name in reversed(table) if name.kind == "class"}
 
     @classmethod
     def of(
@@ -115,7 +118,7 @@ class Aliases:
         bent = [
             value
             for value in dict.fromkeys(values)
-            if fold(value) not in kept and made.reveal(made.hide(value)) != value
+            if fold(value) not in kept and made.reveal_json(made.hide(value)) != value
         ]
         if bent:
             wanted += [Name(kind="value", text=value) for value in bent]
@@ -143,14 +146,14 @@ class Aliases:
         return self._replace(text, self._names)
 
     def reveal(self, text: str) -> str:
-        """The text with registered names in place of aliases."""
+        """The text with registered names in place of aliases; of a class whose name is a number, `class "3"`."""
         if "_" not in text:
             return text
         tokens = self._tokens(text)
         found = (
-            (begin, begin + len(token), self._real[token])
+            (begin, begin + len(token), self._in_text[token])
             for place, token in enumerate(tokens.texts)
-            if token in self._real and (begin := tokens.begin(place)) is not None
+            if token in self._in_text and (begin := tokens.begin(place)) is not None
         )
         return _spliced(text, found)
 
@@ -162,23 +165,31 @@ class Aliases:
             else []
         )
 
-    def label(self, name: str) -> str:
-        """The alias of a class, numeric ones too. Raises ValueError where it is not registered."""
-        if name in self._labels:
-            return self._labels[name]
+    def in_text(self, name: str) -> str:
+        """A class's name as a text has to write it for `hide` to find it: as it is, or `class "3"`.
+
+        Raises ValueError where it is not registered.
+        """
         alias = self._default.get(fold(name))
         if alias is None:
             raise ValueError(f"the class {name!r} is not registered: gather class names before they are shown")
-        return alias
+        return f'class "{name}"' if self._is_shielded(name) else name
 
-    def hide_classes(self, by_class: Mapping[str, Any]) -> dict[str, Any]:
-        """A mapping whose keys are class names, with `label` of each key. Values stay."""
-        return {self.label(name): value for name, value in by_class.items()}
+    def _is_shielded(self, text: str) -> bool:
+        """Whether `hide` leaves a name alone where it stands in a text by itself."""
+        return is_plain_value(text) or fold(text) in self._keep
+
+    def _shown(self, name: Name) -> str:
+        """A name as `reveal` writes it. Only classes are spoken of by such names: all numbers here are taken for one,
+        a study called "3" too, whose alias no text ever holds otherwise."""
+        shielded = is_plain_value(name.text) or (name.kind == "class" and self._is_shielded(name.text))
+        return f'class "{name.text}"' if shielded else name.text
 
     def reveal_json(self, value: Any) -> Any:
-        """JSON with every string value revealed. Keys stay: they are property names."""
+        """JSON with every string value revealed. Keys stay: they are property names. A string that is an alias and
+        nothing else (a choice) becomes exactly the name."""
         if isinstance(value, str):
-            return self.reveal(value)
+            return self._real.get(fold(value)) or self.reveal(value)
         if isinstance(value, Mapping):
             return {key: self.reveal_json(entry) for key, entry in value.items()}
         if isinstance(value, Sequence):
@@ -186,7 +197,8 @@ class Aliases:
         return value
 
     def hide_json(self, schema: Any) -> Any:
-        """A JSON Schema with hidden enum, const, default, examples, description and title; property names stay.
+        """A JSON Schema with hidden enum, const, default and examples. Property names stay, and so do descriptions
+        and titles, which are our own words: who puts another's text into one hides it there.
 
         Raises ValueError for a choice that would not come back as it was: it belongs into `values` of `of`.
         """
@@ -201,14 +213,12 @@ class Aliases:
             return {name: self.hide_json(entry) for name, entry in value.items()}
         if key in ("enum", "const", "default", "examples"):
             return self._hide_choice(value)
-        if key in ("description", "title", "$comment") and isinstance(value, str):
-            return self.hide(value)
         return self.hide_json(value)
 
     def _hide_choice(self, value: Any) -> Any:
         if isinstance(value, str):
             hidden = self.hide(value)
-            if self.reveal(hidden) != value:
+            if self.reveal_json(hidden) != value:
                 raise ValueError(f"the choice {value!r} cannot be anonymised and restored: register it as a value")
             return hidden
         if isinstance(value, Mapping):
@@ -218,8 +228,7 @@ class Aliases:
         return value
 
     def _alias(self, text: str) -> str | None:
-        folded = fold(text)
-        return None if is_plain_value(folded) else self._default.get(folded)
+        return None if self._is_shielded(text) else self._default.get(fold(text))
 
     def _path(self, path: str, scheme: str) -> str | None:
         if scheme.lower() in ("http", "https") and scheme.lower() not in self._default:
@@ -285,7 +294,7 @@ class NoAliases(Aliases):
     def hide(self, text: str) -> str:
         return text
 
-    def label(self, name: str) -> str:
+    def in_text(self, name: str) -> str:
         return name
 
 

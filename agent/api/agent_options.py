@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.errors import UsageError
+
 PROVIDERS = (
     "none",
     "anthropic",
@@ -65,3 +67,30 @@ class AgentOptions:
     """Whether test values are shown to agents (no)."""
     prompts: Path | None = None
     """Folder of prompt files that replace the shipped ones of the same name."""
+
+
+def check_used(options: AgentOptions, proposer: str, some: bool) -> None:
+    """Refuse options given in this call that would change nothing. some: whether any role has a provider.
+
+    Raises UsageError naming what each needs.
+    """
+    without = "" if some else "a language model: give --provider"
+    hybrid = "" if proposer == "hybrid" else f"--proposer hybrid (it is {proposer})"
+    panel = "" if proposer == "panel" else f"--proposer panel (it is {proposer})"
+    needs = {
+        "model": without,
+        "base_url": without,
+        "key_env": without,
+        "llm_share": hybrid,
+        "llm_warmup": hybrid,
+        "consult_turns": panel,
+    }
+    given = {name: value for name in needs if (value := getattr(options, name)) is not None}
+    unused = [f"{_flag(name)} {value}: needs {needs[name]}" for name, value in given.items() if needs[name]]
+    unused += [f"{_flag(role)}-model: needs {without}" for role in options.role_models if without]
+    if unused:
+        raise UsageError("\n".join(unused))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.api.agent_options import AgentOptions
+from agent.api.agent_options import AgentOptions, check_used
 from agent.errors import UsageError
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from agent.llm.base import LLM
     from agent.llm.config import LLMConfig
     from agent.llm.ladder import Rungs
+    from agent.llm.prices import PriceTable
     from agent.llm.retry import CoolDown
     from agent.llm.wire import Endpoint
     from agent.orchestrator.context import Models
+
+#: What is shorter is no key but a word in its place ("x", "EMPTY", "ollama", for servers that want any), which would
+#: be cut out of answers and records wherever it stands.
+SHORTEST_SECRET = 8
 
 
 def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
@@ -41,8 +46,10 @@ def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
         if (value := getattr(options, name)) is not None
     }
     if options.prompts is not None:
-        changes["prompts"] = str(_folder(options.prompts))
+        changes["prompts"] = str(_prompts(options.prompts.absolute(), said=f"--prompts {options.prompts}"))
     some = any_model(config)
+    if not some and options.search_provider not in (None, "none"):
+        raise UsageError(f"--search-provider {options.search_provider}: there is no researcher without --provider")
     proposer = options.proposer
     if proposer is None:
         # A study that had no model and is given one is meant to use it; one that loses it cannot.
@@ -52,6 +59,7 @@ def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
             f"--proposer {proposer} needs a language model: give --provider (anthropic, openai, deepseek, ...); "
             "with --provider none only bayes can propose"
         )
+    check_used(options, proposer, some)
     return changes | {"provider": config.provider, "llm": config.to_json(), "proposer": proposer}
 
 
@@ -60,9 +68,17 @@ def any_model(config: LLMConfig) -> bool:
     return config.provider != "none" or any((own.provider or "none") != "none" for own in config.roles.values())
 
 
+def _asks_anyone(config: LLMConfig) -> bool:
+    """Whether any role, or the search, has a provider that is a service."""
+    players = [config.provider, *(own.provider for own in config.roles.values())]
+    return config.search_provider != "none" or any(name not in (None, "none", "scripted") for name in players)
+
+
 def _stored(settings: Settings) -> LLMConfig:
     from agent.llm.config import LLMConfig, from_json
 
+    if not isinstance(settings.llm, Mapping):
+        raise UsageError(f"settings.json: llm = {settings.llm!r}: must be an object; restore the file")
     return from_json(settings.llm, file="settings.json: llm") if settings.llm else LLMConfig()
 
 
@@ -70,7 +86,11 @@ def _config(old: Settings, options: AgentOptions) -> LLMConfig:
     """A file given now, or what the study has, with this call's options on top."""
     from agent.llm.config import load_config, override
 
-    config = load_config(options.llm_config) if options.llm_config is not None else _stored(old)
+    # Absolute, and with it the paths in the file: cron calls from another folder.
+    config = load_config(options.llm_config.absolute()) if options.llm_config is not None else _stored(old)
+    if options.provider == "none":
+        # Said in this call, it holds for roles with a provider of their own too.
+        config = replace(config, roles={role: own for role, own in config.roles.items() if own.provider is None})
     return override(
         config,
         provider=options.provider,
@@ -92,10 +112,13 @@ def _file(path: Path) -> Path:
     return path.absolute()
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise UsageError(f"{path}: there is no such folder")
-    return path.absolute()
+def _prompts(folder: Path, *, said: str) -> Path:
+    """The folder, once every prompt file in it was looked at. Raises UsageError."""
+    from agent.resources import templates
+    from agent.roles.prompt_check import check_prompts
+
+    check_prompts(folder, templates() / "prompts", said=said)
+    return folder
 
 
 def check_models(options: AgentOptions) -> None:
@@ -103,8 +126,14 @@ def check_models(options: AgentOptions) -> None:
     settings = replace(Settings(), **agent_settings(Settings(), options))
     config = _stored(settings)
     if any_model(config):
-        _Cast(config, {}, dict).check(roles_of(settings, config))
-        _models(settings, config)
+        from agent.llm.trace import make_tracer
+
+        def ignore(line: str) -> None:
+            """Nothing is traced yet."""
+
+        models = _models(settings, config, config.prices)
+        _Cast(config, {}, dict).check(roles_of(settings, config), models.prices)
+        make_tracer(os.environ, ignore).close()
 
 
 def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> Models | None:
@@ -118,11 +147,17 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
     config = _stored(settings)
     if not any_model(config):
         return None
+    if settings.prompts is not None:
+        folder = Path(settings.prompts)
+        if not folder.is_dir():
+            raise UsageError(f"{folder} (settings.json: prompts) is gone: put it back, or give --prompts")
+        _prompts(folder, said=f"{folder} (settings.json: prompts)")
     rungs = dict((store.journal.last("llm_rungs") or {"rungs": {}})["rungs"])
-    cast = _Cast(config, rungs, lambda: _exchanged(store))
-    cast.check(roles_of(settings, config))
+    cast = _Cast(config, rungs, lambda: _scripted_replies(store))
+    models = _models(settings, config, config.prices)
+    cast.check(roles_of(settings, config), models.prices)
     return replace(
-        _models(settings, config),
+        models,
         of=cast.of,
         tracer=make_tracer(os.environ, say, redact=cast.redact),
         redact=cast.redact,
@@ -131,20 +166,26 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
     )
 
 
-def _exchanged(store: Store) -> Counter[str]:
-    """Recorded exchanges of each role: NNN_<role>.json in the rounds' folders."""
-    folders = (store.paths.round(folder).calls for folder in store.paths.folders())
-    return Counter(path.stem[4:] for folder in folders for path in folder.glob("*.json"))
+def _scripted_replies(store: Store) -> Counter[str]:
+    """Replies of each role that a script gave so far. Neither another provider's nor a call that a cap held back."""
+    answered = {entry["call"] for entry in store.journal.of("llm_reply")}
+    return Counter(
+        entry["role"]
+        for entry in store.journal.of("llm_call")
+        if entry["provider"] == "scripted"
+        # A kill may have come between the exchange's file and its entry in the journal.
+        and (entry["call"] in answered or (store.paths.root / f"{entry['call']}.json").exists())
+    )
 
 
 def offline_models(settings: Settings) -> Models | None:
-    """Only what is recorded: no key is read, and nobody can be asked."""
+    """Only what is recorded: no key is read, nobody can be asked, and nothing is charged."""
     config = _stored(settings)
-    return _models(settings, config) if any_model(config) else None
+    return _models(settings, config, None) if any_model(config) else None
 
 
-def _models(settings: Settings, config: LLMConfig) -> Models:
-    """What needs no key: prices, caps, prompts."""
+def _models(settings: Settings, config: LLMConfig, prices: str | None) -> Models:
+    """What needs no key: caps, prompts, and the prices of this table before the shipped one."""
     from agent.llm.prices import load_prices
     from agent.llm.trace import NullTracer
     from agent.orchestrator.context import Models
@@ -156,7 +197,7 @@ def _models(settings: Settings, config: LLMConfig) -> Models:
     own = [Path(settings.prompts)] if settings.prompts is not None else []
     return Models(
         of=nobody,
-        prices=load_prices(Path(config.prices) if config.prices is not None else None),
+        prices=load_prices(Path(prices) if prices is not None else None),
         tracer=NullTracer(),
         prompts=(*own, templates() / "prompts"),
         max_cost=config.max_cost,
@@ -203,15 +244,20 @@ class _Cast:
         self._config = config
         self._used = used
         self._environment = dict(os.environ)
-        self._dotenv = read_dotenv(Path.cwd())
-        self._secrets = secrets_of(config, self._environment, self._dotenv)
+        # A script needs no key, and no library to read one.
+        self._dotenv = read_dotenv(Path.cwd()) if _asks_anyone(config) else {}
+        found = secrets_of(config, self._environment, self._dotenv)
+        self._secrets = [secret for secret in found if len(secret) >= SHORTEST_SECRET]
         self._rungs = Rungs(rungs)
         self._cool_down = CoolDown(now=time.monotonic)
         self._made: dict[str, LLM] = {}
 
-    def check(self, roles: Iterable[str]) -> None:
-        for role in roles:
-            self.of(role)
+    def check(self, roles: Iterable[str], prices: PriceTable) -> None:
+        """Set up the models of these roles. Raises UsageError, also for a price that a cap on cost needs."""
+        from agent.llm.ledger import require_prices
+
+        made = [(role, self.of(role)) for role in roles]
+        require_prices([(role, llm.provider, llm.model) for role, llm in made], prices, self._config.max_cost)
 
     def redact(self, text: str) -> str:
         """The text without any key."""

@@ -45,7 +45,14 @@ class TuneOptions(AgentOptions):
     auto_train: bool = False
     launcher: str | None = None
     profile: Path | None = None
+    policy: Path | None = None
+    """What is done about each outcome of a row; the shipped table when the study has none."""
     parallel: int | None = None
+    max_gpu_hours: float | None = None
+    """The most GPU-hours that the study may take: what could exceed it is not submitted (doc/budgets.md)."""
+    max_cpu_hours: float | None = None
+    max_hours: float | None = None
+    """No round is opened later than this many hours after the study's first submission."""
     gpus: tuple[str, ...] | None = None
     use_test: bool | None = None
     val_summary: Path | None = None
@@ -54,6 +61,8 @@ class TuneOptions(AgentOptions):
     confirm: str | None = None
     confirm_seeds: int | None = None
     poll_s: float | None = None
+    resume: bool = False
+    """Close the circuit breaker of a paused study (doc/unattended.md)."""
     tune_names: tuple[str, ...] | None = None
     """Documented parameters that are not tuned by default and shall be ("all": every one). New studies only."""
 
@@ -78,11 +87,11 @@ class TuneOptions(AgentOptions):
             raise UsageError("\n".join(problems))
 
 
-_PATHS = ("output_dir", "hp_ref", "profile", "val_summary", "test_summary")
+_PATHS = ("output_dir", "hp_ref", "profile", "policy", "val_summary", "test_summary")
 _AGENT_PATHS = ("script", "llm_config", "llm_prices", "prompts")
 _NUMBERS = ("folds", "seeds")
 _WORDS = ("gpus", "tune_names")
-_REQUIRED = ("task", "output_dir", "slurm", "auto_train")
+_REQUIRED = ("task", "output_dir", "slurm", "auto_train", "resume")
 
 
 def _normal(name: str, value: object) -> object:
@@ -129,7 +138,7 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("seed",): (_whole(0), "a whole number from 0"),
     _NUMBERS: (_distinct(_whole(0)), "a tuple of different whole numbers from 0, such as (0, 1)"),
     _WORDS: (_distinct(_text), 'a tuple of different texts, such as ("0", "1")'),
-    ("slurm", "auto_train", "use_test"): (lambda value: isinstance(value, bool), "True or False"),
+    ("slurm", "auto_train", "use_test", "resume"): (lambda value: isinstance(value, bool), "True or False"),
     ("launcher",): _one_of(LAUNCHERS),
     ("confirm",): _one_of(CONFIRM),
     ("provider",): _one_of(PROVIDERS),
@@ -145,6 +154,7 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
         lambda value: isinstance(value, bool),
         "True or False",
     ),
+    ("max_gpu_hours", "max_cpu_hours", "max_hours"): (_positive, "a number of hours above 0"),
     ("poll_s",): (_positive, "a number of seconds above 0"),
 }
 _OPTIONAL = frozenset(name for names in _ALLOWED for name in names if name not in _REQUIRED)

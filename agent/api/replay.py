@@ -25,7 +25,16 @@ def replay_round(path: Path) -> Replayed:
     path = path.absolute()
     folder = RoundFolder.parse(path)
     if folder is None or folder.kind != "round" or not path.is_dir():
-        raise UsageError(f"{path}: is no round's folder (runs/<study>/round_N_<timestamp>)")
+        what = "is no round's folder" if path.exists() else "there is no such folder"
+        raise UsageError(f"{path}: {what} (runs/<study>/round_N_<timestamp>); rounds: {_rounds(path)}")
     store = Store.open(path.parent)
     with tempfile.TemporaryDirectory(prefix="roundtable-replay-") as scratch:
         return replay(store, store.paths.round(folder), offline_tools, Path(scratch))
+
+
+def _rounds(path: Path) -> str:
+    """The rounds of the study that was given itself, or that the path says it is in."""
+    study = path if (path / "study.yaml").exists() else path.parent
+    if not (study / "study.yaml").exists():
+        return f"none, {study} is no study"
+    return ", ".join(folder.path.name for folder in Store.open(study).paths.folders()) or "none yet"

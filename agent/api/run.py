@@ -13,10 +13,12 @@ from agent.api.models import check_models
 from agent.api.options import TuneOptions
 from agent.api.wiring import Say, local_gpus, settings_for, tools_for
 from agent.errors import MissingResults, UsageError
+from agent.policy import load_policy
 from agent.store.disk import Disk, read_text
 from agent.store.lease import held
 from agent.store.store import Store
 from agent.store.study import Settings
+from agent.store.versions import sha256
 
 if TYPE_CHECKING:
     from agent.orchestrator.context import Given, Tools
@@ -67,19 +69,24 @@ def tune(
     disk: how files are written; tests put a fault there.
     """
     from agent.launch.select import default_launcher
+    from agent.orchestrator import breaker
     from agent.orchestrator.context import Given
 
-    _check(options)
+    check_call(options)
     store, new = open_study(options, disk=disk)
     with held(store.paths.lease):
         # Opened again under the lease: another process may have gone on since.
         store = store if new else Store.open(store.paths.root, disk=disk)
         store.journal.check_clock()
         if options.profile is not None:
-            _take_profile(store, options.profile)
+            take_profile(store, options.profile)
+        if options.policy is not None:
+            take_policy(store, options.policy)
         settings = settings_for(store, options, default_launcher())
         tools = tools_for(store, settings, say, detail)
         store.put_settings(settings)
+        if options.resume:
+            breaker.resume(store, by="tune --resume")
         given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
         try:
             return _drive(store, tools, settings, given, options.force_round, watch)
@@ -87,12 +94,13 @@ def tune(
             tools.close()
 
 
-def _check(options: TuneOptions) -> None:
+def check_call(options: TuneOptions) -> None:
     """What the options' own checks cannot know and can still be refused before anything is written."""
     from agent.launch.profile import load_profile
     from agent.launch.select import check_answers, default_launcher
 
-    for path in (options.val_summary, options.test_summary, options.profile, options.hp_ref):
+    given = (options.val_summary, options.test_summary, options.profile, options.policy, options.hp_ref)
+    for path in given:
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file")
     there = local_gpus() if options.gpus else ()
@@ -100,6 +108,8 @@ def _check(options: TuneOptions) -> None:
         raise UsageError(f"--gpus {','.join(unknown)}: this machine has {', '.join(there) or 'no GPU'}")
     if options.profile is not None:
         load_profile(options.profile)
+    if options.policy is not None:
+        load_policy(options.policy)
     if options.auto_train and (options.launcher is not None or not study_root(options).exists()):
         check_answers(options.launcher or default_launcher())
     if not study_root(options).exists():
@@ -108,12 +118,22 @@ def _check(options: TuneOptions) -> None:
         raise UsageError(f"--force-round {options.force_round}: there is no study {study_root(options)} yet")
 
 
-def _take_profile(store: Store, path: Path) -> None:
+def take_profile(store: Store, path: Path) -> None:
     """Copy a checked profile into the study, so that ticks use it too."""
     from agent.launch.profile import load_profile
 
     load_profile(path)
     store.disk.write(store.paths.profile, read_text(path))
+
+
+def take_policy(store: Store, path: Path) -> None:
+    """Copy a checked policy into the study; journaled when it is another one than before."""
+    load_policy(path)
+    text = read_text(path)
+    last = store.journal.last("policy")
+    if last is None or last["sha256"] != sha256(text):
+        store.journal.append("policy", sha256=sha256(text), path=str(path))
+    store.disk.write(store.paths.policy, text)
 
 
 def _drive(

@@ -53,6 +53,9 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
         "confirm": options.confirm,
         "confirm_seeds": options.confirm_seeds,
         "poll_s": options.poll_s,
+        "max_gpu_hours": options.max_gpu_hours,
+        "max_cpu_hours": options.max_cpu_hours,
+        "max_hours": options.max_hours,
     }
     changes |= {name: value for name, value in asked.items() if value is not None}
     changes |= agent_settings(old, options)
@@ -75,7 +78,9 @@ def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offlin
     """
     from agent.launch.training import ensure, import_root, training_python
     from agent.orchestrator.context import Tools
+    from agent.policy import load_policy
     from agent.propose.optuna_tpe import TPEProposer
+    from agent.resources import shipped_policy
 
     found = frozen_trainer(store.config.trainer, frozen_text(store))
     profile, gpus = _profile(store, settings, found.trainer)
@@ -96,6 +101,7 @@ def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offlin
         launcher=launcher,
         trainer=found.trainer,
         profile=profile,
+        policy=load_policy(store.paths.policy if store.paths.policy.exists() else shipped_policy()),
         python=training_python(profile),
         import_root=root,
         check_environment=check_environment,

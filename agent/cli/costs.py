@@ -16,7 +16,7 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.json:
         sys.stdout.write(json.dumps(view, indent=2) + "\n")
         return 0
-    if not view["total"]["calls"]:
+    if not any(view["total"][name] for name in ("calls", "not_made", "unanswered")):
         sys.stdout.write("no language model was asked in this study\n")
         return 0
     from rich.console import Console

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from agent.cli import options
 
@@ -17,11 +18,18 @@ COMMANDS = {
     "init": "begin a study and write its reference for editing",
     "tune": "tune in rounds: collect, propose, render, and (with --auto-train) submit and wait",
     "tick": "do one idempotent step of a study, for cron and controllers",
+    "start": "have a study driven while nobody watches: by a SLURM job, cron, or this process",
+    "stop": "have what drives a study end; running trials go on",
+    "submit": "hand a round that was rendered for a person to the study's launcher",
+    "collect": "take in the open round's results and close it, without opening another one",
+    "retry": "start missing, cancelled or failed rows of the open round again",
+    "cancel": "stop the open round's tasks, or some of them, also while another process works on the study",
     "status": "show a study: rounds, candidates, states, values, best",
     "costs": "show what language models cost a study",
     "replay": "do the agents' steps of a round again from the recorded exchanges, offline",
     "graph": "draw the workflow of a round: Mermaid, SVG or PNG",
     "reference": "check, compare and restore hyperparameter references",
+    "doctor": "check this machine and its cluster against a study or a profile, and say what to change",
     "train": "train once by hand, outside a study",
     "trainers": "list the trainers, their tasks and parameters",
 }
@@ -54,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """All commands with all their options; `only`: the options of that one, which is all that a call needs."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="roundtable",
         description="Tunes training jobs in rounds: on a SLURM cluster, a workstation or a laptop.",
         epilog="Everything a study knows is plain files in runs/<study>/; runs/README.md explains each.",
@@ -69,6 +77,14 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
             )
             getattr(options, f"add_{name}")(command)
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Also of every command: subparsers are made of the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        """One line: the usage of `tune` alone would be 25 above it."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 class _Version(argparse.Action):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,11 +48,20 @@ def add_tune(command: argparse.ArgumentParser) -> None:
         help="default: submitit where sbatch exists, else local",
     )
     where.add_argument("--profile", type=path, metavar="YAML", help="cluster profile (doc/profiles.md)")
+    where.add_argument("--policy", type=path, metavar="YAML", help="what is retried (templates/policy.yaml)")
     where.add_argument(
         "--parallel", type=count, metavar="N", help="trials at a time: the array's %%N or local workers"
     )
     where.add_argument("--gpus", type=names, metavar="0,1", help="GPUs of the local launcher (default: all)")
+    where.add_argument("--resume", action="store_true", help="submit again although the study is paused")
+    where.add_argument("--dry-run", action="store_true", help="show what would be submitted next; change nothing")
     where.add_argument("--poll", type=seconds, metavar="S", help="seconds between questions to the scheduler (60)")
+    hours = command.add_argument_group("budgets (doc/budgets.md)")
+    hours.add_argument("--max-gpu-hours", type=amount, metavar="H", help="cap on the study's GPU-hours, worst case")
+    hours.add_argument("--max-cpu-hours", type=amount, metavar="H", help="cap on the study's CPU-hours, worst case")
+    hours.add_argument(
+        "--max-hours", type=amount, metavar="H", help="no new round so long after the first submission"
+    )
     _agents(command)
     command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
     command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
@@ -66,7 +75,7 @@ def _agents(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("agents (doc/agents.md)")
     group.add_argument(
         "--provider",
-        type=word,
+        action=_Provider,
         nargs="+",
         metavar=("NAME", "FILE"),
         help="who answers for the language models: anthropic, openai, deepseek, openrouter, gemini, ollama, vllm, "
@@ -88,7 +97,7 @@ def _agents(command: argparse.ArgumentParser) -> None:
         help="who proposes from round 2 on: bayes (default without a provider), llm (default with one), panel (two "
         "consultants and a supervisor), hybrid (a share by the model, the rest Bayesian)",
     )
-    group.add_argument("--llm-share", type=amount, metavar="F", help="hybrid: the model's share of candidates (0.3)")
+    group.add_argument("--llm-share", type=share, metavar="F", help="hybrid: the model's share of candidates (0.3)")
     group.add_argument("--llm-warmup", type=natural, metavar="N", help="hybrid: scored candidates before it (4)")
     group.add_argument("--consult-turns", type=count, metavar="N", help="panel: turns of each consultant (2)")
     group.add_argument(
@@ -131,11 +140,76 @@ def add_graph(command: argparse.ArgumentParser) -> None:
 
 def add_tick(command: argparse.ArgumentParser) -> None:
     _which(command)
+    command.add_argument(
+        "--unattended", action="store_true", help="for cron: nothing after `roundtable stop`, dated lines"
+    )
     command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
+
+
+def add_submit(command: argparse.ArgumentParser) -> None:
+    _open_round(command)
+
+
+def add_collect(command: argparse.ArgumentParser) -> None:
+    _open_round(command)
+
+
+def add_retry(command: argparse.ArgumentParser) -> None:
+    _open_round(command)
+    command.add_argument("--rows", type=numbers, metavar="0-3,7", help="these rows (default: all without a result)")
+    command.add_argument("--failed", action="store_true", help="also rows whose result is no score, such as crashed")
+
+
+def add_cancel(command: argparse.ArgumentParser) -> None:
+    _which(command)
+    command.add_argument("--round", type=count, metavar="N", help="the open round's number, to be sure")
+    command.add_argument("--rows", type=numbers, metavar="0-3,7", help="only these rows (default: the whole round)")
+    command.add_argument("--yes", action="store_true", help="do not ask before")
+
+
+def _open_round(command: argparse.ArgumentParser) -> None:
+    _which(command)
+    command.add_argument("--round", type=count, metavar="N", help="the open round's number, to be sure")
+    command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
+
+
+def add_start(command: argparse.ArgumentParser) -> None:
+    _which(command)
+    command.add_argument(
+        "--controller",
+        choices=("slurm", "cron", "foreground"),
+        required=True,
+        help="slurm: a small CPU job that is followed by its like; cron: print the line to install; foreground: here",
+    )
+    command.add_argument("--max-iterations", type=count, metavar="N", help="rounds in all (default: the study's)")
+    command.add_argument("--every", type=minutes, metavar="10m", help="cron: time between ticks (10m)")
+    command.add_argument("--profile", type=path, metavar="YAML", help="cluster profile (doc/profiles.md)")
+    command.add_argument("--candidates", type=count, metavar="K", help="candidates a round (default: the study's)")
+    command.add_argument(
+        "--launcher", choices=("submitit", "sbatch", "local"), help="how trials are started (default: the study's)"
+    )
+    command.add_argument("--parallel", type=count, metavar="N", help="trials at a time (default: the study's)")
+    command.add_argument("--poll", type=seconds, metavar="S", help="seconds between looks (default: the study's, 60)")
+    command.add_argument("--resume", action="store_true", help="submit again although the study is paused")
+    # What a controller job calls itself with.
+    command.add_argument("--generation", type=count, help=argparse.SUPPRESS)
+
+
+def add_stop(command: argparse.ArgumentParser) -> None:
+    _which(command)
+    command.add_argument("--now", action="store_true", help="cancel the controller's job too, not only ask it to end")
 
 
 def add_status(command: argparse.ArgumentParser) -> None:
     _which(command)
+    command.add_argument(
+        "--watch",
+        type=seconds,
+        nargs="?",
+        const=10.0,
+        metavar="SECONDS",
+        help="show it again and again: in place on a terminal, elsewhere whenever it changed (10)",
+    )
     command.add_argument("--json", action="store_true", help="the same as JSON")
     command.add_argument("--round", type=count, metavar="N", help="only this round, with every trial")
 
@@ -166,6 +240,21 @@ def add_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=pair, action="append", default=[], metavar="KEY=VALUE")
     command.add_argument("--profile", type=path, metavar="YAML", help="whose python trains")
     command.add_argument("--gpus", type=natural, metavar="N", help="GPUs the trainer may use (default: 1 if any)")
+
+
+def add_doctor(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--study", metavar="NAME|DIR", help="a study: its profile, launcher, trainer and models")
+    command.add_argument("--profile", type=path, metavar="YAML", help="a profile, in place of the study's or alone")
+    command.add_argument("--trainer", type=word, metavar="NAME|YAML", help="whose imports are tried, without --study")
+    command.add_argument(
+        "--launcher",
+        choices=("submitit", "sbatch", "local"),
+        help="default: the study's, else submitit where sbatch exists, else local",
+    )
+    command.add_argument("--submit", action="store_true", help="run one tiny job: what does a compute node see?")
+    command.add_argument("--wait", type=seconds, default=300.0, metavar="S", help="longest wait for that job (300)")
+    command.add_argument("--output-dir", type=path, default="runs", metavar="DIR", help="where studies are (runs)")
+    command.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def add_trainers(command: argparse.ArgumentParser) -> None:
@@ -230,6 +319,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def minutes(text: str) -> int:
+    """Whole minutes of 10m, 2h, or a bare number of minutes."""
+    match = re.fullmatch(r"([1-9][0-9]{0,3})([mh]?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be minutes or hours such as 10m or 2h")
+    return int(match[1]) * (60 if match[2] == "h" else 1)
+
+
 def amount(text: str) -> float:
     """A finite number above 0."""
     try:
@@ -239,6 +336,39 @@ def amount(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0")
     return value
+
+
+def share(text: str) -> float:
+    """A number above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a share such as 0.3, above 0 and at most 1")
+    return value
+
+
+class _Provider(argparse.Action):
+    """--provider NAME, or `--provider scripted FILE`."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, parsed: argparse.Namespace, given: Any, option: str | None = None
+    ) -> None:
+        from agent.api.agent_options import PROVIDERS
+
+        name, *rest = given
+        if name not in PROVIDERS:
+            import difflib
+
+            near = difflib.get_close_matches(name, PROVIDERS, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise argparse.ArgumentError(self, f"{name!r}: {hint}must be one of {', '.join(PROVIDERS)}")
+        if name == "scripted" and (len(rest) != 1 or not rest[0].strip()):
+            raise argparse.ArgumentError(self, "scripted needs a FILE: --provider scripted FILE (doc/agents.md)")
+        if name != "scripted" and rest:
+            raise argparse.ArgumentError(self, f"{' '.join(given)}: one name, or `scripted FILE`")
+        setattr(parsed, self.dest, given)
 
 
 def word(text: str) -> str:

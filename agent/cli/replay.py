@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from agent.api.replay import replay_round
+from agent.report.costs import counted
 
 #: Lines of a difference that are shown.
 SHOWN = 40
@@ -14,11 +15,12 @@ SHOWN = 40
 def run(parsed: argparse.Namespace) -> int:
     done = replay_round(parsed.round)
     if done.identical:
-        sys.stdout.write(f"round {done.number}: the same decision, byte for byte, from {done.calls} recorded calls\n")
+        calls = counted(done.calls, "recorded call")
+        sys.stdout.write(f"round {done.number}: the same decision, byte for byte, from {calls}\n")
         return 0
     lines = done.differences()
     sys.stdout.write(f"round {done.number}: the decision differs from the recorded one\n")
     sys.stdout.write("\n".join(lines[:SHOWN]) + "\n")
     if len(lines) > SHOWN:
-        sys.stdout.write(f"... and {len(lines) - SHOWN} more lines\n")
+        sys.stdout.write(f"... and {counted(len(lines) - SHOWN, 'more line')}\n")
     return 1

@@ -12,6 +12,8 @@ from agent.store.store import Store
 
 
 def run(parsed: argparse.Namespace) -> int:
+    if parsed.dry_run:
+        return _dry_run(parsed)
     screen = _Screen(quiet=parsed.quiet)
     try:
         detail = screen.say if parsed.verbose else screen.ignore
@@ -20,6 +22,18 @@ def run(parsed: argparse.Namespace) -> int:
         screen.close()
     _finish(outcome, parsed)
     return 0
+
+
+def _dry_run(parsed: argparse.Namespace) -> int:
+    """2 where the submission would be refused, as the submission itself would end."""
+    from agent.api.dry_run import dry_run
+
+    found = dry_run(tune_options(parsed))
+    sys.stdout.write("".join(f"{line}\n" for line in (*found.lines, "dry run: nothing was submitted or changed")))
+    sys.stdout.flush()
+    for line in found.refusals:
+        sys.stderr.write(f"roundtable tune: {line}\n")
+    return 2 if found.refusals else 0
 
 
 class _Screen:

@@ -6,11 +6,11 @@ running, which is why `GONE` covers finished, failed and killed alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,19 @@ class Submission:
     cluster: str | None = None
     submitted_at: float = 0.0
     """Seconds since the epoch, by this machine's clock, just before submitting."""
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> Submission:
+        """From the journal's `submitted` entry."""
+        return cls(
+            launcher=entry["launcher"],
+            name=entry["name"],
+            job_id=entry["job_id"],
+            items=tuple(entry["items"]),
+            tasks=tuple(entry["tasks"]),
+            cluster=entry["cluster"],
+            submitted_at=entry["submitted_at"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +123,25 @@ class Launcher(Protocol):
         Raises SchedulerUnavailable when the scheduler does not answer.
         """
 
-    def cancel(self, submissions: Sequence[Submission]) -> None:
-        """Ask every task to stop (SIGTERM first, so that trainers may save a checkpoint)."""
+    def cancel(self, submissions: Sequence[Submission], *, items: Collection[int] | None = None) -> None:
+        """Ask every task to stop (SIGTERM first, so that trainers may save a checkpoint); tasks that are gone are no
+        error. items: only these of each submission.
+
+        A submission without tasks stands for one that is in doubt: what runs under its name is stopped.
+        """
 
     def largest_index(self) -> int | None:
         """The largest array index allowed (MaxArraySize - 1), or None when there is no limit."""
+
+    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
+        """Seconds that all runs of each ended task took together (a requeued task has several).
+
+        Tasks that have not ended, or that accounting does not know (yet), are left out. At most one query, and none
+        when one was made lately. Raises SchedulerUnavailable.
+        """
+
+    def test_only(self, batch: Batch) -> str | None:
+        """What the scheduler says to this submission without taking it (`sbatch --test-only`): its estimated start.
+
+        None where there is no scheduler to ask. Raises LaunchError (refused) and SchedulerUnavailable.
+        """

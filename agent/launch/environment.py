@@ -6,6 +6,7 @@ SLURM_CPU_BIND and SLURM_MEM_PER_CPU on even with --export=NONE (a leaked bindin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 #: Set by a surrounding job, session or environment; none of it is meant for what is started here.
@@ -36,9 +37,13 @@ SECRETS = (
     "DEEPSEEK_API_KEY",
     "GEMINI_API_KEY",
     "GOOGLE_API_KEY",
+    "GOOGLE_SEARCH_API_KEY",
     "OPENAI_API_KEY",
     "OPENROUTER_API_KEY",
+    "VLLM_API_KEY",
 )
+#: Keys of single roles: ROUNDTABLE_AUTOTUNER_API_KEY and its like.
+_ROLE_KEY = re.compile(r"ROUNDTABLE_[A-Z_]+_API_KEY")
 
 #: Which cluster is meant: without these, programs talk to another controller than the person's shell does.
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
@@ -49,7 +54,13 @@ def scrub(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name in KEPT or not (name in SCRUBBED_NAMES or name in SECRETS or name.startswith(SCRUBBED_PREFIXES))
+        if name in KEPT
+        or not (
+            name in SCRUBBED_NAMES
+            or name in SECRETS
+            or _ROLE_KEY.fullmatch(name)
+            or name.startswith(SCRUBBED_PREFIXES)
+        )
     }
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,15 @@ class LocalLauncher:
                 result[submission.name, item] = _status(events.get(item, []), alive, done, folder)
         return result
 
-    def cancel(self, submissions: Sequence[Submission]) -> None:
+    def cancel(self, submissions: Sequence[Submission], *, items: Collection[int] | None = None) -> None:
         for submission in submissions:
             folder = Path(submission.job_id)
             alive = local_queue.alive(folder)
             record = local_queue.read_json(folder / "pid.json")
+            if items is not None:
+                if alive is not False:
+                    _tell(folder, [item for item in submission.items if item in items])
+                continue
             if alive is None and record is not None:
                 raise LaunchError(f"{submission.name} runs on {record['host']}: cancel it there (queue {folder})")
             if alive and record and local_queue.process_alive(record["queue"]):
@@ -149,9 +153,34 @@ class LocalLauncher:
     def largest_index(self) -> int | None:
         return None
 
+    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
+        found: dict[tuple[str, int], float] = {}
+        for submission in submissions:
+            folder = Path(submission.job_id)
+            alive = local_queue.alive(folder)
+            done = local_queue.read_json(folder / "done.json")
+            events = _events(folder)
+            for item in submission.items:
+                if (seconds := _seconds(events.get(item, []), alive, done)) is not None:
+                    found[submission.name, item] = seconds
+        return found
+
+    def test_only(self, batch: Batch) -> str | None:
+        return None
+
 
 def _folder(batch: Batch) -> Path:
     return batch.round_dir.absolute() / "launch" / batch.name
+
+
+def _tell(folder: Path, items: Sequence[int]) -> None:
+    """Have the queue, on whatever machine it runs, stop these items; it looks within a second."""
+    try:
+        for item in items:
+            local_queue.stop_mark(folder, item).parent.mkdir(exist_ok=True)
+            local_queue.stop_mark(folder, item).touch()
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}: the tasks could not be told to stop") from error
 
 
 def _submission(batch: Batch) -> Submission:
@@ -190,7 +219,7 @@ def _status(
     if gone is not None:
         return TaskStatus(
             state=State.GONE,
-            raw=_word(gone["code"], done),
+            raw="CANCELLED" if gone.get("told") else _word(gone["code"], done),
             reason=str(gone.get("error", "")),
             exit_code=_exit_code(gone["code"]),
             elapsed_s=gone["at"] - running["at"] if running else None,
@@ -203,6 +232,17 @@ def _status(
     if running is not None:
         return TaskStatus(state=State.RUNNING, raw="RUNNING")
     return TaskStatus(state=State.PENDING, raw="PENDING", reason="waits for a worker or for an earlier batch")
+
+
+def _seconds(events: list[dict[str, Any]], alive: bool | None, done: dict[str, Any] | None) -> float | None:
+    """How long a task took; None while it may run, and where nobody noted its end."""
+    at = {event["state"]: float(event["at"]) for event in events}
+    if "running" not in at:
+        return 0.0 if "gone" in at or alive is False else None
+    if "gone" in at:
+        return max(0.0, at["gone"] - at["running"])
+    # Killed with its queue: done.json is written when nothing of it is left.
+    return max(0.0, float(done["at"]) - at["running"]) if alive is False and done is not None else None
 
 
 def _word(code: int | None, done: dict[str, Any] | None) -> str:

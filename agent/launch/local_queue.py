@@ -10,7 +10,8 @@ done.json: nothing trains on unseen. A parent-death signal would reach only `bas
 The batch's folder:
     spec.json      what to run, written by the launcher
     pid.json       both processes with start time and boot: its exclusive creation is the start
-    events.jsonl   one line per change: {"item", "state": "running"|"gone", "at", "pid"?, "code"?}
+    events.jsonl   one line per change: {"item", "state": "running"|"gone", "at", "pid"?, "code"?, "told"?}
+    stop/ITEM      written by the launcher: this item alone is to stop, or not to begin
     done.json      written last: {"reason": "finished"|"cancelled"|"killed", "at"}
     queue.log      what the queue itself has to say, normally nothing
 """
@@ -84,6 +85,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def started(folder: Path) -> bool:
     """Whether a queue was ever started here."""
     return (folder / "pid.json").exists()
+
+
+def stop_mark(folder: Path, item: int) -> Path:
+    """The file that tells the queue to stop one item."""
+    return folder / "stop" / str(item)
 
 
 def alive(folder: Path) -> bool | None:
@@ -210,6 +216,8 @@ class Task:
     gpus: list[str]
     kill_at: float | None = None
     """Monotonic time at which what is left of the group gets SIGKILL; None while nobody wants it to end."""
+    told: bool = False
+    """Whether it was told to stop while it ran, whatever its exit code then says."""
 
     def group_left(self) -> bool:
         """Whether the group still has a process that can do something."""
@@ -269,7 +277,10 @@ class Queue:
                 while len(self.running) >= self.spec["workers"]:
                     self._wait()
                 self._check()
-                self._start(item)
+                if stop_mark(self.folder, item).exists():
+                    self._event(item=item, state="gone", code=None, told=True)
+                else:
+                    self._start(item)
             while self.running:
                 self._wait()
         except Cancelled:
@@ -296,11 +307,20 @@ class Queue:
     def _wait(self) -> None:
         """Wait until something changes."""
         self._check()
+        self._stop_marked()
         if not self._reap():
             # Nothing tells when the leftovers of an ended task are gone: look often while there are some.
             self._sleep(0.1 if any(task.kill_at for task in self.running.values()) else 1.0)
             self._reap()
         self._check()
+
+    def _stop_marked(self) -> None:
+        """Looked for rather than signalled: whoever cancels may be on another machine."""
+        if (self.folder / "stop").is_dir():
+            for item, task in self.running.items():
+                if stop_mark(self.folder, item).exists() and task.process.poll() is None:
+                    task.told = True
+                    task.press(self.spec["grace_s"])
 
     def _reap(self) -> bool:
         ended = []
@@ -314,7 +334,8 @@ class Queue:
         for item in ended:
             task = self.running.pop(item)
             self.free += task.gpus
-            self._event(item=item, state="gone", code=task.process.returncode)
+            told = {"told": True} if task.told else {}
+            self._event(item=item, state="gone", code=task.process.returncode, **told)
         return bool(ended)
 
     def _start(self, item: int) -> None:
@@ -343,6 +364,7 @@ class Queue:
     def _stop_all(self) -> None:
         while self.running:
             for task in self.running.values():
+                task.told = task.told or task.process.poll() is None
                 task.press(self.spec["grace_s"])
             if not self._reap():
                 self._sleep(0.1)

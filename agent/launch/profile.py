@@ -90,8 +90,15 @@ class Profile(Resources):
     """Variables exported after `setup`, with literal values: nothing in them is expanded."""
     eval: Resources = field(default_factory=Resources)
     """What the evaluation asks for where it differs from the training."""
+    controller: Resources = field(default_factory=Resources)
+    """What a controller job (`roundtable start`) asks for: one CPU, no GPU; partition, account, qos as above if not
+    given here."""
     signal_seconds: int = 60
     """A training task is warned by USR2 so many seconds before its time limit, to save a checkpoint."""
+    max_mem: str | None = None
+    """Most memory that a retry may ask for."""
+    max_time: str | None = None
+    """Longest time limit that a retry may ask for."""
     max_array_size: int | None = None
     """Most tasks an array may have, where the site allows fewer than the scheduler's MaxArraySize tells."""
 
@@ -154,13 +161,14 @@ def load_profile(path: Path) -> Profile:
         problem = Problem(file=str(path), where="file", value="", message=str(error).removeprefix(f"{path}: "))
         raise InvalidProfile([problem]) from error
     found = problems_of(raw, given=set(raw))
-    nested = raw.get("eval")
+    nested, own = raw.get("eval"), raw.get("controller")
     if found:
         raise InvalidProfile([Problem(file=str(path), where=w, value=v, message=m) for w, v, m in found])
-    values = {name: _convert(name, value) for name, value in raw.items() if name != "eval"}
+    values = {name: _convert(name, value) for name, value in raw.items() if name not in ("eval", "controller")}
     over = {name: _convert(name, value) for name, value in (nested or {}).items()}
+    controller = Resources(**{name: _convert(name, value) for name, value in (own or {}).items()})
     try:
-        return Profile(**{"name": path.stem, **values, "eval": Resources(**over)})
+        return Profile(**{"name": path.stem, **values, "eval": Resources(**over), "controller": controller})
     except InvalidProfile as error:
         raise InvalidProfile([replace(problem, file=str(path)) for problem in error.problems]) from error
 
@@ -176,4 +184,6 @@ def _convert(name: str, value: Any) -> Any:
     return str(value) if name in _TEXT and isinstance(value, int) else value
 
 
-_TEXT = frozenset(("name", "partition", "account", "qos", "gres", "mem", "time", "constraint", "exclude", "nodelist"))
+_TEXT = frozenset(
+    ("name", "partition", "account", "qos", "gres", "mem", "time", "constraint", "exclude", "nodelist", "max_mem")
+) | {"max_time"}

@@ -57,14 +57,14 @@ def unsafe_characters(text: str) -> str:
 def problems_of(raw: Mapping[str, Any], *, given: set[str]) -> list[Found]:
     """Everything wrong with a profile's raw values. `given`: the keys a person wrote, for which null is no value."""
     found = list(_fields(raw, CHECKS, given))
-    nested = raw.get("eval")
-    if isinstance(nested, Mapping):
-        found += [(f"eval.{where}", value, text) for where, value, text in _fields(nested, _NESTED, set(nested))]
+    parts = [(name, raw[name], checks) for name, checks in _PARTS.items() if isinstance(raw.get(name), Mapping)]
+    for name, nested, checks in parts:
+        found += [(f"{name}.{where}", value, text) for where, value, text in _fields(nested, checks, set(nested))]
     if found:
         return found
     found = list(_combined(raw))
-    if isinstance(nested, Mapping):
-        found += [(f"eval.{where}", value, text) for where, value, text in _combined(nested)]
+    for name, nested, _ in parts:
+        found += [(f"{name}.{where}", value, text) for where, value, text in _combined(nested)]
     return found
 
 
@@ -205,8 +205,11 @@ def _option(name: str, value: Any) -> str:
     return f"{problems[0][2]} (true for an option without a value)" if problems else ""
 
 
-def _eval(value: Any) -> list[Found]:
-    return [] if isinstance(value, Mapping) else _no(value, f"must be a mapping of: {', '.join(_NESTED)}")
+def _mapping(name: str) -> Check:
+    def check(value: Any) -> list[Found]:
+        return [] if isinstance(value, Mapping) else _no(value, f"must be a mapping of: {', '.join(_PARTS[name])}")
+
+    return check
 
 
 def _no(value: Any, message: str) -> list[Found]:
@@ -240,6 +243,12 @@ _NESTED: Mapping[str, Check] = {
     "extra": _extra,
 }
 
+#: Keys that hold keys of their own. A controller has one CPU and no GPU, and is no array.
+_PARTS: Mapping[str, Mapping[str, Check]] = {
+    "eval": _NESTED,
+    "controller": {k: v for k, v in _NESTED.items() if k not in ("gpus", "gres", "cpus", "max_parallel")},
+}
+
 CHECKS: Mapping[str, Check] = {
     "name": _text,
     **_NESTED,
@@ -247,7 +256,10 @@ CHECKS: Mapping[str, Check] = {
     "python": _python,
     "build": _bool,
     "env": _env,
-    "eval": _eval,
+    "eval": _mapping("eval"),
+    "controller": _mapping("controller"),
     "signal_seconds": _whole(1, 65535),
+    "max_mem": _mem,
+    "max_time": _time,
     "max_array_size": _whole(1, 10**7),
 }

@@ -245,6 +245,14 @@ def _environment() -> Any:
     return environment
 
 
+def render_script(template: str, context: Mapping[str, object], script: Path) -> str:
+    """A bash script of templates/slurm that belongs to no round. Raises InvalidScript. Writes nothing."""
+    text = _render(_environment(), template, context, script)
+    if problems := lint_script(text, name=script.name, kind="bash"):
+        raise InvalidScript(problems)
+    return text
+
+
 def _render(environment: Any, name: str, context: Mapping[str, object], script: Path) -> str:
     from jinja2 import TemplateError, TemplateNotFound
 

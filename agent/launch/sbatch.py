@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, UsageError
 from agent.launch.base import Batch, Submission, TaskStatus
@@ -172,11 +172,31 @@ class SbatchLauncher:
     def poll(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], TaskStatus]:
         return self._reader.poll(submissions)
 
-    def cancel(self, submissions: Sequence[Submission]) -> None:
-        self._reader.cancel(submissions)
+    def cancel(self, submissions: Sequence[Submission], *, items: Collection[int] | None = None) -> None:
+        self._reader.cancel(submissions, items=items)
 
     def largest_index(self) -> int | None:
         return self._reader.largest_index()
+
+    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
+        return self._reader.elapsed(submissions)
+
+    def test_only(self, batch: Batch) -> str | None:
+        # The very line of a submission, so that what is refused here would be refused there.
+        argv = self.command(batch)
+        argv = [argv[0], "--test-only", *argv[1:]]
+        environment = scrub(os.environ if self._environment is None else self._environment)
+        try:
+            reply = run(argv, timeout_s=self._submit_timeout_s, environment=environment)
+        except CommandTimeout as error:
+            raise SchedulerUnavailable(f"{error}; ask again later") from error
+        if reply.code == 0:
+            return reply.words.removeprefix("sbatch: ")
+        refused = refusal(reply, batch.name)
+        if isinstance(refused, AmbiguousSubmission):
+            # Nothing can have been submitted by a test.
+            raise SchedulerUnavailable(f"sbatch --test-only failed: {reply.words}; ask again later")
+        raise refused
 
 
 def _submission(batch: Batch, offset: int, job: str, cluster: str | None, at: float) -> Submission:

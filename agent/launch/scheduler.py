@@ -10,11 +10,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.errors import SchedulerUnavailable
+from agent.launch.accounting import seconds_by_task
 from agent.launch.base import State, Submission, TaskStatus
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import for_queries
@@ -22,6 +23,7 @@ from agent.launch.states import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     Record,
+    compact,
     format_time,
     parse_config,
     parse_sacct,
@@ -79,6 +81,8 @@ class SlurmReader:
         self._failures = 0
         self._trouble = ""
         self._config: dict[str, str] | None = None
+        self._seconds: dict[Key, float] = {}
+        self._next_sacct = 0.0
 
     # --- asking ---
 
@@ -112,6 +116,7 @@ class SlurmReader:
                 group = [s for s in submissions if (s.cluster or "") == cluster]
                 queue = self._ask_squeue(group, cluster)
                 history, patience = self._ask_sacct(group, cluster)
+                self._account(group, history, now)
                 known.update(self._reconcile(group, queue, history, patience, now))
         except SchedulerUnavailable as error:
             self._failures += 1
@@ -217,6 +222,29 @@ class SlurmReader:
         except OSError as error:
             _log.warning("cannot remember which tasks are missing in %s: %s", self._memory, error)
 
+    # --- hours ---
+
+    def elapsed(self, submissions: Sequence[Submission]) -> dict[Key, float]:
+        """Seconds of all runs of each ended task that accounting knows: from the last query, else from one more.
+
+        Not asked within `interval_s` of the last sacct. Raises SchedulerUnavailable where it does not answer.
+        """
+        missing = [s for s in submissions if any((s.name, item) not in self._seconds for item in s.items)]
+        now = self._clock()
+        due = now >= self._next_sacct or now < self._next_sacct - 3 * self.pace.interval_s
+        for cluster in sorted({s.cluster or "" for s in missing} if due else ()):
+            group = [s for s in missing if (s.cluster or "") == cluster]
+            self._account(group, self._ask_sacct(group, cluster)[0], now)
+        keys = ((s.name, item) for s in submissions for item in s.items)
+        return {key: self._seconds[key] for key in keys if key in self._seconds}
+
+    def _account(self, submissions: Sequence[Submission], history: Sequence[Record], now: float) -> None:
+        self._next_sacct = now + self.pace.interval_s
+        for submission in submissions:
+            for item in submission.items:
+                self._seconds.pop((submission.name, item), None)
+        self._seconds.update(seconds_by_task(submissions, history, tolerance_s=CLOCK_TOLERANCE_S))
+
     # --- by name, and the rest ---
 
     def find(self, name: str) -> tuple[str, str | None, float] | None:
@@ -244,23 +272,47 @@ class SlurmReader:
         times = [r.submitted for r in records if r.job == str(jobs[0]) and r.submitted is not None]
         return str(jobs[0]), None, min(times, default=self._clock())
 
-    def cancel(self, submissions: Sequence[Submission]) -> None:
-        """scancel by id, and by name for a duplicate nobody has the id of.
+    def cancel(self, submissions: Sequence[Submission], *, items: Collection[int] | None = None) -> None:
+        """scancel by id, and by name for a duplicate nobody has the id of; items: these tasks of each array alone.
 
         SLURM sends SIGTERM, and SIGKILL when KillWait (30 s unless the site chose otherwise) has passed.
         Raises SchedulerUnavailable when the controller does not answer. Tasks that are gone already are no error.
         """
         for cluster in sorted({s.cluster or "" for s in submissions}):
             group = [s for s in submissions if (s.cluster or "") == cluster]
-            replies = [self.run("scancel", *_on(cluster), *sorted({s.job_id for s in group}))]
-            replies += [
-                self.run("scancel", *_on(cluster), "-u", str(os.getuid()), "-n", name)
-                for name in sorted({s.name for s in group})
-            ]
+            replies = []
+            if ids := self._ids(group, items, cluster):
+                replies.append(self.run("scancel", *_on(cluster), *ids))
+            if items is None:
+                replies += [
+                    self.run("scancel", *_on(cluster), "-u", str(os.getuid()), "-n", name)
+                    for name in sorted({s.name for s in group})
+                ]
             for reply in replies:
                 if reply.code and not any(word in reply.words for word in _ALREADY_GONE):
                     raise SchedulerUnavailable(f"scancel failed: {reply.words}; ask again later")
         self._next_query = 0.0
+
+    def _ids(self, submissions: Sequence[Submission], items: Collection[int] | None, cluster: str) -> list[str]:
+        """What scancel is given: whole jobs, or "A_[0-3,7]" for some tasks of an array and of its duplicates."""
+        if items is None:
+            return sorted({s.job_id for s in submissions if s.job_id})
+        wanted: dict[str, set[int]] = {}
+        for submission in submissions:
+            tasks = [t for i, t in zip(submission.items, submission.tasks, strict=True) if i in items]
+            for job in [submission.job_id, *self._duplicates(submission, cluster)] if tasks else []:
+                # A job that is no array has no index: it is cancelled whole.
+                indices = {int(index) for _, _, index in (task.partition("_") for task in tasks) if index}
+                wanted.setdefault(job, set()).update(indices)
+        return [f"{job}_[{compact(indices)}]" if indices else job for job, indices in sorted(wanted.items())]
+
+    def _duplicates(self, submission: Submission, cluster: str) -> set[str]:
+        """Other jobs in the queue under this submission's name."""
+        argv = ("-u", str(os.getuid()), "-r", "-h", "--name", submission.name, "-o", SQUEUE_FORMAT)
+        reply = self.run("squeue", *_on(cluster), *argv)
+        if reply.code:
+            raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
+        return {record.job for record in parse_squeue(reply.out)} - {submission.job_id}
 
     def config(self) -> dict[str, str]:
         """`scontrol show config`, asked once: it changes only with the controller. Raises SchedulerUnavailable."""

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from agent.launch import local_queue, submitit_call
 from agent.launch.base import Batch, State, Submission, TaskStatus
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import scrub
-from agent.launch.sbatch import SUBMIT_TIMEOUT_S, checked_directives, dependency, refusal
+from agent.launch.sbatch import SUBMIT_TIMEOUT_S, SbatchLauncher, checked_directives, dependency, refusal
 from agent.launch.scheduler import SlurmReader
 from agent.launch.states import parse_minutes
 
@@ -142,14 +142,26 @@ class SubmititLauncher:
     def poll(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], TaskStatus]:
         return poll_local(submissions) if self._cluster == "local" else self._reader.poll(submissions)
 
-    def cancel(self, submissions: Sequence[Submission]) -> None:
-        if self._cluster == "local":
+    def cancel(self, submissions: Sequence[Submission], *, items: Collection[int] | None = None) -> None:
+        if self._cluster != "local":
+            self._reader.cancel(submissions, items=items)
+        elif items is None:
             cancel_local(submissions)
         else:
-            self._reader.cancel(submissions)
+            raise UsageError("submitit's local executor stops all tasks or none: cancel the whole round")
 
     def largest_index(self) -> int | None:
         return None if self._cluster == "local" else self._reader.largest_index()
+
+    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
+        # submitit's local executor notes no times.
+        return {} if self._cluster == "local" else self._reader.elapsed(submissions)
+
+    def test_only(self, batch: Batch) -> str | None:
+        """Asked with the rendered array script, which has the same settings: submitit's own is made on submission."""
+        if self._cluster == "local":
+            return None
+        return SbatchLauncher(self._reader, environment=self._environment).test_only(batch)
 
 
 def _submission(batch: Batch, ids: Sequence[str], job: str, at: float, cluster: str | None = None) -> Submission:

@@ -124,4 +124,4 @@ def _install_hint(trainer: RegisteredTrainer, python: Path) -> str:
     if trainer.extra is None:
         return f"install them with `uv pip install --python {python} ...`"
     wanted = f"'roundtable[{trainer.extra}]'"
-    return f"`uv sync --extra {trainer.extra}` in the checkout, or `uv pip install --python {python} {wanted}`"
+    return f"`./uvw run --extra {trainer.extra} ...` in the checkout, or `uv pip install --python {python} {wanted}`"

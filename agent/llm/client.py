@@ -82,9 +82,9 @@ class Client:
                 wait = self._policy.wait_s(failed, elapsed_s=self._now() - begun, retry_after_s=asked)
                 part = spent.note(error, rung, waited_s=wait or 0.0)
                 if wait is None:
-                    self._cool_down.begin(self.endpoint)
-                    times = "once" if failed == 1 else f"{failed} times"
-                    raise LLMUnavailable(f"asked {times} in vain; last: {error}", reply=part) from None
+                    self._cool_down.begin(self.endpoint, str(error))
+                    tries = "1 try" if failed == 1 else f"{failed} tries"
+                    raise LLMUnavailable(f"{error}; {tries}", reply=part) from None
                 self._sleep(wait)
             except LLMError as error:
                 error.reply = spent.note(error, rung)

@@ -175,10 +175,13 @@ def key_for(
     player = config.of(role)
     provider = _with_endpoint(player.provider, f"role {role}")
     variables = variables_for(role, player.key_env, provider.key_variables)
-    # Somebody who names a variable means that a key is needed, whatever the provider.
-    if provider.needs_key or player.key_env:
+    found = find_key(variables, environment, dotenv)
+    if found is None and player.key_env:
+        # Somebody who names a variable means that a key is needed, whatever the provider.
+        raise UsageError(_unset(config, role, player.key_env))
+    if found is None and provider.needs_key:
         return require_key(variables, environment, dotenv, purpose=f"role {role}, provider {provider.name}")
-    return find_key(variables, environment, dotenv)
+    return found
 
 
 def search_endpoint(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Endpoint:
@@ -192,12 +195,36 @@ def search_endpoint(config: LLMConfig, environment: Mapping[str, str], dotenv: M
     provider = _with_endpoint(config.search_provider, whose)
     researcher = config.of("researcher")
     same = researcher.provider == provider.name
+    if not same:
+        _check_unused(config, researcher.provider)
     player = researcher if same else Player(provider=provider.name)
     variables = (
         variables_for("researcher", player.key_env, provider.key_variables) if same else provider.key_variables
     )
-    key = require_key((role_variable("search"), *variables), environment, dotenv, purpose=whose)
+    variables = (role_variable("search"), *variables)
+    if player.key_env and find_key(variables, environment, dotenv) is None:
+        raise UsageError(_unset(config, "researcher", player.key_env))
+    key = require_key(variables, environment, dotenv, purpose=whose)
     return _endpoint(config, player, key, whose)
+
+
+def _check_unused(config: LLMConfig, provider: str) -> None:
+    """An address of the researcher's own that a search at another provider would pass over. Raises UsageError."""
+    own = config.roles.get("researcher", RoleConfig())
+    # Gemini's search has an address of its own, which a researcher's base_url replaces whatever the provider.
+    if own.base_url is not None and config.search_provider != "gemini":
+        raise UsageError(
+            f"roles.researcher.base_url {own.base_url}: is not used, as search_provider is {config.search_provider} "
+            f"and the researcher's provider {provider}; add provider: {config.search_provider} to roles.researcher, "
+            "or take base_url out"
+        )
+
+
+def _unset(config: LLMConfig, role: str, variable: str) -> str:
+    """What is said of a named key variable that nobody has set."""
+    own = config.roles.get(role, RoleConfig())
+    named = f"roles.{role}.key_env" if own.key_env else "--key-env"
+    return f"{named} {variable}: not set in the environment nor in .env"
 
 
 def google_search(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[FoundKey, str]:
@@ -226,6 +253,7 @@ def _endpoint(config: LLMConfig, player: Player, key: FoundKey | None, whose: st
         style=provider.style,
         base_url=base_url_of(provider, player.base_url),
         key=key.secret.reveal() if key is not None else None,
+        key_from=str(key) if key is not None else "",
         timeout_s=config.timeout_s,
         rungs=provider.rungs,
         extra_body=dict(provider.extra_body),

@@ -132,12 +132,31 @@ def translated(error: Exception, endpoint: Endpoint, rung: str) -> LLMError:
     status = getattr(error, "status_code", None)
     if response is not None and isinstance(status, int) and kind_of(type(error)) is LLMRejected:
         return judged(status, getattr(error, "body", None), endpoint=endpoint, rung=rung, headers=response.headers)
+    if why := unreached(error):
+        return TryAgain(f"{endpoint.place} cannot be reached ({endpoint.shown(why)})")
     cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ is not None else ""
     message = f"{endpoint.provider}: {type(error).__name__}: {endpoint.shown(f'{error}{cause}')}"
     kind = kind_of(type(error)) or LLMRejected
     if kind is LLMUnavailable:
         return TryAgain(message, status=status if isinstance(status, int) else None)
     return LLMUnusable([message]) if kind is LLMUnusable else kind(message)
+
+
+def unreached(error: BaseException) -> str:
+    """Why no connection came about, in the system's words; "" for another failure.
+
+    The libraries wrap the system's error several times over, with names that tell a person nothing.
+    """
+    seen: list[BaseException] = []
+    each: BaseException | None = error
+    while each is not None and each not in seen:
+        seen.append(each)
+        each = each.__cause__ or each.__context__
+    if not any(type(part).__name__ == "ConnectError" for part in seen):
+        return ""
+    system = next((part for part in seen if isinstance(part, OSError) and part.strerror), None)
+    why = system.strerror if system is not None else re.sub(r"^\[Errno -?\d+\] ", "", str(seen[-1]))
+    return str(why)[:1].lower() + str(why)[1:]
 
 
 def kind_of(raised: type[BaseException]) -> type[LLMError] | None:
@@ -149,6 +168,14 @@ def judged(status: int, body: object, *, endpoint: Endpoint, rung: str, headers:
     """What an HTTP status and its error body mean: try again, one rung down, or not at all."""
     words, code = _said(body)
     message = f"{endpoint.provider} answers {status}: {endpoint.shown(words) or 'no reason given'}"
+    if status == 401:
+        said = f"401 {endpoint.shown(words)}".rstrip()
+        if endpoint.key is None:
+            return LLMRejected(
+                f"{endpoint.provider} asks for a key ({said}); name its variable: --key-env", status=401
+            )
+        found = f"; it is {endpoint.key_from}" if endpoint.key_from else ""
+        return LLMRejected(f"{endpoint.provider} refuses the key ({said}){found}", status=401)
     if status == 429 and MONEY.search(f"{code} {words}"):
         return LLMRejected(message, status=status)
     if status in PASSING or status >= 500:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from agent.errors import LLMError, LLMRejected, LLMUnusable, UsageError
 from agent.llm.base import Citation, Reply, Request, Usage, rough_tokens
 from agent.llm.client import Client
-from agent.llm.exchange import judged, retry_after_s
+from agent.llm.exchange import judged, retry_after_s, unreached
 from agent.llm.retry import CoolDown, RetryPolicy
 from agent.llm.wire import Endpoint, TryAgain, count, entries, key_of, settle, text_of
 
@@ -192,6 +192,8 @@ def _sent(endpoint: Endpoint, method: str, path: str, **content: Any) -> Mapping
     except httpx.TimeoutException:
         raise TryAgain(f"{endpoint.provider}: no answer within {endpoint.timeout_s:g} s") from None
     except httpx.TransportError as error:
+        if why := unreached(error):
+            raise TryAgain(f"{endpoint.place} cannot be reached ({endpoint.shown(why)})") from None
         raise TryAgain(f"{endpoint.provider}: {type(error).__name__}: {endpoint.shown(error)}") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise LLMRejected(f"{endpoint.provider}: {type(error).__name__}: {endpoint.shown(error)}") from None

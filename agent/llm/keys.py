@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from agent.errors import UsageError
@@ -16,6 +17,8 @@ from agent.errors import UsageError
 HIDDEN = "[key]"
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 """Names of key variables. Upper case only, so that a key pasted in place of a name is refused."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Secret:
@@ -55,30 +58,42 @@ class FoundKey:
     place: str
     """"the environment", or the .env file's path."""
 
+    def __str__(self) -> str:
+        """Where it came from, never the key."""
+        return f"{self.variable} in {self.place}"
+
 
 def read_dotenv(folder: Path) -> dict[str, str]:
     """The variables of `folder`/.env; empty where there is no such file. os.environ is left alone.
 
     Values are taken as they stand: `$NAME` in a key is part of the key. Raises UsageError when the file cannot be
-    read, or python-dotenv is missing.
+    read, holds a line that is no variable, or python-dotenv is missing.
     """
     path = folder / ".env"
     if not path.is_file():
         return {}
     try:
-        from dotenv import dotenv_values
+        from dotenv.parser import parse_stream
     except ImportError as error:
         raise UsageError(
-            f"{path}: python-dotenv is needed to read it: install roundtable[llm], or export the variables"
+            f"{path}: python-dotenv is needed to read it: `./uvw run --extra llm ...` or "
+            "`pip install 'roundtable[llm]'`; or move the file away and export the variables"
         ) from error
     try:
         # utf-8-sig: an editor's byte order mark would become part of the first variable's name.
-        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+        lines = list(parse_stream(StringIO(path.read_text(encoding="utf-8-sig"))))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 at byte {error.start}") from error
-    return {name: value for name, value in values.items() if value is not None}
+    for line in lines:
+        # A name alone is legal, as for docker; a key alone is a slip.
+        if line.error or (line.key is not None and line.value is None and not _NAME.fullmatch(line.key)):
+            # What the parser calls the line begins with the blank ones before it. Not shown: it may be a key.
+            text = line.original.string
+            number = line.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+            raise UsageError(f"{path} line {number}: not NAME=value; mend or remove it")
+    return {line.key: line.value for line in lines if line.key is not None and line.value is not None}
 
 
 def role_variable(role: str) -> str:
@@ -87,9 +102,11 @@ def role_variable(role: str) -> str:
 
 
 def variables_for(role: str, key_env: str | None, provider_variables: Sequence[str]) -> tuple[str, ...]:
-    """The variables that are looked for, in this order: the role's, the one the person named, the provider's."""
-    named = (key_env,) if key_env else ()
-    return tuple(dict.fromkeys((role_variable(role), *named, *provider_variables)))
+    """The variables that are looked for, in this order: the role's, then the person's, or without one the provider's.
+
+    Who names one does not mean another: the provider's own may hold somebody else's key.
+    """
+    return tuple(dict.fromkeys((role_variable(role), *((key_env,) if key_env else provider_variables))))
 
 
 def find_key(

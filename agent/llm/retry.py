@@ -51,6 +51,7 @@ class CoolDown:
     ) -> None:
         """until: endpoint's name -> time on `now`'s clock; kept between processes if that clock is a wall clock."""
         self.until: MutableMapping[str, float] = {} if until is None else until
+        self._causes: dict[str, str] = {}
         self._now = now
         self._cool_down_s = cool_down_s
 
@@ -60,7 +61,13 @@ class CoolDown:
         # A clock that was set back must not lengthen it.
         if 0 < left <= self._cool_down_s:
             who = f"{endpoint.provider} ({endpoint.model})"
-            raise LLMUnavailable(f"{who} failed to the last try and is not asked for another {left:.0f} s")
+            cause = self._causes.get(endpoint.name, "")
+            last = f" (last: {cause})" if cause else ""
+            raise LLMUnavailable(f"{who} failed to the last try and is not asked for another {left:.0f} s{last}")
 
-    def begin(self, endpoint: Endpoint) -> None:
+    def begin(self, endpoint: Endpoint, cause: str = "") -> None:
+        """Leave the endpoint alone from now on. cause: what the last try ended with."""
         self.until[endpoint.name] = self._now() + self._cool_down_s
+        for start in (f"{endpoint.provider} answers ", f"{endpoint.place} ", f"{endpoint.provider}: "):
+            cause = cause.removeprefix(start)
+        self._causes[endpoint.name] = cause

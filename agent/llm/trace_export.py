@@ -163,8 +163,8 @@ def _sdk() -> SimpleNamespace:
         from opentelemetry.util.re import parse_env_headers
     except ImportError as error:
         raise UsageError(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, but {error.name} is not installed: uv sync --extra trace, "
-            "or set OTEL_SDK_DISABLED=true"
+            f"OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, but {error.name} is not installed: "
+            "`./uvw run --extra trace ...` or `pip install 'roundtable[trace]'`, or set OTEL_SDK_DISABLED=true"
         ) from error
     return SimpleNamespace(
         OTLPSpanExporter=OTLPSpanExporter,

@@ -36,6 +36,8 @@ class Endpoint:
     """None: the address of the SDK's maker. The environment's *_BASE_URL is never read here."""
     key: str | None = field(default=None, repr=False)
     """None: an endpoint that asks for none (ollama, vllm)."""
+    key_from: str = field(default="", compare=False)
+    """Where the key was found, for messages: "ANTHROPIC_API_KEY in the environment"."""
     timeout_s: float = 120.0
     """Longest time of one exchange, from connecting to the last byte."""
     rungs: tuple[str, ...] = RUNGS
@@ -63,6 +65,11 @@ class Endpoint:
     def name(self) -> str:
         """What memories of this endpoint are kept under; holds no key."""
         return f"{self.provider}|{self.base_url or ''}|{self.model}"
+
+    @property
+    def place(self) -> str:
+        """The provider and its address, for messages about reaching it."""
+        return f"{self.provider} at {self.base_url}" if self.base_url is not None else self.provider
 
     def redact(self, text: str) -> str:
         """The text without the key, should a server have echoed it."""
@@ -128,7 +135,10 @@ def make_wire(endpoint: Endpoint) -> Wire:
     """The wire of an endpoint. Imports no SDK yet. Raises UsageError where it is not installed."""
     sdk = STYLES[endpoint.style]
     if importlib.util.find_spec(sdk) is None:
-        raise UsageError(f"{endpoint.provider} needs the llm extra ({sdk} is not installed): `uv sync --extra llm`")
+        raise UsageError(
+            f"{endpoint.provider} needs the llm extra ({sdk} is not installed): `./uvw run --extra llm ...` or "
+            "`pip install 'roundtable[llm]'`"
+        )
     if endpoint.style == "anthropic":
         from agent.llm.anthropic_wire import AnthropicWire
 

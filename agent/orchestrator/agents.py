@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agent.acceptance import Incumbent
 from agent.anonymise import Aliases, NoAliases, gather
+from agent.anonymise.aliases import from_json as read_aliases
+from agent.anonymise.gather import Machine
+from agent.errors import InvalidStudy, Problem, UsageError
 from agent.llm.base import Usage
 from agent.orchestrator.calls import Calls, exchanges
 from agent.orchestrator.context import Models, Work
@@ -18,7 +22,13 @@ from agent.store.paths import RoundPaths
 from agent.summaries import Summary, read_summary
 from trainers.contract import Value
 from trainers.files import FileProblem, read_json_object
+from trainers.layout import candidate_name
 from trainers.manifest import load_manifest
+
+VERDICT_WORDS = ("ok", "block", "none")
+"""Of the checker's schema (agent.roles.checker.verdict_schema) and its prompt."""
+FAILED = 20
+"""Candidates whose nodes are looked up: more than a digest shows failures of."""
 
 
 def agents_of(work: Work, step: str, models: Models, reference: Reference) -> Agents:
@@ -29,34 +39,75 @@ def agents_of(work: Work, step: str, models: Models, reference: Reference) -> Ag
 
 
 def aliases_of(work: Work, reference: Reference) -> Aliases:
-    """The study's aliases with whatever this round adds; none of them with --no-anonymize."""
-    if not work.settings.anonymize:
+    """The study's aliases with whatever this round adds; none of them with --no-anonymize, nor where no language
+    model is there that anything could be sent to."""
+    if not work.settings.anonymize or work.tools.models is None:
         return NoAliases()
     path = work.store.paths.aliases
-    known: Any = (work.store.record(path) or {"aliases": {}})["aliases"]
+    known = _known(work.store.record(path), path)
     config = work.store.config
+    # A replay knows the names that the round knew, whichever machine and folder it is done in.
+    offline = work.tools.models.offline
     names = gather(
         task=config.task,
         study=config.study,
         trainer=config.trainer,
         data=config.data,
         classes=class_names(work),
-        folder=work.store.paths.root,
+        hosts=_hosts(work),
+        folder=None if offline else work.store.paths.root,
+        machine=Machine() if offline else None,
     )
-    keep = (*reference.parameters, config.metric)
+    # The words of our own answers' schemas are no names, even where a class is called OK.
+    keep = (*reference.parameters, config.metric, *VERDICT_WORDS)
     choices = [c for p in reference.parameters.values() for c in p.choices or () if isinstance(c, str)]
-    aliases = Aliases.of(names, keep=keep, known=known, values=choices)
+    called = [candidate_name(position) for position in range(work.settings.candidates)]
+    aliases = Aliases.of(names, keep=keep, known=known, values=[*choices, *called])
     if aliases.to_json() != known:
         work.store.disk.write_json(path, {"schema_version": 1, "aliases": aliases.to_json()})
     return aliases
 
 
+def _known(record: Mapping[str, Any] | None, path: Path) -> Mapping[str, str]:
+    """The table of aliases.json. Raises InvalidStudy."""
+    try:
+        return read_aliases(record["aliases"]) if record is not None else {}
+    except (KeyError, UsageError) as error:
+        what = "has no `aliases`" if isinstance(error, KeyError) else str(error)
+        message = f"{what}; restore the file: recorded exchanges are read with it"
+        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
+
+
 def class_names(work: Work) -> list[str]:
-    """The classes of the newest closed round's validation summaries, in order of first appearance."""
+    """The classes of the newest closed round, in order of first appearance: its validation summaries', then those
+    that findings name and no summary has."""
     found: dict[str, None] = {}
     for paths in work.store.closed(below=work.number)[-1:]:
         for summary in summaries(work, paths).values():
             found |= dict.fromkeys(summary.per_class)
+    analysis: Any = work.store.record(work.paths.analysis) or {}
+    flags = [
+        *analysis.get("findings", ()),
+        *(flag for trial in analysis.get("trials", ()) for flag in trial["flags"]),
+    ]
+    return list(found | dict.fromkeys(str(entry["class"]) for flag in flags for entry in _classes(flag)))
+
+
+def _hosts(work: Work) -> list[str]:
+    """Nodes on which the newest candidates that say something of their failure ran: their words may name the node."""
+    found: dict[str, None] = {}
+    closed = work.store.closed(below=work.number)
+    failed = [
+        (paths, c) for paths in closed for c in work.store.round_record(paths)["candidates"] if c.get("message")
+    ]
+    for paths, candidate in failed[-FAILED:]:
+        for trial in candidate["trials"]:
+            if trial.keys() >= {"fold", "seed", "attempt"} and trial["attempt"] is not None:
+                files = paths.attempt(candidate["name"], trial["fold"], trial["seed"], trial["attempt"])
+                try:
+                    found[str(read_json_object(files.claim)["host"])] = None
+                except (FileProblem, KeyError):
+                    continue
     return list(found)
 
 
@@ -75,14 +126,19 @@ def situation_of(work: Work, reference: Reference, history: Sequence[Observation
     """
     analysis: Any = work.store.record(work.paths.analysis) or {}
     base, base_name = base_of(reference, history, current := _incumbent(work))
-    label = aliases_of(work, reference).label
+    aliases = aliases_of(work, reference)
+
+    def in_text(name: str) -> str:
+        """Blank names are not registered: they name nothing."""
+        return aliases.in_text(name) if name.strip() else name
+
     return Situation(
         reference=reference,
         history=history,
         objective=work.store.config.objective,
-        findings=[_with_labels(finding, label) for finding in analysis.get("findings", ())],
+        findings=[_with_labels(finding, in_text) for finding in analysis.get("findings", ())],
         trials=[
-            {**trial, "flags": [_with_labels(flag, label) for flag in trial["flags"]]}
+            {**trial, "flags": [_with_labels(flag, in_text) for flag in trial["flags"]]}
             for trial in analysis.get("trials", ())
         ],
         incumbent=current,
@@ -145,28 +201,38 @@ def remaining(work: Work) -> dict[str, Any]:
 
 
 def test_values(work: Work) -> dict[str, float]:
-    """The objective on the test set by "round N cNN", of every closed round that has test summaries."""
+    """The objective on the test set by "round N cNN", of every closed round that has test summaries.
+
+    A trainer that calls it val_... while training calls it test_... there.
+    """
+    metric = work.store.config.metric
     found = {}
     for paths in work.store.closed(below=work.number):
         for candidate in load_manifest(paths.manifest).candidates:
             path = paths.candidate_summary(candidate, "test")
             if path.exists():
-                value = read_summary(path, work.store.config.objective, split="test").value
+                metrics = read_summary(path, work.store.config.objective, split="test").metrics
+                value = metrics.get(metric, metrics.get(f"test_{metric.removeprefix('val_')}"))
                 if value is not None:
                     found[f"round {paths.number} {candidate}"] = value
     return found
 
 
-def _with_labels(finding: Mapping[str, Any], label: Any) -> dict[str, Any]:
-    """A finding about classes with their labels in it: "3" as a class's name must not leave, as a number it must."""
-    classes = finding.get("evidence", {}).get("classes")
-    if finding.get("name") != "weak_classes" or not classes:
+def _with_labels(finding: Mapping[str, Any], in_text: Callable[[str], str]) -> dict[str, Any]:
+    """A finding that says of what is a class that it is one: `3` there must not leave, as a number it must."""
+    classes = _classes(finding)
+    if not classes:
         return dict(finding)
     text = str(finding["text"])
     for entry in classes:
-        text = text.replace(f" {entry['class']} (", f" {label(str(entry['class']))} (")
-    shown = [{**entry, "class": label(str(entry["class"]))} for entry in classes]
+        text = text.replace(f" {entry['class']} (", f" {in_text(str(entry['class']))} (")
+    shown = [{**entry, "class": in_text(str(entry["class"]))} for entry in classes]
     return {**finding, "text": text, "evidence": {**finding["evidence"], "classes": shown}}
+
+
+def _classes(finding: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The entries of a finding about classes, each with its name in "class"."""
+    return finding.get("evidence", {}).get("classes") or () if finding.get("name") == "weak_classes" else ()
 
 
 def proposal_of(raw: Mapping[str, Any]) -> Proposal:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agent import acceptance, diagnosis
+from agent.orchestrator.attempts import endings
 from agent.orchestrator.context import StepResult, Work
-from agent.records import Observation
+from agent.records import Observation, Outcome
 from agent.report.tables import best_record, trials_csv
 from agent.store.store import Store, observation
 from agent.summaries import Summary, read_summary
@@ -23,8 +26,9 @@ def assess(work: Work) -> StepResult:
     store, paths = work.store, work.paths
     manifest = load_manifest(paths.manifest)
     decision: Any = read_json_object(paths.decision)
+    ended = endings(store, paths)
     summaries = {
-        name: read_summary(paths.candidate_summary(name, "val"), store.config.objective)
+        name: _explained(read_summary(paths.candidate_summary(name, "val"), store.config.objective), ended)
         for name in manifest.candidates
     }
     analyses = _analyse_trials(work, manifest)
@@ -115,6 +119,29 @@ def _entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
         "message": summary.message[:500],
         "trials": [dict(entry) for entry in summary.per_fold],
     }
+
+
+def _explained(summary: Summary, ended: Mapping[int, Sequence[Mapping[str, Any]]]) -> Summary:
+    """The summary with the ends that were found out for its rows; the evaluation saw only which had no result."""
+    trials = [_explained_trial(trial, ended.get(trial.get("row", -1), ())) for trial in summary.per_fold]
+    if trials == list(summary.per_fold):
+        return summary
+    outcomes = Counter(str(trial["outcome"]) for trial in trials)
+    return replace(summary, per_fold=tuple(trials), outcomes=dict(sorted(outcomes.items())))
+
+
+def _explained_trial(trial: Mapping[str, Any], ended: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if not ended or trial.get("outcome") in (Outcome.OK, Outcome.BAD_CONFIG):
+        return trial
+    last = ended[-1]
+    if last["attempt"] < (trial.get("attempt") or 0):
+        return trial
+    # Agents read the message: what failed with how much memory is knowledge, the node's name is none of theirs.
+    message = last["evidence"].removesuffix(f", on {last['node']}")
+    if last["outcome"] == Outcome.HOST_OOM and last["memory"]:
+        message += f", with mem {last['memory']}"
+    place = {"node": last["node"]} if last["node"] else {}
+    return {**trial, "attempt": last["attempt"], "outcome": last["outcome"], "message": message[:500], **place}
 
 
 def _analyse_trials(work: Work, manifest: Manifest) -> dict[str, Any]:

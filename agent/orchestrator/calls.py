@@ -8,15 +8,16 @@ counts with its worst case.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent import errors
-from agent.anonymise import Aliases
+from agent.anonymise import Aliases, in_json
 from agent.errors import (
     InvalidStudy,
     LLMCapReached,
@@ -25,15 +26,19 @@ from agent.errors import (
     LLMUnusable,
     Problem,
     ReplayMismatch,
-    RoundtableError,
 )
-from agent.llm.base import LLM, Reply, Request, Usage
+from agent.llm.base import LLM, Attempt, Reply, Request, Usage
 from agent.orchestrator.context import Models, Work
+from agent.orchestrator.mismatch import mismatch
 from agent.roles.ask import Answer
 from trainers.files import FileProblem, read_json_object
 
 if TYPE_CHECKING:
     from agent.llm.ledger import Ledger
+
+
+ASK_AGAIN = "remove it to ask again"
+"""What helps with an exchange that cannot be read; a replay has to say something else."""
 
 
 @dataclass
@@ -47,10 +52,17 @@ class Calls:
     _recorded: dict[str, deque[dict[str, Any]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._recorded = {}
+        by_prompt: dict[str, list[dict[str, Any]]] = {}
         for record in exchanges(self.work.paths.calls):
-            if record["step"] == self.step and (self.models.offline or _final(record)):
-                self._recorded.setdefault(record["prompt_sha256"], deque()).append(record)
+            if record["step"] == self.step:
+                by_prompt.setdefault(record["prompt_sha256"], []).append(record)
+        self._recorded = {prompt: deque(self._standing(records)) for prompt, records in by_prompt.items()}
+
+    def _standing(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What counts of the exchanges of one prompt: all but calls that a cap held back, which may be made after
+        all. A replay takes one of those too, where it came last: nobody asked again after it."""
+        final = [record for record in records if _final(record)]
+        return [*final, records[-1]] if self.models.offline and not _final(records[-1]) else final
 
     def __call__(self, request: Request) -> Answer:
         if self.models.max_output_tokens is not None:
@@ -60,12 +72,10 @@ class Calls:
         waiting = self._recorded.get(request.sha256)
         record = waiting.popleft() if waiting else None
         if record is not None:
+            self._check(request, record)
             self._charge(record)
         elif self.models.offline:
-            raise ReplayMismatch(
-                f"step {self.step}: no recorded exchange of the {request.role} has the prompt {request.sha256[:12]}: "
-                "what the prompt is made of (history, settings, prompt files, versions) is no longer what it was"
-            )
+            raise ReplayMismatch(mismatch(request, self.step, exchanges(self.work.paths.calls)))
         else:
             record = self._made(request)
         return self._answer(request, record)
@@ -102,9 +112,12 @@ class Calls:
         record["seconds"] = round(time.monotonic() - started, 3)
         cost = None if reply is None else self.models.prices.cost(reply.usage, llm.provider, llm.model)
         record["cost_usd"] = cost
+        # Cleaned before it is used, not only before it is written: what an error says goes into further files, and a
+        # step that is done again has to see the same.
+        record = self._clean(record)
         disk = self.work.store.disk
         disk.make_folder(self.work.paths.calls)
-        disk.write_json(self.work.paths.calls / f"{name}.json", self._clean(record))
+        disk.write_json(self.work.paths.calls / f"{name}.json", record)
         self._charge(record)
         self._say(record)
         return record
@@ -162,15 +175,26 @@ class Calls:
             error=record["error"] and record["error"]["kind"],
         )
 
+    def _check(self, request: Request, record: Mapping[str, Any]) -> None:
+        """A recorded answer is held against the schema like a fresh one: its file may have been edited since."""
+        from agent.llm.answer import parse_answer
+
+        if request.schema is None or record["error"] is not None:
+            return
+        try:
+            parse_answer(json.dumps(record["reply"]["data"], ensure_ascii=False), request.schema)
+        except LLMUnusable as error:
+            raise _unreadable(self.work.paths.calls / f"{record['call']}.json", error) from error
+
     def _answer(self, request: Request, record: Mapping[str, Any]) -> Answer:
         if record["error"] is not None:
-            raise _rebuilt(record["error"])
+            raise _rebuilt(record["error"], self.aliases.reveal)
         reply = Reply.from_json(record["reply"])
         return Answer(
             call=record["call"],
             prompt_sha256=record["prompt_sha256"],
             model=reply.model,
-            text=self.aliases.reveal(reply.text),
+            text=in_json(reply.text, self.aliases.reveal_json),
             data=self.aliases.reveal_json(reply.data),
             citations=reply.citations,
         )
@@ -198,7 +222,9 @@ class Calls:
         reply = record["reply"] or (record["error"] or {}).get("reply")
         usage = (reply or {}).get("usage") or {}
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
-        cost = "price unknown" if record["cost_usd"] is None else f"${record['cost_usd']:.4f}"
+        # A call without tokens cost nothing, whatever a token costs.
+        unknown = record["cost_usd"] is None and tokens
+        cost = "price unknown" if unknown else f"${record['cost_usd'] or 0.0:.4f}"
         failed = "" if record["error"] is None else f": {record['error']['kind']}: {record['error']['message']}"
         line = f"call {record['call']} {record['provider']}/{record['model']}: {tokens:,} tokens, {cost}{failed}"
         self.work.log(self.models.redact(line))
@@ -211,7 +237,8 @@ class Calls:
             if entry["call"].startswith(folder)
         ]
         names += [path.name for path in self.work.paths.calls.glob("*.json")]
-        return 1 + max((int(name[:3]) for name in names if name[:3].isdecimal()), default=0)
+        numbers = [name.partition("_")[0] for name in names]
+        return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
 
     def _place(self, name: str) -> str:
         return f"{self.work.paths.root.name}/calls/{name}"
@@ -229,13 +256,33 @@ def exchanges(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             record: Any = read_json_object(path)
-            if record["error"] is None:
-                Reply.from_json(record["reply"])
-            found.append({name: record[name] for name in _FIELDS})
+            found.append(_exchange(path.stem, {name: record[name] for name in _FIELDS}))
         except (FileProblem, KeyError, TypeError, ValueError) as error:
-            message = f"cannot be used ({type(error).__name__}: {error}); remove it to ask again"
-            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
+            raise _unreadable(path, error) from error
     return found
+
+
+def _exchange(name: str, record: dict[str, Any]) -> dict[str, Any]:
+    """The record, if it is one of a call of this name. Raises KeyError, TypeError or ValueError."""
+    error = record["error"]
+    reply = Reply.from_json(record["reply"]) if error is None else _rebuilt(error).reply
+    counts = asdict(reply.usage).values() if reply is not None else ()
+    if record["call"] != name:
+        raise ValueError(f"call is {record['call']!r}: must be {name}")
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"usage is {[*counts]}: must be whole numbers from 0")
+    if not (_is_number(record["seconds"]) and (record["cost_usd"] is None or _is_number(record["cost_usd"]))):
+        raise ValueError("seconds and cost_usd: must be numbers")
+    return record
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidStudy:
+    message = f"cannot be used ({type(error).__name__}: {error}); {ASK_AGAIN}"
+    return InvalidStudy([Problem(file=str(path), where="file", value="", message=message)])
 
 
 _FIELDS = (
@@ -260,7 +307,7 @@ def _lost(record: Mapping[str, Any]) -> int:
     attempts = list(error["attempts"] if error is not None else record["reply"]["attempts"])
     if error is not None and error["kind"] != LLMUnavailable.__name__:
         attempts = attempts[:-1]
-    return sum(attempt["status"] is None for attempt in attempts)
+    return sum(attempt.get("status") is None for attempt in attempts)
 
 
 def _final(record: Mapping[str, Any]) -> bool:
@@ -268,12 +315,15 @@ def _final(record: Mapping[str, Any]) -> bool:
     return record["error"] is None or record["error"]["kind"] != LLMCapReached.__name__
 
 
-def _rebuilt(told: Mapping[str, Any]) -> LLMError:
-    """The error that a recorded exchange ended with."""
-    kind = getattr(errors, str(told["kind"]), LLMError)
+def _rebuilt(told: Mapping[str, Any], reveal: Callable[[str], str] = str) -> LLMError:
+    """The error that a recorded exchange ended with. reveal: puts names back into what it says, which quotes the
+    answer; its reply holds aliases, as it came. Raises ValueError for an error that is none of a language model."""
+    kind = getattr(errors, str(told["kind"]), None)
     if not (isinstance(kind, type) and issubclass(kind, LLMError)):
-        raise RoundtableError(f"{told['kind']!r}: no error of a language model")
+        raise ValueError(f"{told['kind']!r} is no error of a language model")
     reply = Reply.from_json(told["reply"]) if told["reply"] is not None else None
+    attempts = [Attempt(**attempt) for attempt in told["attempts"]]
     if issubclass(kind, LLMUnusable):
-        return kind(told["problems"] or [told["message"]], reply=reply)
-    return kind(told["message"], reply=reply)
+        problems = [reveal(str(problem)) for problem in told["problems"] or [told["message"]]]
+        return kind(problems, reply=reply, attempts=attempts)
+    return kind(reveal(str(told["message"])), reply=reply, attempts=attempts)

@@ -6,7 +6,7 @@ Nothing is altered to make it valid, and every replacement says what it replaces
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.errors import LLMError, ProposalError
@@ -19,10 +19,13 @@ from agent.records import Observation, Proposal
 from agent.reference import Reference, config_key, load_reference
 from agent.roles import autotuner, checker, panel
 from agent.roles.ask import Agents
-from agent.roles.checker import BY_MODEL, Checked
+from agent.roles.checker import BY_MODEL, Checked, Critique
 from agent.roles.situation import Situation, Suggested
 from trainers.files import read_json_object
 from trainers.layout import candidate_name
+
+#: A study may lose its provider between two steps of a round.
+NO_MODEL = "the study has no language model any more (--provider none)"
 
 
 @dataclass(kw_only=True)
@@ -117,7 +120,10 @@ def _judge(court: Court) -> Checked:
     checked = checker.check(court.reference, court.proposals, taken=measured(court.history))
     if not (court.by_model(checked, valid=True) and court.work.settings.critique):
         return checked
-    critique = checker.critique(court.agents, court.situation, checked)
+    if court.work.tools.models is None:
+        critique = Critique(status="skipped", why=NO_MODEL)
+    else:
+        critique = checker.critique(court.agents, court.situation, checked)
     if critique.skipped:
         court.notes.append(f"the checker's model was skipped, the rules alone decided: {critique.skipped}")
     return checker.with_critique(checked, critique)
@@ -130,6 +136,9 @@ def _repair(court: Court, checked: Checked) -> Checked:
     _keep_refused(court, checked)
     repair = panel.repair if court.work.settings.proposer == "panel" else autotuner.repair
     own = [candidate_name(p) for p, proposal in enumerate(court.proposals) if proposal.source in BY_MODEL]
+    if court.work.tools.models is None:
+        court.notes.append(f"the repair turn failed: {NO_MODEL}")
+        return checked
     try:
         court.suggested = repair(court.agents, court.situation, court.suggested, refused, names=own)
     except LLMError as error:
@@ -138,7 +147,17 @@ def _repair(court: Court, checked: Checked) -> Checked:
     places = [position for position in range(len(court.proposals)) if candidate_name(position) in refused]
     for position, proposal in zip(places, court.suggested.proposals, strict=False):
         court.proposals[position] = proposal
-    return _judge(court)
+    left = [candidate_name(position) for position in places[len(court.suggested.proposals) :]]
+    return _still_blocked(_judge(court), checked, left)
+
+
+def _still_blocked(now: Checked, before: Checked, names: Sequence[str]) -> Checked:
+    """A candidate that the critic blocked and the repair turn left as it was stays blocked, whether or not the critic
+    can be asked a second time."""
+    said, kept = now.critique.findings, before.critique.findings
+    kept = {name: kept[name] for name in names if name in kept and name not in said}
+    blocked = checker.with_critique(now, replace(now.critique, findings=kept))
+    return replace(blocked, critique=replace(now.critique, findings={**said, **kept}))
 
 
 def _replace(court: Court, checked: Checked) -> Checked:
@@ -156,10 +175,13 @@ def _replace(court: Court, checked: Checked) -> Checked:
         found = []
     for place, proposal in zip(list(refused), found, strict=False):
         position = next(p for p in range(len(court.proposals)) if candidate_name(p) == place)
-        if court.proposals[position].source in BY_MODEL:
-            proposal = in_place_of(court.work, proposal, refused[place])
+        former = court.proposals[position]
+        if former.source in BY_MODEL:
+            proposal = in_place_of(former.source, proposal, refused[place])
             why = "; ".join(refused[place])
             court.notes.append(f"the language model's {place} was refused ({why}); it comes from {name} instead")
+        elif (instead := former.details.get("instead_of")) is not None:
+            proposal = replace(proposal, details={**proposal.details, "instead_of": instead})
         court.proposals[position] = proposal
     again = checker.check(court.reference, court.proposals, taken=measured(court.history))
     return checker.with_same_critique(again, checked)
@@ -200,6 +222,7 @@ def _write(court: Court, raw: Mapping[str, Any], checked: Checked) -> list[Any]:
         "refused": court.refused,
         "model_diagnosis": court.suggested.diagnosis if court.suggested is not None else "",
         "notes": [*raw["notes"], *court.notes],
+        "settings": work.settings.plain(),
     }
     disk.write_json(work.paths.checked, record)
     return [*outputs, work.paths.checked]

@@ -1,4 +1,4 @@
-"""Waiting for a round's rows, starting again what was lost, and taking in the summaries."""
+"""Waiting for a round's rows, starting again what the policy retries, and taking in the summaries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
-from agent.launch.base import State, Submission, TaskStatus
-from agent.launch.states import compact
+from agent.launch.base import State, TaskStatus
+from agent.orchestrator.attempts import Fates, carry_out, close_by_quorum, next_attempt, open_wave
 from agent.orchestrator.context import StepResult, Work
 from agent.orchestrator.submit import NotYet, begun, interrupted, start, submissions
+from agent.records import Outcome
 from agent.store.disk import read_text
 from agent.store.steps import Status
 from agent.summaries import read_summary
@@ -45,42 +47,64 @@ Results = dict[int, RowResult | None]
 
 
 def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResult | None:
-    """None when all rows have ended, counting those given up; rows lost without a result are started again.
+    """None when all rows have ended, counting those given up; what the policy retries is started again.
 
     Fills in results that appear meanwhile: the launcher is asked first and the disk read after it, because a row
     that ends between the two would otherwise look lost.
     """
-    unfinished = [row for row in manifest.rows if results[row.row] is None]
+    if (wave := open_wave(work)) is not None:
+        return _retried(work, manifest, wave)
+    fates = Fates(work)
+    unfinished = [row for row in manifest.rows if not fates.settled(row.row, results[row.row])]
     if not unfinished:
         return None
     statuses = row_statuses(work)
     results.update({row.row: read_row(work.paths, manifest, row) for row in unfinished})
-    unfinished = [row for row in unfinished if results[row.row] is None]
+    unfinished = [row for row in unfinished if not fates.settled(row.row, results[row.row])]
     active = {row.row: statuses[row.row] for row in unfinished if statuses[row.row].state is not State.GONE}
+    if not active:
+        if (late := _late(fates, unfinished, results, statuses)) and not _grace_is_over(work, fates, late):
+            return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(late)} rows")
+        _judge(fates, unfinished, results, statuses)
+    ok = sum(result is not None and result.outcome == Outcome.OK for result in results.values())
+    tried = all(row.row in fates.endings for row in unfinished)
+    if tried and work.tools.policy.quorum_reached(ok=ok, rows=len(results)):
+        close_by_quorum(work, {row: fates.handed[row] for row in active}, ok=ok, rows=len(results))
+        return StepResult(status=Status.WAITING, progress=active) if active else None
     if active:
         return StepResult(status=Status.WAITING, progress=active)
-    if unfinished and not _grace_is_over(work, unfinished):
-        return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(unfinished)} rows")
-    stopped = interrupted(work.store)
-    again = [
-        row.row
-        for row in unfinished
-        if _newest(work, row).name in stopped
-        or (
-            not statuses[row.row].raw.startswith("CANCELLED")
-            and len(_attempts_of(work, row)) < work.settings.max_attempts
-        )
-    ]
-    if not again:
-        return None
-    number = _next_attempt(work)
-    train = start(work, manifest, "train", again, attempt=number)
-    start(work, manifest, "eval", range(len(manifest.candidates)), attempt=number, after=train)
-    message = f"{work.label}: rows {compact(again)} ended without a result; attempt {number} started"
-    return StepResult(status=Status.WAITING, message=message)
+    again = [row.row for row in unfinished if not fates.judged(row.row) or fates.again(row.row)]
+    if again := fates.give_up_without_memory(again):
+        fates.plan(again, manifest)
+    wave = open_wave(work)
+    return _retried(work, manifest, wave) if wave is not None else None
 
 
-def _grace_is_over(work: Work, rows: Sequence[Row]) -> bool:
+def _retried(work: Work, manifest: Manifest, wave: Mapping[str, Any]) -> StepResult:
+    return StepResult(status=Status.WAITING, message=carry_out(work, manifest, wave))
+
+
+def _judge(fates: Fates, rows: Sequence[Row], results: Results, statuses: Mapping[int, TaskStatus]) -> None:
+    """Journal how the rows' newest attempts ended. What Roundtable itself stopped says nothing."""
+    for row in rows:
+        result = results[row.row]
+        mine = fates.handed[row.row].stopped and fates.own(row.row, result) is None
+        if not mine and not fates.judged(row.row):
+            fates.judge(row, result, statuses[row.row])
+
+
+def _late(fates: Fates, rows: Sequence[Row], results: Results, statuses: Mapping[int, TaskStatus]) -> Sequence[Row]:
+    """Rows whose end may still show otherwise: no result, half of one, or a failure accounting has not explained."""
+
+    def open_yet(row: Row) -> bool:
+        result = fates.own(row.row, results[row.row])
+        known = result is not None and result.outcome == Outcome.CRASHED and statuses[row.row].exit_code != ""
+        return not known and not fates.judged(row.row)
+
+    return [row for row in rows if open_yet(row)]
+
+
+def _grace_is_over(work: Work, fates: Fates, rows: Sequence[Row]) -> bool:
     """Whether these rows have been gone for long enough that a slow shared filesystem is no explanation any more.
 
     The first sight is journaled, so that the wait also ends when each look is a process of its own.
@@ -88,31 +112,13 @@ def _grace_is_over(work: Work, rows: Sequence[Row]) -> bool:
     if work.tools.launcher().name == "local":
         return True
     numbers = [row.row for row in rows]
-    attempts = [len(_attempts_of(work, row)) for row in rows]
+    attempts = [fates.handed[row].count for row in numbers]
     for entry in work.store.journal.of("gone"):
         if entry["folder"] == work.paths.root.name and entry["rows"] == numbers and entry["attempts"] == attempts:
             since = datetime.fromisoformat(entry["at"])
             return work.store.clock() - since >= timedelta(seconds=work.settings.result_grace_s)
     work.store.journal.append("gone", folder=work.paths.root.name, rows=numbers, attempts=attempts)
     return work.settings.result_grace_s <= 0
-
-
-def _next_attempt(work: Work) -> int:
-    """Above every attempt of rows and evaluations alike: job names are made of it and must stay unique."""
-    kinds = ("train", "eval")
-    return 1 + max(attempt for kind in kinds for attempt, _ in submissions(work.store, work.paths, kind))
-
-
-def _attempts_of(work: Work, row: Row) -> list[int]:
-    """The attempts at which a row was handed to a launcher, without those that the person's own Ctrl-C ended."""
-    stopped = interrupted(work.store)
-    made = submissions(work.store, work.paths, "train")
-    return [attempt for attempt, one in made if row.row in one.items and one.name not in stopped]
-
-
-def _newest(work: Work, row: Row) -> Submission:
-    """The submission that had a row last."""
-    return [made for _, made in submissions(work.store, work.paths, "train") if row.row in made.items][-1]
 
 
 def row_statuses(work: Work) -> Mapping[int, TaskStatus]:
@@ -144,7 +150,7 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
             f"{work.label}: the evaluation of {names} left no fitting summary {EVAL_ATTEMPTS} times; "
             f"see its logs in {work.paths.logs}"
         )
-    start(work, manifest, "eval", stale, attempt=_next_attempt(work))
+    start(work, manifest, "eval", stale, attempt=next_attempt(work))
     return StepResult(status=Status.WAITING, message=f"{work.label}: evaluation started again")
 
 

@@ -13,6 +13,7 @@ from agent.launch.profile import Profile
 from agent.llm.base import LLM
 from agent.llm.prices import PriceTable
 from agent.llm.trace import Tracer
+from agent.policy import Policy
 from agent.propose.base import Proposer
 from agent.store.paths import RoundPaths
 from agent.store.steps import Status
@@ -60,6 +61,7 @@ class Tools:
     launcher: Callable[[], Launcher]
     trainer: RegisteredTrainer
     profile: Profile
+    policy: Policy
     python: Path
     """The training environment's python."""
     import_root: Path | None

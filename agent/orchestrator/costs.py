@@ -10,6 +10,7 @@ from agent.llm.base import Usage
 from agent.orchestrator.calls import exchanges
 from agent.orchestrator.context import Work
 from agent.records import Proposal
+from agent.report.costs import was_made
 from trainers.layout import candidate_name
 
 
@@ -36,11 +37,16 @@ def write_costs(work: Work, proposals: Sequence[Proposal]) -> list[Path]:
 
 
 def total(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sums over calls. cost_usd: of the calls whose price is known; unknown_price: how many it is not of."""
+    """Sums over calls. cost_usd: of the calls whose price is known; unknown_price: how many it is not of.
+
+    not_made: calls that a cap or a cool-down held back, which are in neither calls nor failed.
+    """
+    made = [call for call in calls if call["made"]]
     used = [call for call in calls if call["input_tokens"] or call["output_tokens"]]
     return {
-        "calls": len(calls),
-        "failed": sum(call["error"] is not None for call in calls),
+        "calls": len(made),
+        "failed": sum(call["error"] is not None for call in made),
+        "not_made": len(calls) - len(made),
         "input_tokens": sum(call["input_tokens"] for call in calls),
         "output_tokens": sum(call["output_tokens"] for call in calls),
         "cost_usd": round(sum(call["cost_usd"] or 0.0 for call in calls), 6),
@@ -65,6 +71,7 @@ def _line(record: Mapping[str, Any]) -> dict[str, Any]:
         "searches": usage.searches,
         "cost_usd": record["cost_usd"],
         "error": record["error"]["kind"] if record["error"] is not None else None,
+        "made": was_made(record),
     }
 
 

@@ -33,6 +33,8 @@ class Draft:
     proposals: list[Proposal] = field(default_factory=list)
     suggestion: Proposal | None = None
     suggested: Suggested | None = None
+    transcript: str = ""
+    """Of a panel, whether or not its supervisor came to a decision."""
 
     def add(self, proposal: Proposal, *, valid: bool = True) -> None:
         """An invalid one keeps its place for the repair turn, and bars nothing."""
@@ -89,7 +91,8 @@ def _fill(work: Work, draft: Draft) -> None:
         draft.notes.append(str(error))
         return
     for position, proposal in enumerate(found):
-        draft.add(in_place_of(work, proposal, [why]) if position < instead else proposal)
+        model = "panel" if work.settings.proposer == "panel" else "llm"
+        draft.add(in_place_of(model, proposal, [why]) if position < instead else proposal)
 
 
 def _model_places(work: Work, history: Sequence[Observation], places: int) -> int:
@@ -108,7 +111,9 @@ def _ask_model(work: Work, draft: Draft, count: int) -> str:
     try:
         draft.suggestion = bayesian(work, draft.reference, draft.history, 1, draft.taken)[0]
     except ProposalError as error:
-        draft.notes.append(f"the Bayesian proposer had nothing to suggest to the language model: {error}")
+        # Nothing is left that a model could propose either: its calls would be paid for repeats.
+        draft.notes.append(f"the language model was not asked: {error}")
+        return str(error)
     agents = agents_of(work, "propose", work.tools.models, draft.reference)
     situation = situation_of(
         work, draft.reference, draft.history, suggestion=draft.suggestion, taken=dict(draft.taken)
@@ -120,12 +125,13 @@ def _ask_model(work: Work, draft: Draft, count: int) -> str:
             suggested = autotuner.suggest(agents, situation, count)
     except LLMError as error:
         why = f"{type(error).__name__}: {error}"
+        draft.transcript = work.tools.models.redact(error.transcript)
         draft.notes.append(
             f"the language model gave no proposal ({why}); {count} of this round's candidates come from "
             f"{work.tools.proposer.name} instead"
         )
         return why
-    draft.suggested = suggested
+    draft.suggested, draft.transcript = suggested, suggested.transcript
     for judged in checker.check(draft.reference, suggested.proposals, taken=draft.taken).candidates:
         draft.add(judged.proposal, valid=judged.valid)
     given = len(suggested.proposals)
@@ -148,9 +154,11 @@ def bayesian(
     )
 
 
-def in_place_of(work: Work, proposal: Proposal, why: Sequence[str]) -> Proposal:
-    """A Bayesian proposal that stands where a model's should have: it says so wherever it is recorded."""
-    model = "panel" if work.settings.proposer == "panel" else "llm"
+def in_place_of(model: str, proposal: Proposal, why: Sequence[str]) -> Proposal:
+    """A Bayesian proposal that stands where a model's should have: it says so wherever it is recorded.
+
+    model: the source that the proposal would have had, "llm" or "panel".
+    """
     return replace(proposal, details={**proposal.details, "instead_of": {"source": model, "why": list(why)}})
 
 
@@ -193,12 +201,12 @@ def _write_texts(work: Work, draft: Draft, findings: Sequence[Mapping[str, Any]]
     if work.number == 1 and len(draft.proposals) <= 1:
         return []
     disk, outputs = work.store.disk, [work.paths.autotuner_input, work.paths.autotuner_response]
+    if draft.transcript:
+        disk.write(work.paths.transcript, draft.transcript)
+        outputs.append(work.paths.transcript)
     if draft.suggested is not None:
         disk.write(work.paths.autotuner_input, draft.suggested.prompt)
         disk.write(work.paths.autotuner_response, draft.suggested.response)
-        if draft.suggested.transcript:
-            disk.write(work.paths.transcript, draft.suggested.transcript)
-            outputs.append(work.paths.transcript)
         return outputs
     situation = situation_of(work, draft.reference, draft.history, taken=measured(draft.history))
     disk.write(work.paths.autotuner_input, digest(situation))

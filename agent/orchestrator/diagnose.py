@@ -42,6 +42,7 @@ def analyse(work: Work) -> StepResult:
         "trials": trials,
         "remaining": begun["remaining"],
         "notes": [],
+        "settings": work.settings.plain(),
     }
     work.store.disk.write_json(work.paths.analysis, content)
     outputs = [work.paths.analysis]

@@ -6,8 +6,29 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from agent.errors import InputChanged, InvalidManifest, InvalidStudy, Problem, ProposalError, TrialsCrashed
-from agent.orchestrator import assess, check, collect, confirm, decide, diagnose, prepare, submit
+from agent.errors import (
+    BudgetExceeded,
+    InputChanged,
+    InvalidManifest,
+    InvalidStudy,
+    Problem,
+    ProposalError,
+    TrialsCrashed,
+)
+from agent.orchestrator import (
+    again,
+    assess,
+    budget,
+    cancel,
+    check,
+    collect,
+    confirm,
+    decide,
+    diagnose,
+    pending,
+    prepare,
+    submit,
+)
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
 from agent.records import Outcome
 from agent.store.disk import read_text
@@ -46,12 +67,12 @@ def tick(store: Store, tools: Tools, *, given: Given | None = None, force: int |
 
     Raises RoundtableError; whatever was done by then is recorded and is not done again.
     """
-    with _named_problems():
+    with named_problems():
         return _tick(store, tools, given or Given(), force)
 
 
 @contextmanager
-def _named_problems() -> Iterator[None]:
+def named_problems() -> Iterator[None]:
     """Files that tasks and steps share are read without knowing `agent`; here their problems become ours."""
     try:
         yield
@@ -65,14 +86,20 @@ def _named_problems() -> Iterator[None]:
 
 def _tick(store: Store, tools: Tools, given: Given, force: int | None) -> Report:
     settings = store.settings()
+    cancel.obey(store, tools)
     opened = closed = 0
     while True:
+        budget.settle(store, tools)
         work, new = _next_work(store, settings, tools, given, force)
         if work is None:
-            return Report(state="finished", round=None, opened=opened, closed=closed)
+            more = store.next_number() <= settings.target_round or confirm.wanted(store, settings)
+            if over := budget.time_is_up(store, settings) if more else "":
+                tools.say(over)
+            return Report(state="finished", round=None, opened=opened, closed=closed, message=over)
         force = None
+        cancel.check_halted(work)
         try:
-            waiting, ran = _advance(work)
+            waiting, ran = advance(work)
         except ProposalError as error:
             if not _ends_the_study(work):
                 raise
@@ -82,21 +109,21 @@ def _tick(store: Store, tools: Tools, given: Given, force: int | None) -> Report
             continue
         opened += new and work.kind == "round"
         if waiting is not None:
-            return _report(work, waiting, opened, closed, rendered="render" in ran)
+            return report(work, waiting, opened, closed, rendered="render" in ran)
         if work.kind == "round":
             closed += 1
-            _stop_if_all_crashed(work)
+            stop_if_all_crashed(work)
         # What a person gave was for the round that waited for it, not for the next.
         given = Given()
 
 
 def _ends_the_study(work: Work) -> bool:
     """Whether a round without a single proposal follows closed ones: the space is used up, and that is a result."""
-    steps = work.store.steps(work.paths, tuple(_table(work)))
+    steps = work.store.steps(work.paths, tuple(table_of(work)))
     return work.kind == "round" and not work.rerun and bool(work.store.closed()) and steps.read("propose") is None
 
 
-def _stop_if_all_crashed(work: Work) -> None:
+def stop_if_all_crashed(work: Work) -> None:
     """A round of crashes has one cause more often than many; going on would spend every further round on it."""
     observed = [o for o in work.store.history(below=work.number + 1) if o.round == work.number]
     if observed and all(o.outcome is Outcome.CRASHED for o in observed):
@@ -112,10 +139,11 @@ def _next_work(
     """The open round, or a new one if the target allows, or the confirmation of the winner; and whether it is new."""
 
     def work(paths: RoundPaths, kind: str) -> Work:
-        rerun = kind == "round" and paths.number < store.next_number() - 1
-        return Work(store=store, settings=settings, tools=tools, paths=paths, kind=kind, rerun=rerun, given=given)
+        return work_on(store, settings, tools, paths, kind, given)
 
     if force is not None:
+        if over := budget.time_is_up(store, settings):
+            raise BudgetExceeded(over)
         _check_force(store, tools, settings, force)
         store.journal.append("forced", round=force)
         return work(store.begin(force), "round"), True
@@ -123,15 +151,34 @@ def _next_work(
         return work(*unrecorded), False
     if (paths := store.open_folder()) is not None:
         return work(paths, "round"), False
-    if (number := store.next_number()) <= settings.target_round:
+    over = budget.time_is_up(store, settings)
+    if (number := store.next_number()) <= settings.target_round and not over:
         # A reference that a person broke is refused before the round leaves anything on disk.
         store.versions.current()
         return work(store.begin(number), "round"), True
     if (paths := store.open_folder("confirm")) is not None:
         return work(paths, "confirm"), False
-    if confirm.wanted(store, settings):
+    if not over and confirm.wanted(store, settings):
         return work(store.begin(store.next_number() - 1, "confirm"), "confirm"), True
     return None, False
+
+
+def work_on(
+    store: Store, settings: Settings, tools: Tools, paths: RoundPaths, kind: str, given: Given | None = None
+) -> Work:
+    """A round as the steps are given it. One that Roundtable began to submit goes on so, whatever this call says."""
+    rerun = kind == "round" and paths.number < store.next_number() - 1
+    if submit.begun(store, paths, by_hand=False):
+        settings = replace(settings, auto_train=True)
+    return Work(
+        store=store,
+        settings=settings,
+        tools=tools,
+        paths=paths,
+        kind=kind,
+        rerun=rerun,
+        given=given or Given(),
+    )
 
 
 def _unrecorded(store: Store) -> tuple[RoundPaths, str] | None:
@@ -160,15 +207,18 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
         raise InputChanged(f"{name} still has tasks in the queue; wait for them, or cancel them")
 
 
-def _advance(work: Work) -> tuple[StepResult | None, set[str]]:
+def advance(work: Work) -> tuple[StepResult | None, set[str]]:
     """Run the steps of a round that have no final record.
 
     Returns the result of a step that waits, or None at the round's end, and the names of the steps that were run.
     """
     ran: set[str] = set()
-    steps = work.store.steps(work.paths, tuple(table := _table(work)))
+    steps = work.store.steps(work.paths, tuple(table := table_of(work)))
     submit.check_launcher(work.store, work.paths, work.settings)
     _check_inputs(work, steps, table)
+    if (waiting := again.on_their_way(work)) is not None:
+        pending.note(work, waiting.progress)
+        return waiting, ran
     for name, step in table.items():
         record = steps.read(name)
         if record is not None and record.final:
@@ -192,12 +242,15 @@ def _advance(work: Work) -> tuple[StepResult | None, set[str]]:
         if result.message and news:
             work.say(result.message)
         if result.status is Status.WAITING:
+            if name == "collect":
+                pending.note(work, result.progress)
             return result, ran
         work.log(f"step {name} {result.status.value}")
     return None, ran
 
 
-def _table(work: Work) -> Mapping[str, Step]:
+def table_of(work: Work) -> Mapping[str, Step]:
+    """The steps of this kind of round, in order."""
     return ROUND if work.kind == "round" else CONFIRM
 
 
@@ -256,8 +309,8 @@ def _edited_since(work: Work, *, applied: bool, changed: list[str]) -> list[str]
     return changed
 
 
-def _report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendered: bool) -> Report:
-    steps = work.store.steps(work.paths, tuple(_table(work)))
+def report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendered: bool) -> Report:
+    steps = work.store.steps(work.paths, tuple(table_of(work)))
     scripts, submitted = steps.read("render"), steps.read("submit")
     manual = submitted is not None and submitted.status is Status.SKIPPED
     return Report(

@@ -102,7 +102,8 @@ def _decision(
         "round": work.number,
         "diagnosis": proposed["diagnosis"],
         "model_diagnosis": checked["model_diagnosis"],
-        "agents_saw_test": work.settings.agents_see_test,
+        # By the settings of the steps that asked: a call that was killed may have been followed by one with others.
+        "agents_saw_test": any(step["settings"]["agents_see_test"] for step in (proposed, checked)),
         "notes": checked["notes"],
         "critique": checked["critique"],
         "candidates": decided,

@@ -7,14 +7,16 @@ The round's inputs are copied into a folder aside; nothing in the study is touch
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.errors import UsageError
+from agent.errors import InvalidStudy, Problem, UsageError
 from agent.orchestrator import check, decide, diagnose, prepare
-from agent.orchestrator.context import Tools, Work
+from agent.orchestrator.calls import ASK_AGAIN
+from agent.orchestrator.context import StepResult, Tools, Work
+from agent.orchestrator.engine import named_problems
 from agent.store.disk import Disk, read_text
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.store import Store
@@ -23,6 +25,15 @@ from trainers.files import read_json_object
 
 #: Checkpoints, plots and logs: nothing that a decision is made of is as large.
 MOST_BYTES = 2**20
+#: The steps that are done again, and the file of each that says under which settings it was done.
+_STEPS: Sequence[tuple[Callable[[Work], StepResult], Callable[[RoundPaths], Path]]] = (
+    (diagnose.analyse, lambda paths: paths.analysis),
+    (decide.propose, lambda paths: paths.proposals),
+    (check.check, lambda paths: paths.checked),
+    (prepare.apply, lambda paths: paths.checked),
+)
+#: Of the round that is done again: later than every other.
+_STAMP = "99991231_235959"
 _LEFT_OUT = ("logs", "launch", "*.pt", "*.png", "*.tmp")
 MakeTools = Callable[[Store, Settings], Tools]
 
@@ -54,17 +65,32 @@ class Replayed:
 def replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path) -> Replayed:
     """Do analyse, propose, check and apply of a decided round again, in `scratch`, an empty folder.
 
-    Raises UsageError where the round was not decided yet, ReplayMismatch where its prompts are no longer the recorded
-    ones.
+    Raises UsageError where the round was not decided yet or a file of it cannot be read, ReplayMismatch where its
+    prompts are no longer the recorded ones.
     """
+    try:
+        with named_problems():
+            return _replay(store, paths, make_tools, scratch)
+    except InvalidStudy as error:
+        raise InvalidStudy([_at_home(problem, store, paths, scratch) for problem in error.problems]) from error
+
+
+def _at_home(problem: Problem, store: Store, paths: RoundPaths, scratch: Path) -> Problem:
+    """The problem with the study's own file in place of its copy, and what helps here: nobody can be asked again."""
+    copied = scratch / store.paths.root.name
+    again = copied / f"round_{paths.number}_{_STAMP}"
+    file = problem.file.replace(str(again), str(paths.root)).replace(str(copied), str(store.paths.root))
+    return replace(problem, file=file, message=problem.message.replace(ASK_AGAIN, "restore the file"))
+
+
+def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path) -> Replayed:
     if not (paths.decision.exists() and paths.proposals.exists() and paths.before.exists()):
         raise UsageError(f"{paths.root}: has no decision to replay ({paths.decision.name}); finish the round first")
     proposed: Any = read_json_object(paths.proposals)
     root = scratch / store.paths.root.name
     _copy_study(store, paths, root, proposed)
     copy = Store.open(root, disk=Disk(), clock=store.clock)
-    settings = _settings(proposed, paths)
-    folder = RoundFolder("round", paths.number, "99991231_235959", root / f"round_{paths.number}_99991231_235959")
+    folder = RoundFolder("round", paths.number, _STAMP, root / f"round_{paths.number}_{_STAMP}")
     again = copy.paths.round(folder)
     again.root.mkdir()
     if paths.calls.is_dir():
@@ -72,26 +98,24 @@ def replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path
     if paths.analysis.exists():
         # Done again as well; what was left to spend when the round began is taken from it.
         shutil.copyfile(paths.analysis, again.analysis)
-    work = Work(
-        store=copy, settings=settings, tools=make_tools(copy, settings), paths=again, kind="round", rerun=True
-    )
-    for step in (diagnose.analyse, decide.propose, check.check, prepare.apply):
-        step(work)
+    for step, left in _STEPS:
+        # Each step under its own settings: a call that was killed within a round may be followed by one with others.
+        settings = _settings(left(paths) if left(paths).exists() else paths.proposals)
+        tools = make_tools(copy, settings)
+        step(Work(store=copy, settings=settings, tools=tools, paths=again, kind="round", rerun=True))
     calls = len(list(paths.calls.glob("*.json"))) if paths.calls.is_dir() else 0
     return Replayed(
         number=paths.number, recorded=read_text(paths.decision), again=read_text(again.decision), calls=calls
     )
 
 
-def _settings(proposed: Mapping[str, Any], paths: RoundPaths) -> Settings:
-    """How the study was driven when the round was decided."""
+def _settings(path: Path) -> Settings:
+    """How the study was driven when a step left this file. Raises UsageError."""
     try:
-        raw = dict(proposed["settings"])
+        raw: Any = dict(read_json_object(path)["settings"])  # type: ignore[call-overload]
         return Settings(**(raw | {"gpus": tuple(raw["gpus"])}))
     except (KeyError, TypeError) as error:
-        raise UsageError(
-            f"{paths.proposals}: settings: cannot be used ({error}); another version wrote it"
-        ) from error
+        raise UsageError(f"{path}: settings: cannot be used ({error}); another version wrote it") from error
 
 
 def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[str, Any]) -> None:
@@ -115,5 +139,6 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
 
 def _large(folder: str, names: list[str]) -> set[str]:
     skipped = shutil.ignore_patterns(*_LEFT_OUT)(folder, names)
-    files = (Path(folder) / name for name in names)
+    # round.json of a study with thousands of candidates is large too.
+    files = (Path(folder) / name for name in names if not name.endswith(".json"))
     return set(skipped) | {path.name for path in files if path.is_file() and path.stat().st_size > MOST_BYTES}

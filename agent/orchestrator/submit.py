@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, UsageError
-from agent.launch.base import Batch, State, Submission
+from agent.launch.base import Batch, SlurmSettings, State, Submission
 from agent.launch.profile import Kind
 from agent.launch.states import chunks
+from agent.orchestrator import breaker, budget
 from agent.orchestrator.context import StepResult, Tools, Work
 from agent.store.paths import RoundPaths
 from agent.store.steps import Status
@@ -55,15 +56,38 @@ def start(
     *,
     attempt: int,
     after: Sequence[Submission] = (),
+    settings: SlurmSettings | None = None,
+    first: int = 0,
 ) -> list[Submission]:
     """Submit items in as many arrays as the cluster's limits need. Each exactly once, whatever was killed.
 
-    Raises NotYet when the scheduler cannot be asked or has not answered for certain, LaunchError when it refuses.
+    settings: instead of the profile's. first: number of the first array, where one attempt has several groups.
+
+    Raises NotYet when the scheduler cannot be asked or has not answered for certain, LaunchError when it refuses,
+    BudgetExceeded before anything is submitted that could exceed a cap, StudyPaused while the breaker is open.
     """
-    launcher = work.tools.launcher()
-    started = []
-    for number, chunk in enumerate(chunks(list(items), launcher.largest_index())):
-        batch = Batch(
+    breaker.check(work.store)
+    made = batches(work, kind, items, attempt=attempt, after=after, settings=settings, first=first)
+    # The evaluation follows by itself: what cannot be evaluated any more must not be trained.
+    budget.admit(work, made, evaluated=len(manifest.candidates) if kind == "train" else 0)
+    return [_once(work, batch) for batch in made]
+
+
+def batches(
+    work: Work,
+    kind: Kind,
+    items: Sequence[int],
+    *,
+    attempt: int,
+    after: Sequence[Submission] = (),
+    settings: SlurmSettings | None = None,
+    first: int = 0,
+) -> list[Batch]:
+    """Items as the arrays that they are submitted in. Raises SchedulerUnavailable."""
+    profile = work.tools.profile
+    parts = chunks(list(items), work.tools.launcher().largest_index(), max_tasks=profile.max_array_size)
+    return [
+        Batch(
             name=_job_name(work, kind, attempt, number),
             kind=kind,
             round_dir=work.paths.root,
@@ -71,12 +95,12 @@ def start(
             array_script=work.paths.train_array if kind == "train" else work.paths.eval_array,
             items=tuple(chunk),
             attempt=attempt,
-            parallel=work.settings.parallel or work.tools.profile.max_parallel,
+            parallel=work.settings.parallel or profile.max_parallel,
             after=tuple(after),
-            settings=work.tools.profile.settings(kind),
+            settings=settings or profile.settings(kind),
         )
-        started.append(_once(work, batch))
-    return started
+        for number, chunk in enumerate(parts, first)
+    ]
 
 
 def _once(work: Work, batch: Batch) -> Submission:
@@ -95,7 +119,10 @@ def _once(work: Work, batch: Batch) -> Submission:
             until = datetime.fromisoformat(last["at"]) + timedelta(seconds=patience)
             if work.store.clock() < until:
                 raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
-        journal.append("intent", name=batch.name, kind=batch.kind, folder=work.paths.root.name, rows=len(batch.items))
+        asked = budget.declared(batch)
+        journal.append(
+            "intent", name=batch.name, kind=batch.kind, folder=work.paths.root.name, rows=len(batch.items), **asked
+        )
         return _record(work, batch, launcher.submit(batch), adopted=False)
     except AmbiguousSubmission as error:
         raise NotYet(f"{error}; looking it up under its name before any second try") from error
@@ -104,10 +131,12 @@ def _once(work: Work, batch: Batch) -> Submission:
     except LaunchError as error:
         # For certain nothing runs: the round counts as not begun, so that its cause can be mended.
         journal.append("refused", name=batch.name, folder=work.paths.root.name, message=str(error)[:500])
+        breaker.trip(work.store)
         raise
 
 
 def _record(work: Work, batch: Batch, made: Submission, *, adopted: bool) -> Submission:
+    budget.charge(work, batch)
     work.store.journal.append(
         "submitted",
         name=made.name,
@@ -135,15 +164,7 @@ def submissions(store: Store, paths: RoundPaths, kind: str) -> list[tuple[int, S
 
 
 def _submission(entry: dict[str, Any]) -> Submission:
-    return Submission(
-        launcher=entry["launcher"],
-        name=entry["name"],
-        job_id=entry["job_id"],
-        items=tuple(entry["items"]),
-        tasks=tuple(entry["tasks"]),
-        cluster=entry["cluster"],
-        submitted_at=entry["submitted_at"],
-    )
+    return Submission.from_entry(entry)
 
 
 def begun(store: Store, paths: RoundPaths, *, by_hand: bool = True) -> bool:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import UsageError
+from agent.report.control import control_lines, control_view
 from agent.report.costs import costs, summary
+from agent.report.hours import hours, hours_lines
 from agent.store.paths import RoundPaths
+from agent.store.requests import cancelled_rows, halted, halted_text
 from agent.store.store import Store
 from trainers.files import FileProblem, read_json_object
 from trainers.layout import AttemptFiles
@@ -66,7 +70,9 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
             {"seeds": c["seeds"], "gain": c["gain"], "challenger": c["challenger"]} for c in confirmations
         ],
         "open": open_round_state(store, open_round) if open_round is not None else None,
+        "control": control_view(store),
         "llm": costs(store)["total"],
+        "hours": hours(store),
     }
 
 
@@ -94,9 +100,34 @@ def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
     except ManifestProblem:
         # Not rendered yet; the step says so.
         return state
-    state["rows"] = [row_state(paths, manifest, row) for row in manifest.rows]
+    gone = cancelled_rows(store, paths)
+    shown = [row_state(paths, manifest, row) for row in manifest.rows]
+    # What a cancelled row left on disk looks like one that is still to begin, runs, was interrupted or crashed.
+    state["rows"] = [
+        row | {"state": "cancelled"} if row["row"] in gone and row["state"] != "ok" else row for row in shown
+    ]
+    if halted(store, paths) is not None:
+        state["halted"] = halted_text(paths.number, store.config.study)
+    state["pending"] = _pending(paths)
     state["counts"] = dict(Counter(row["state"] for row in state["rows"]))
     return state
+
+
+def _pending(paths: RoundPaths) -> list[dict[str, Any]]:
+    """Why rows were pending when the scheduler was last asked: reason, rows, what to do about it."""
+    if not paths.pending.exists():
+        return []
+    # Imported where a scheduler's reasons are at hand: a study without any is shown without this room.
+    from agent.launch.reasons import Need, explain, waiting_line
+
+    raw: Any = read_json_object(paths.pending)
+    found = []
+    for group in raw["groups"]:
+        explanation = explain(group["reason"])
+        text = waiting_line(explanation, group["count"], group["rows"])
+        action = explanation.need is Need.ACTION
+        found.append({**group, "at": raw["at"], "needs_action": action, "text": text})
+    return found
 
 
 def _notes(paths: RoundPaths) -> list[str]:
@@ -193,6 +224,10 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         at, seeds = confirmation["challenger"], ", ".join(map(str, confirmation["seeds"]))
         head = f"round {at['round']} {at['candidate']} against the default at fresh seeds {seeds}"
         console.print(Text(f"{head}: {confirmation['gain']['text']}"))
+    for line in hours_lines(view["hours"]):
+        console.print(Text(line))
+    for line in control_lines(view["control"], now=datetime.now(UTC), study=view["study"]):
+        console.print(Text(line))
     if spent := summary(view["llm"]):
         console.print(Text(spent))
 
@@ -274,6 +309,11 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
     if len(rows) > most:
         table.add_row("...", f"{len(rows) - most} more")
     notes = [Text(note) for note in state.get("notes", ())]
+    notes += [Text(state["halted"], style="bold yellow")] if "halted" in state else []
+    for group in state.get("pending", ()):
+        # In words too: on many terminals, and in every file, there is no colour.
+        needs = "needs you: " if group["needs_action"] else ""
+        notes.append(Text(needs + group["text"], style="bold red" if group["needs_action"] else ""))
     if not bar or not rows:
         return Group(title, *notes, table)
     return Group(title, *notes, ProgressBar(total=len(rows), completed=sum(map(_part, rows)), width=40), table)

@@ -12,9 +12,9 @@ from typing import Any
 
 from agent.errors import LLMUnusable
 from agent.llm.base import Message, Request
-from agent.reference.model import show
-from agent.roles.ask import Agents, Answer
-from agent.roles.digest import one_line
+from agent.roles.ask import Agents, Answer, Hidden
+from agent.roles.digest import settings
+from agent.roles.foreign import Hide, cut, one_line, record_text
 from agent.roles.situation import Situation
 
 TRIALS = 24
@@ -67,12 +67,14 @@ def read(agents: Agents, situation: Situation) -> Reading:
         return Reading(note="no trial of the newest round left an analysis: nothing to read")
     hidden = len(situation.trials) - len(trials)
     note = f"{hidden} further trials are not shown; those with flags came first" if hidden else ""
+    hide = agents.prompts.hide
+    objective = situation.objective
     values = {
-        "objective": situation.objective,
-        "candidates": _candidates(situation),
-        "findings": [one_line(finding.get("text", "")) for finding in situation.findings],
-        "trials": [_trial(trial) for trial in trials],
-        "note": note,
+        "objective": {"direction": Hidden(objective.direction), "metric": objective.metric},
+        "candidates": _candidates(situation, hide),
+        "findings": [Hidden(one_line(finding.get("text", ""), hide=hide)) for finding in situation.findings],
+        "trials": [_trial(trial, hide) for trial in trials],
+        "note": Hidden(note),
         "keywords": KEYWORDS,
         "keyword_characters": KEYWORD_CHARACTERS,
     }
@@ -89,10 +91,10 @@ def read(agents: Agents, situation: Situation) -> Reading:
     try:
         answer = agents.ask(request)
     except LLMUnusable as error:
-        problems = [one_line(problem, 300) for problem in error.problems[:PROBLEMS]]
+        problems = [Hidden(one_line(problem, 300, hide)) for problem in error.problems[:PROBLEMS]]
         again = agents.prompts.render("analyst", **values, problems=problems)
         answer, repaired = agents.ask(repair_turn(request, error, again.user)), True
-    return _reading(answer, note, repaired)
+    return _reading(answer, note, repaired, hide)
 
 
 def answer_schema(trials: Sequence[str]) -> dict[str, Any]:
@@ -165,14 +167,7 @@ def repair_turn(request: Request, error: LLMUnusable, text: str) -> Request:
     )
 
 
-def cut(text: str, limit: int) -> str:
-    """Text of several lines without control characters, its length bounded and the cut announced."""
-    lines = ("".join(c if c.isprintable() else " " for c in line).rstrip() for line in text.strip().splitlines())
-    clean = "\n".join(lines)
-    return clean if len(clean) <= limit else f"{clean[:limit].rstrip()} ... [{len(clean) - limit:,} characters cut]"
-
-
-def _reading(answer: Answer, note: str, repaired: bool) -> Reading:
+def _reading(answer: Answer, note: str, repaired: bool, hide: Hide) -> Reading:
     by_trial: dict[str, str] = {}
     words = list(answer.data["keywords"])
     for entry in answer.data["trials"]:
@@ -180,7 +175,7 @@ def _reading(answer: Answer, note: str, repaired: bool) -> Reading:
         words += entry["keywords"]
     keywords, dropped = plain_keywords(words)
     return Reading(
-        overall=cut(answer.data["overall"], OVERALL_CHARACTERS),
+        overall=record_text(answer.data["overall"], OVERALL_CHARACTERS, hide),
         by_trial=by_trial,
         keywords=keywords,
         call=answer.call,
@@ -190,7 +185,7 @@ def _reading(answer: Answer, note: str, repaired: bool) -> Reading:
     )
 
 
-def _candidates(situation: Situation) -> list[str]:
+def _candidates(situation: Situation, hide: Hide) -> list[Hidden]:
     """The newest round's candidates: what they reached under which settings."""
     newest = max((observation.round for observation in situation.history), default=0)
     lines = []
@@ -200,21 +195,30 @@ def _candidates(situation: Situation) -> list[str]:
         reached = observation.outcome.value
         if observation.value is not None:
             error = "" if observation.standard_error is None else f" ± {observation.standard_error:.2g}"
-            reached = f"{situation.objective.metric} {observation.value:.5g}{error}"
-        settings = ", ".join(f"{name} = {show(value)}" for name, value in observation.values.items())
-        lines.append(f"{observation.candidate}: {reached}; {one_line(settings, SETTINGS_CHARACTERS)}")
+            reached = f"{hide(situation.objective.metric)} {observation.value:.5g}{error}"
+        shown = one_line(settings(observation.values, hide), SETTINGS_CHARACTERS)
+        lines.append(Hidden(f"{hide(observation.candidate)}: {reached}; {shown}"))
     more = len(lines) - CANDIDATES
-    return lines[:CANDIDATES] + ([f"... {more} further candidates left out"] if more > 0 else [])
+    return lines[:CANDIDATES] + ([Hidden(f"... {more} further candidates left out")] if more > 0 else [])
 
 
-def _trial(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """One trial as its prompt shows it: flags and trends, a line each."""
+def _trial(trial: Mapping[str, Any], hide: Hide) -> dict[str, Any]:
+    """One trial as its prompt shows it: flags and trends, a line each. The flags' names are our rules'."""
+    flags = [f"{one_line(flag['name'])}: {one_line(flag['text'], hide=hide)}" for flag in trial["flags"]]
+    trends = json.dumps(_hidden(trial["trends"], hide), ensure_ascii=False, sort_keys=True)
     return {
-        "name": one_line(trial["trial"]),
-        "candidate": one_line(trial["candidate"]),
-        "flags": [f"{one_line(flag['name'])}: {one_line(flag['text'])}" for flag in trial["flags"]],
-        "trends": one_line(json.dumps(trial["trends"], ensure_ascii=False, sort_keys=True), TRENDS_CHARACTERS),
+        "name": Hidden(one_line(trial["trial"], hide=hide)),
+        "candidate": Hidden(one_line(trial["candidate"], hide=hide)),
+        "flags": [Hidden(flag) for flag in flags],
+        "trends": Hidden(one_line(trends, TRENDS_CHARACTERS)),
     }
+
+
+def _hidden(trends: object, hide: Hide) -> object:
+    """Trends are named by columns of a program's tables, too."""
+    if isinstance(trends, Mapping):
+        return {hide(str(name)): _hidden(value, hide) for name, value in trends.items()}
+    return hide(trends) if isinstance(trends, str) else trends
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:

@@ -43,11 +43,15 @@ class Prompt:
     user: str
 
 
+class Hidden(str):
+    """Text in which every foreign part is hidden already; what is left are words of ours, which may equal a name."""
+
+
 class Prompts:
     """The prompt files, templates/prompts/<name>.j2: each has a block `system` and a block `user`.
 
     StrictUndefined: a prompt that uses what it is not given is an error, not an empty place. Every value that a
-    prompt inserts goes through `hide`; what the file itself says does not.
+    prompt inserts goes through `hide`, unless it is `Hidden`; what the file itself says does not.
     """
 
     def __init__(self, folders: Sequence[Path], hide: Callable[[str], str] = str) -> None:
@@ -93,6 +97,8 @@ class Prompts:
         return self._environment
 
     def _finalize(self, value: object) -> str:
+        if isinstance(value, Hidden):
+            return value
         return self.hide(value if isinstance(value, str) else str(value))
 
 

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from agent.anonymise import in_json
 from agent.errors import LLMUnusable
 from agent.llm.base import Message, Request
 from agent.records import Proposal
-from agent.reference.model import Reference, show
-from agent.roles.ask import Agents, Answer
-from agent.roles.digest import digest, one_line
+from agent.reference import Reference
+from agent.roles.ask import Agents, Answer, Hidden
+from agent.roles.digest import allowed, digest, settings
+from agent.roles.foreign import Hide, one_line
 from agent.roles.situation import Situation, Suggested
 from agent.roles.suggestion import answer_schema, proposals, unusable
 from trainers.layout import candidate_name
@@ -41,13 +43,14 @@ def suggest(agents: Agents, situation: Situation, count: int) -> Suggested:
         answer = agents.ask(question)
         problems = unusable(answer.data)
         if not problems:
-            return _suggested(answer, question, situation, count, source="llm", calls=())
-        said = agents.prompts.hide(answer.text)
+            return _suggested(agents, answer, question, situation, count, source="llm", calls=())
+        said = in_json(answer.text, agents.prompts.hide)
     except LLMUnusable as error:
         problems, said = list(error.problems), error.reply.text if error.reply is not None else ""
     request = _again(agents, question, said, situation.reference, count, problems=problems)
     answer = _asked(agents, request)
-    return _suggested(answer, request, situation, count, source="llm", calls=(), repaired=True)
+    found = _suggested(agents, answer, request, situation, count, source="llm", calls=())
+    return replace(found, repaired=True, repaired_for=problems)
 
 
 def repair(
@@ -70,34 +73,36 @@ def repair(
     )
     if not refused or not refused.keys() <= called.keys():
         raise ValueError(f"refused are {', '.join(refused) or 'none'}: must be some of {', '.join(called)}")
+    hide = agents.prompts.hide
     shown = [
         {
             "name": name,
-            "changes": _changes(called[name]),
-            "findings": [one_line(f, FINDING_CHARACTERS) for f in found],
+            "changes": Hidden(_changes(called[name], hide)),
+            "findings": [Hidden(one_line(f, FINDING_CHARACTERS, hide)) for f in found],
         }
         for name, found in refused.items()
     ]
     question = _question(agents, situation, len(suggested.proposals))
-    said = agents.prompts.hide(suggested.response)
+    said = in_json(suggested.response, hide)
     request = _again(agents, question, said, situation.reference, len(refused), refused=shown)
     first = called[next(iter(refused))]
     calls = first.details.get("calls", ())
     answer = _asked(agents, request)
     result = _suggested(
+        agents,
         answer,
         request,
         situation,
         len(refused),
         source=first.source,
         calls=[str(call) for call in calls] if isinstance(calls, Sequence) else (),
-        repaired=True,
     )
     replaced = [
         replace(proposal, details={**proposal.details, "replaces": name})
         for name, proposal in zip(refused, result.proposals, strict=False)
     ]
-    return replace(result, proposals=replaced, transcript=suggested.transcript)
+    why = [f"{name}: {finding}" for name, found in refused.items() for finding in found]
+    return replace(result, proposals=replaced, repaired=True, repaired_for=why, transcript=suggested.transcript)
 
 
 def response(proposals: Sequence[Proposal], diagnosis: Sequence[Mapping[str, Any]]) -> str:
@@ -125,8 +130,12 @@ def conversation(request: Request) -> str:
 
 
 def _question(agents: Agents, situation: Situation, count: int) -> Request:
+    hide = agents.prompts.hide
     prompt = agents.prompts.render(
-        "autotuner", digest=digest(situation), count=count, base_name=one_line(situation.base_name)
+        "autotuner",
+        digest=digest(situation, hide=hide),
+        count=count,
+        base_name=Hidden(one_line(situation.base_name, hide=hide)),
     )
     return Request(
         role="autotuner",
@@ -149,12 +158,15 @@ def _again(
     refused: Sequence[Mapping[str, object]] = (),
 ) -> Request:
     """The repair turn: the question, the answer as it came, what is wrong with it and every valid name."""
+    hide = agents.prompts.hide
+    parameters = [f"{hide(name)}: {allowed(reference.parameters[name], hide)}" for name in reference.tunable()]
     prompt = agents.prompts.render(
         "repair",
-        problems=[one_line(problem, FINDING_CHARACTERS) for problem in problems],
+        role=question.role,
+        problems=[Hidden(one_line(problem, FINDING_CHARACTERS, hide)) for problem in problems],
         refused=refused,
         count=count,
-        parameters=[f"{name}: {reference.parameters[name].allowed}" for name in reference.tunable()],
+        parameters=[Hidden(parameter) for parameter in parameters],
     )
     asked = question.messages[0].text
     if said.strip():
@@ -180,6 +192,7 @@ def _asked(agents: Agents, request: Request) -> Answer:
 
 
 def _suggested(
+    agents: Agents,
     answer: Answer,
     request: Request,
     situation: Situation,
@@ -187,7 +200,6 @@ def _suggested(
     *,
     source: str,
     calls: Sequence[str],
-    repaired: bool = False,
 ) -> Suggested:
     found = proposals(
         answer.data,
@@ -196,6 +208,7 @@ def _suggested(
         calls=[*calls, answer.call],
         prompt_sha256=answer.prompt_sha256,
         model=answer.model,
+        hide=agents.prompts.hide,
     )
     diagnosis = one_line(answer.data["diagnosis"], DIAGNOSIS_CHARACTERS)
     if len(found) != count:
@@ -210,13 +223,12 @@ def _suggested(
         diagnosis=diagnosis,
         prompt=conversation(request),
         response=answer.text,
-        repaired=repaired,
     )
 
 
-def _changes(proposal: Proposal) -> str:
+def _changes(proposal: Proposal, hide: Hide) -> str:
     """What a proposal changes, as it was answered, in one line."""
     changes = proposal.details.get("changes")
     if not isinstance(changes, Sequence):
         return ""
-    return ", ".join(f"{change['parameter']} = {show(change['to'])}" for change in changes)
+    return settings({change["parameter"]: change["to"] for change in changes}, hide)

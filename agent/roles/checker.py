@@ -18,8 +18,9 @@ from agent.llm.base import Message, Request
 from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key
 from agent.reference.model import show
-from agent.roles.ask import Agents
-from agent.roles.digest import digest, one_line, quoted
+from agent.roles.ask import Agents, Hidden
+from agent.roles.digest import digest, hidden_value, settings
+from agent.roles.foreign import Hide, one_line, quoted, record_line
 from agent.roles.situation import Situation
 from trainers.contract import Value
 from trainers.layout import candidate_name
@@ -30,6 +31,7 @@ NO_FINDING = ("", "none", "n a", "na", "no finding", "no findings", "nothing", "
 """Findings, in lower-case letters and digits, that say nothing: such a block does not count."""
 DIGEST_CHARACTERS = 16_000
 FINDING_CHARACTERS = 400
+_ALLOWED = "allowed: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +78,9 @@ class Critique:
     """What became of the critique."""
 
     status: str = "not asked"
-    """asked, skipped (it failed: neither approval nor refusal) or not asked."""
+    """asked, skipped (it failed or judged nothing: neither approval nor refusal) or not asked."""
     why: str = ""
-    """Why it was skipped or not asked, or which of its verdicts do not count."""
+    """Why it was skipped or not asked, or which of its verdicts do not count or are missing."""
     call: str | None = None
     """Name of the exchange, where there was an answer."""
     findings: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
@@ -173,15 +175,17 @@ def critique(agents: Agents, situation: Situation, checked: Checked) -> Critique
     """Ask a model about the valid candidates that a model proposed.
 
     Blocked is only what has the verdict "block" with a finding that says something; a missing verdict, "ok" and a
-    bare block let a candidate pass. Never raises LLMError: it is what `skipped` says.
+    bare block let a candidate pass; `why` names those that are missing or bare. Without any verdict it is skipped.
+    Never raises LLMError: it is what `skipped` says.
     """
     shown = [candidate for candidate in checked.valid if candidate.proposal.source in BY_MODEL]
     if not shown:
         return Critique(why="no valid candidate of a model")
+    hide = agents.prompts.hide
     prompt = agents.prompts.render(
         "checker",
-        digest=digest(situation, cap=DIGEST_CHARACTERS),
-        candidates=[{"name": candidate.name, "lines": _lines(candidate.proposal)} for candidate in shown],
+        digest=digest(situation, hide=hide, cap=DIGEST_CHARACTERS),
+        candidates=[{"name": candidate.name, "lines": _lines(candidate.proposal, hide)} for candidate in shown],
     )
     request = Request(
         role="checker",
@@ -198,7 +202,7 @@ def critique(agents: Agents, situation: Situation, checked: Checked) -> Critique
     findings: dict[str, list[Finding]] = {}
     bare = []
     for verdict in answer.data["verdicts"]:
-        finding = one_line(verdict["finding"], FINDING_CHARACTERS)
+        finding = record_line(verdict["finding"], FINDING_CHARACTERS, hide)
         if verdict["verdict"] != "block":
             continue
         if _says_nothing(finding):
@@ -206,8 +210,18 @@ def critique(agents: Agents, situation: Situation, checked: Checked) -> Critique
             continue
         parameter = verdict["parameter"] if verdict["parameter"] in situation.reference.parameters else ""
         findings.setdefault(verdict["candidate"], []).append(Finding(text=finding, parameter=parameter))
-    why = f"blocks without a finding do not count: {', '.join(dict.fromkeys(bare))}" if bare else ""
-    return Critique(status="asked", why=why, call=answer.call, findings=findings, prompt=text, response=answer.text)
+    judged = {verdict["candidate"] for verdict in answer.data["verdicts"]}
+    missing = [candidate.name for candidate in shown if candidate.name not in judged]
+    why = [f"blocks without a finding do not count: {', '.join(dict.fromkeys(bare))}"] if bare else []
+    why += [f"no verdict for {', '.join(missing)}"] if missing else []
+    return Critique(
+        status="asked" if judged else "skipped",
+        why="; ".join(why),
+        call=answer.call,
+        findings=findings,
+        prompt=text,
+        response=answer.text,
+    )
 
 
 def verdict_schema(reference: Reference, names: Sequence[str]) -> dict[str, Any]:
@@ -263,20 +277,39 @@ def input_text(reference: Reference, proposals: Sequence[Proposal], critique: Cr
 
 
 def response_text(checked: Checked) -> str:
-    """What the checker said, a line a candidate and below it each finding; then what became of the critique."""
+    """What the checker said of each candidate and whose it is, a line, and below it each finding; then what became of
+    the critique, which looked at what a model had proposed: a candidate that it blocked may be another's by now."""
     lines = [f"{len(checked.valid)} of {len(checked.candidates)} proposals are valid"]
     for candidate in checked.candidates:
-        lines.append(f"{candidate.name}: {'valid' if candidate.valid else 'refused'}")
+        whose = one_line(_whose(candidate.proposal), FINDING_CHARACTERS)
+        lines.append(f"{candidate.name} ({whose}): {'valid' if candidate.valid else 'refused'}")
         lines += [f"  {one_line(finding, FINDING_CHARACTERS)}" for finding in candidate.findings]
     said = checked.critique
     lines.append(f"critique: {said.status}{f' ({one_line(said.why, FINDING_CHARACTERS)})' if said.why else ''}")
+    now = {candidate.name: candidate.findings for candidate in checked.candidates}
+    for name, found in said.findings.items():
+        gone = [str(finding) for finding in found if str(finding) not in now.get(name, ())]
+        lines += [f"  the model's {name}, which was replaced: {one_line(text, FINDING_CHARACTERS)}" for text in gone]
     if said.response:
-        lines += ["", f"# Critique ({said.call})", said.response.rstrip("\n")]
+        lines += ["", f"# Critique ({said.call}) of the model's candidates as they then were", said.response.rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _whose(proposal: Proposal) -> str:
+    """Where a proposal comes from, and in whose place it stands."""
+    if "replaces" in proposal.details:
+        return f"{proposal.source}, in place of its first answer, which was refused"
+    instead = proposal.details.get("instead_of")
+    if not isinstance(instead, Mapping):
+        return proposal.source
+    why = "; ".join(str(reason).replace("critique: ", "blocked: ", 1) for reason in instead["why"] if reason)
+    return f"{proposal.source}, in place of the model's{f': {why}' if why else ''}"
 
 
 def _finding(problem: Problem) -> str:
     shown = f" = {problem.value}" if problem.value else ""
+    if shown and problem.message.startswith(_ALLOWED):
+        return f"{problem.where}{shown} is refused: allowed is {problem.message.removeprefix(_ALLOWED)}"
     return f"{problem.where}{shown}: {problem.message}"
 
 
@@ -294,18 +327,19 @@ def _blocked(candidate: CheckedProposal, findings: Sequence[Finding]) -> Checked
     return replace(candidate, parameters=parameters, findings=[*candidate.findings, *map(str, findings)])
 
 
-def _lines(proposal: Proposal) -> list[str]:
+def _lines(proposal: Proposal, hide: Hide) -> list[Hidden]:
     """A model's proposal as the critique sees it: its words are quoted."""
     details, lines = proposal.details, []
     changes = details.get("changes")
     for change in changes if isinstance(changes, Sequence) else ():
-        before = "inactive" if change["from"] is None else show(change["from"])
-        lines.append(f"{change['parameter']}: {before} -> {show(change['to'])}, because {quoted(change['reason'])}")
+        before = "inactive" if change["from"] is None else hidden_value(change["from"], hide)
+        after, reason = hidden_value(change["to"], hide), quoted(change["reason"], hide=hide)
+        lines.append(f"{hide(change['parameter'])}: {before} -> {after}, because {reason}")
     if "expected_effect" in details:
-        lines.append(f"expected effect, in its own words: {quoted(details['expected_effect'])}")
+        lines.append(f"expected effect, in its own words: {quoted(details['expected_effect'], hide=hide)}")
     if "confidence" in details:
         lines.append(f"confidence: {show(details['confidence'])}")
-    return [*lines, "all values: " + ", ".join(f"{name} = {show(value)}" for name, value in proposal.values.items())]
+    return [Hidden(line) for line in [*lines, f"all values: {settings(proposal.values, hide)}"]]
 
 
 def _says_nothing(finding: str) -> bool:

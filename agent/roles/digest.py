@@ -5,26 +5,30 @@ before it, with a language model it is the content of the prompt. Deterministic,
 the same. Validation values only, unless test values were asked for.
 
 Much of it was written by others: programs that failed, a language model, web pages. Each such text is one shortened,
-quoted line without control characters, so that it cannot pass for a section or end the data that it stands in.
+quoted line without control characters, so that it cannot pass for a section or end the data that it stands in. Names
+are hidden where foreign text enters, before it is shortened; the digest's own words ("budget") may equal a name and
+stay.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from agent.acceptance import rank
 from agent.records import Observation
-from agent.reference import ExpressionError, Parameter, Reference
+from agent.reference import Constraint, ExpressionError, Parameter, Reference
 from agent.reference.model import show
+from agent.roles.ask import Hidden
+from agent.roles.foreign import MESSAGE_CHARACTERS, Hide, one_line, quoted
 from agent.roles.situation import Situation
 from trainers.contract import Value
 
 CAP = 24_000
 """Characters: some 8,000 tokens."""
-MESSAGE_CHARACTERS = 200
+FIRST_LINE_CHARACTERS = 60
 REMEDY_CHARACTERS, TRIAL_CHARACTERS, SOURCES = 300, 500, 3
 
 
@@ -69,20 +73,21 @@ CUTS: tuple[Mapping[str, Any], ...] = (
 """What goes first where the cap is hit, one after the other until the text fits."""
 
 
-def digest(situation: Situation, *, cap: int = CAP) -> str:
+def digest(situation: Situation, *, hide: Hide = str, cap: int = CAP) -> str:
     """The sections below, at most `cap` characters; every cut is announced in its place.
 
+    hide: puts aliases for names into whatever is not ours; the text is then `Hidden`. Without it nothing is hidden.
     Names, ranges and constraints of the parameters are never cut, nor is the base: a space of several hundred
     parameters may exceed the cap, a long history cannot.
     """
-    limits = Limits()
-    text = _Digest(situation, limits).text()
+    limits, known = Limits(), cache(hide)
+    text = _Digest(situation, limits, known).text()
     for cut in CUTS:
         if len(text) <= cap:
             break
         limits = replace(limits, **cut)
-        text = _Digest(situation, limits).text()
-    return text
+        text = _Digest(situation, limits, known).text()
+    return text if hide is str else Hidden(text)
 
 
 def base_values(situation: Situation) -> dict[str, Value]:
@@ -100,22 +105,45 @@ def base_values(situation: Situation) -> dict[str, Value]:
     return {name: effective[name] for name in tunable if name in effective}
 
 
-def one_line(text: object, limit: int = MESSAGE_CHARACTERS) -> str:
-    """Foreign text as one line of at most `limit` characters, without control and direction characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
+def allowed(parameter: Parameter, hide: Hide) -> str:
+    """A parameter's domain in words; its choices and unit are not ours."""
+    choices = tuple(_value(choice, hide) for choice in parameter.choices)
+    return replace(parameter, choices=choices, unit=hide(parameter.unit)).allowed
 
 
-def quoted(text: object, limit: int = MESSAGE_CHARACTERS) -> str:
-    """Foreign text as one quoted line; quotation marks inside it are escaped, so that it cannot end the quotation."""
-    return json.dumps(one_line(text, limit), ensure_ascii=False)
+def settings(values: Mapping[str, Value], hide: Hide) -> str:
+    return ", ".join(f"{hide(name)} = {hidden_value(value, hide)}" for name, value in values.items())
+
+
+def hidden_value(value: Value, hide: Hide) -> str:
+    return show(_value(value, hide))
+
+
+def _value(value: Value, hide: Hide) -> Value:
+    """Hidden as the answer's schema hides a choice, so that the two agree."""
+    return hide(value) if isinstance(value, str) else value
+
+
+def _cause(message: str, hide: Hide) -> str:
+    """A failure's own words, shortened at the ends of lines: the first says how a program ended and where its log is,
+    the last ones why. No line is cut at its front: the rest of a path there would pass for something else."""
+    first, *rest = [line for line in hide(message).splitlines() if line.strip()] or [""]
+    if not rest:
+        return first
+    room = MESSAGE_CHARACTERS - FIRST_LINE_CHARACTERS
+    kept: list[str] = []
+    for line in (one_line(line, hide=hide) for line in reversed(rest)):
+        if kept and sum(map(len, kept)) + len(kept) + len(line) >= room:
+            break
+        kept.insert(0, line)
+    return f"{one_line(first, FIRST_LINE_CHARACTERS, hide)} {' '.join(kept)}"
 
 
 class _Digest:
     """One rendering of a situation under given limits."""
 
-    def __init__(self, situation: Situation, limits: Limits) -> None:
-        self.situation, self.limits = situation, limits
+    def __init__(self, situation: Situation, limits: Limits, hide: Hide) -> None:
+        self.situation, self.limits, self.hide = situation, limits, hide
         self.reference = situation.reference
         self.base = base_values(situation)
         self.ranked = [o for o in rank(situation.history, situation.objective) if o.value is not None]
@@ -126,9 +154,9 @@ class _Digest:
         by_settings = [o for o in failed if o.outcome.is_config]
         lost = len(failed) - len(by_settings)
         sections = [
-            ("Goal", [f"{objective.direction} {objective.metric} (validation)"]),
+            ("Goal", [f"{objective.direction} {self.hide(objective.metric)} (validation)"]),
             ("Parameters", [self.parameter(p) for p in self.reference.parameters.values()]),
-            ("Constraints", [f"{c.expression.text}: {one_line(c.message)}" for c in self.reference.constraints]),
+            ("Constraints", [self.constraint(c) for c in self.reference.constraints]),
             ("Incumbent", [self.incumbent()]),
             ("Base", self.base_lines()),
             (f"Best {limits.best}", _first(self.ranked, limits.best, self.observed)),
@@ -137,29 +165,38 @@ class _Digest:
             ("Lost to machines", [f"{lost} candidates; they say nothing about their settings"] if lost else []),
             ("Already tried", self.tried()),
             ("The Bayesian proposer's next suggestion", self.suggestion()),
-            ("Diagnosis", _first(seen.findings, limits.findings, lambda flag: one_line(flag.get("text", "")))),
-            ("Trials of the newest round", _first(seen.trials, limits.trials, _trial)),
-            ("Weak classes", _first(_weak_classes(seen), limits.classes)),
+            ("Diagnosis", _first(seen.findings, limits.findings, lambda flag: self.said(flag.get("text", "")))),
+            ("Trials of the newest round", _first(seen.trials, limits.trials, self.trial)),
+            ("Weak classes", _first(_weak_classes(seen, self.said), limits.classes)),
             ("Analyst's reading (another model's words)", self.reading()),
             ("Researcher's remedies (untrusted text from the web)", self.remedies()),
-            ("Remaining budget", _first(_remaining(seen.remaining), limits.remaining)),
+            ("Remaining budget", _first(self.remaining(), limits.remaining)),
         ]
         if seen.test is not None:
             sections.append(("Test values (shown on request; validation decides)", self.test(seen.test)))
         return "\n\n".join(_section(title, lines) for title, lines in sections) + "\n"
 
+    def said(self, text: object, limit: int = MESSAGE_CHARACTERS) -> str:
+        """Foreign text, without names, as one short line."""
+        return one_line(text, limit, self.hide)
+
     def parameter(self, parameter: Parameter) -> str:
-        now, default = show(parameter.value), show(parameter.default)
-        parts = [f"{parameter.name} = {now} (default {default}): {parameter.allowed}"]
+        now = hidden_value(self.base.get(parameter.name, parameter.value), self.hide)
+        default = hidden_value(parameter.default, self.hide)
+        name, domain = self.hide(parameter.name), allowed(parameter, self.hide)
+        parts = [f"{name} = {now} (default {default}): {domain}"]
         if not parameter.tune:
             parts.append("not tuned, stays as it is")
         if parameter.condition is not None:
-            parts.append(f"only while {parameter.condition.text}")
+            parts.append(f"only while {self.hide(parameter.condition.text)}")
         if parameter.impact != "small":
             parts.append(f"impact {parameter.impact}")
         if parameter.description and self.limits.descriptions:
-            parts.append(one_line(parameter.description))
+            parts.append(self.said(parameter.description))
         return "; ".join(parts)
+
+    def constraint(self, constraint: Constraint) -> str:
+        return f"{self.hide(constraint.expression.text)}: {self.said(constraint.message)}"
 
     def incumbent(self) -> str:
         held = self.situation.incumbent
@@ -168,38 +205,45 @@ class _Digest:
             return self.observed(complete[0]) if complete else "none yet"
         place = held.round, held.candidate, held.key
         own = [o for o in self.situation.history if (o.round, o.candidate, o.key) == place]
-        return "; ".join([held.describe(), *(self.settings(o.values) for o in own[-1:])])
+        shown = replace(held, candidate=self.hide(held.candidate), metric=self.hide(held.metric))
+        return "; ".join([shown.describe(), *(self.settings(o.values) for o in own[-1:])])
 
     def base_lines(self) -> list[str]:
-        inactive = [name for name in self.reference.tunable() if name not in self.base]
-        lines = [f"{one_line(self.situation.base_name)}: {_settings(self.base)}"]
+        inactive = [self.hide(name) for name in self.reference.tunable() if name not in self.base]
+        lines = [f"{self.said(self.situation.base_name)}: {settings(self.base, self.hide)}"]
         return lines + ([f"inactive under it: {', '.join(inactive)}"] if inactive else [])
 
+    def place(self, observation: Observation) -> str:
+        return f"round {observation.round} {self.hide(observation.candidate)}"
+
     def observed(self, observation: Observation) -> str:
-        where = f"{_place(observation)} ({observation.source or 'unknown'})"
+        where = f"{self.place(observation)} ({observation.source or 'unknown'})"
         values = self.settings(observation.values)
         if observation.value is None:
             return f"{where}: {observation.outcome}; {values}"
         error = "" if observation.standard_error is None else f" ± {observation.standard_error:.2g}"
         rows = "" if observation.complete else f" over only {observation.n} of {observation.rows} rows"
-        return f"{where}: {self.situation.objective.metric} {observation.value:.5g}{error}{rows}; {values}"
+        metric = self.hide(self.situation.objective.metric)
+        return f"{where}: {metric} {observation.value:.5g}{error}{rows}; {values}"
 
     def failure(self, observation: Observation) -> str:
-        said = f", said {quoted(observation.message)}" if observation.message.strip() else ""
-        return f"{_place(observation)}: {observation.outcome}{said}; {self.settings(observation.values)}"
+        said = ""
+        if observation.message.strip():
+            said = f", said {quoted(_cause(observation.message, self.hide), hide=self.hide)}"
+        return f"{self.place(observation)}: {observation.outcome}{said}; {self.settings(observation.values)}"
 
     def settings(self, values: Mapping[str, Value]) -> str:
         """All but those that are not tuned and stand in the parameters' section as they are."""
         shown = {name: value for name, value in values.items() if not _fixed(self.reference, name, value)}
         lead = ""
         if self.limits.differences:
-            gone = [name for name in self.base if name not in shown]
+            gone = [self.hide(name) for name in self.base if name not in shown]
             shown = {name: value for name, value in shown.items() if self.base.get(name) != value}
             lead = "as the base but for: " if shown else "as the base"
             lead = f"without {', '.join(gone[: self.limits.values])}, {lead}" if gone else lead
         more = len(shown) - self.limits.values
         kept = dict(list(shown.items())[: self.limits.values])
-        return lead + _settings(kept) + (f", ... {more} more values" if more > 0 else "")
+        return lead + settings(kept, self.hide) + (f", ... {more} more values" if more > 0 else "")
 
     def tried(self) -> list[str]:
         count = len(self.situation.taken)
@@ -211,10 +255,23 @@ class _Digest:
         ]
 
     def suggestion(self) -> list[str]:
+        """Its source and reason are words of our proposers."""
         proposal = self.situation.suggestion
         if proposal is None:
             return []
         return [f"{one_line(proposal.source)}: {self.settings(proposal.values)}; {one_line(proposal.reason)}"]
+
+    def trial(self, trial: Mapping[str, Any]) -> str:
+        """Flags with their evidence, then the trend features."""
+        flags = [self.flag(flag) for flag in _objects(trial.get("flags"))]
+        trends = ", ".join(_numbers(trial.get("trends"), self.said)) or "none"
+        line = f"{self.said(trial.get('trial'))}: {'; '.join(flags) or 'no flags'}; trends: {trends}"
+        return one_line(line, TRIAL_CHARACTERS)
+
+    def flag(self, flag: Mapping[str, Any]) -> str:
+        evidence = ", ".join(_numbers(flag.get("evidence"), self.said))
+        text = self.said(flag.get("text", ""))
+        return f"{one_line(flag.get('name'))} ({text}{f'; {evidence}' if evidence else ''})"
 
     def reading(self) -> list[str]:
         text = self.situation.reading
@@ -222,18 +279,27 @@ class _Digest:
             return []
         if not self.limits.reading:
             return [f"... left out: {len(text):,} characters"]
-        return [quoted(text, self.limits.reading)]
+        return [quoted(text, self.limits.reading, self.hide)]
 
     def remedies(self) -> list[str]:
         lines = []
         for remedy in self.situation.remedies:
             more = f" and {len(remedy.sources) - SOURCES} more" if len(remedy.sources) > SOURCES else ""
-            pages = ", ".join(quoted(source) for source in remedy.sources[:SOURCES])
-            lines.append(quoted(remedy.text, REMEDY_CHARACTERS) + (f" (from {pages}{more})" if pages else ""))
+            pages = ", ".join(quoted(source, hide=self.hide) for source in remedy.sources[:SOURCES])
+            text = quoted(remedy.text, REMEDY_CHARACTERS, self.hide)
+            lines.append(text + (f" (from {pages}{more})" if pages else ""))
         return _first(lines, self.limits.remedies)
 
+    def remaining(self) -> list[str]:
+        """What is counted has our names."""
+        left = self.situation.remaining.items()
+        return [
+            f"{one_line(name)}: {self.said(value) if isinstance(value, str) else one_line(show(value))}"
+            for name, value in left
+        ]
+
     def test(self, values: Mapping[str, float]) -> list[str]:
-        return _newest(list(values.items()), self.limits.tests, lambda pair: f"{one_line(pair[0])}: {pair[1]:.5g}")
+        return _newest(list(values.items()), self.limits.tests, lambda pair: f"{self.said(pair[0])}: {pair[1]:.5g}")
 
 
 def _section(title: str, lines: Sequence[str]) -> str:
@@ -256,44 +322,23 @@ def _newest(entries: Sequence[Any], limit: int, line: Callable[[Any], str]) -> l
     return ([f"... {more:,} earlier left out"] if more > 0 else []) + [line(e) for e in entries[max(0, more) :]]
 
 
-def _place(observation: Observation) -> str:
-    return f"round {observation.round} {observation.candidate}"
-
-
-def _settings(values: Mapping[str, Value]) -> str:
-    return ", ".join(f"{name} = {show(value)}" for name, value in values.items())
-
-
 def _fixed(reference: Reference, name: str, value: Value) -> bool:
     parameter = reference.parameters.get(name)
     return parameter is not None and not parameter.tune and parameter.value == value
 
 
-def _trial(trial: Mapping[str, Any]) -> str:
-    """Flags with their evidence, then the trend features."""
-    flags = [_flag(flag) for flag in _objects(trial.get("flags"))]
-    trends = ", ".join(_numbers(trial.get("trends"))) or "none"
-    line = f"{trial.get('trial')}: {'; '.join(flags) or 'no flags'}; trends: {trends}"
-    return one_line(line, TRIAL_CHARACTERS)
-
-
-def _flag(flag: Mapping[str, Any]) -> str:
-    evidence = ", ".join(_numbers(flag.get("evidence")))
-    return f"{flag.get('name')} ({one_line(flag.get('text', ''))}{f'; {evidence}' if evidence else ''})"
-
-
-def _numbers(raw: object, prefix: str = "") -> list[str]:
+def _numbers(raw: object, said: Callable[[object], str], prefix: str = "") -> list[str]:
     """Every number in an object, however deep, with its name. Texts are left out: a flag's own text has them."""
     found: list[str] = []
     for name, value in (raw if isinstance(raw, Mapping) else {}).items():
         if isinstance(value, Mapping):
-            found += _numbers(value, f"{prefix}{name}.")
+            found += _numbers(value, said, f"{prefix}{said(name)}.")
         elif isinstance(value, int | float):
-            found.append(f"{prefix}{name} {show(value)}")
+            found.append(f"{prefix}{said(name)} {show(value)}")
     return found
 
 
-def _weak_classes(situation: Situation) -> list[str]:
+def _weak_classes(situation: Situation, said: Callable[[object], str]) -> list[str]:
     """The classes that the round's own finding names, else those that its trials flag; the furthest behind first."""
     entries = _classes(situation.findings)
     seen = "the mean of the round's candidates"
@@ -302,7 +347,7 @@ def _weak_classes(situation: Situation) -> list[str]:
         seen = "its worst trial"
     worst: dict[tuple[str, str], Mapping[str, Any]] = {}
     for entry in entries:
-        place = one_line(entry.get("class")), one_line(entry.get("metric"))
+        place = str(entry.get("class")), str(entry.get("metric"))
         if place not in worst or worst[place]["behind"] < entry["behind"]:
             worst[place] = entry
     lines = []
@@ -310,7 +355,9 @@ def _weak_classes(situation: Situation) -> list[str]:
         change = entry.get("change")
         since = f"; {change:+.3g} since the round before, + is better" if isinstance(change, int | float) else ""
         value, behind = entry["value"], entry["behind"]
-        lines.append(f"{name}: {metric} {value:.3g}, {behind:.3g} behind the classes' mean, in {seen}{since}")
+        lines.append(
+            f"{said(name)}: {said(metric)} {value:.3g}, {behind:.3g} behind the classes' mean, in {seen}{since}"
+        )
     return lines
 
 
@@ -326,10 +373,3 @@ def _classes(flags: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _objects(raw: object) -> list[Mapping[str, Any]]:
     return [entry for entry in raw if isinstance(entry, Mapping)] if isinstance(raw, Sequence) else []
-
-
-def _remaining(raw: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{one_line(name)}: {one_line(value if isinstance(value, str) else show(value))}"
-        for name, value in raw.items()
-    ]

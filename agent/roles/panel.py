@@ -1,12 +1,13 @@
 """The panel: two consultants discuss the next settings, one bold and one careful; a supervisor decides.
 
 The consultants speak freely and bind nobody. The supervisor answers in the autotuner's form and is treated as the
-autotuner is: one repair turn, the same rules, nothing mended. Statements are bounded and every cut is announced, so
-that prompts stay of one size however long the discussion is.
+autotuner is: one repair turn, the same rules, nothing mended. Prompts show statements up to a bound and announce each
+cut, so that they stay of one size however long the discussion is; the transcript has all of it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,9 @@ from dataclasses import dataclass, replace
 from agent.errors import LLMError
 from agent.llm.base import Message, Request
 from agent.roles import autotuner
-from agent.roles.analyst import cut
-from agent.roles.ask import Agents, Answer, Prompt, Prompts
-from agent.roles.digest import digest, one_line
+from agent.roles.ask import Agents, Answer, Hidden, Prompt, Prompts
+from agent.roles.digest import digest
+from agent.roles.foreign import Hide, cleaned, cut, one_line
 from agent.roles.situation import Situation, Suggested
 
 CONSULTANTS: Mapping[str, str] = {"consultant_a": "bold", "consultant_b": "careful"}
@@ -56,27 +57,30 @@ def discuss(agents: Agents, situation: Situation, count: int, turns: int) -> Sug
     """The supervisor's 1 to `count` candidates after `turns` turns of both consultants; source "panel".
 
     A consultant that fails is left out of that turn, and the transcript says so; if nobody was heard at all, the
-    supervisor decides alone. Raises what `autotuner.suggest` raises for the supervisor, ValueError for less than one
-    turn.
+    supervisor decides alone. Raises what `autotuner.suggest` raises for the supervisor, an LLMError with what was
+    said in its `transcript`; ValueError for less than one turn.
     """
     if turns < 1:
         raise ValueError(f"turns is {turns}: must be at least 1")
-    history = digest(situation)
+    history = digest(situation, hide=agents.prompts.hide)
     statements: list[Statement] = []
     for turn in range(1, turns + 1):
         for role in CONSULTANTS:
             statements.append(_statement(agents, role, turn, turns, count, history, statements))
-    suggested = autotuner.suggest(_supervised(agents, statements), situation, count)
     heard = [statement.call for statement in statements if statement.call]
+    try:
+        suggested = autotuner.suggest(_supervised(agents, statements), situation, count)
+    except LLMError as error:
+        failed = f"## supervisor: no decision, {type(error).__name__}: {one_line(error)}"
+        error.transcript = _transcript(statements, turns, failed)
+        raise
     proposals = [
         replace(proposal, source="panel", details={**proposal.details, "calls": [*heard, *_calls(proposal.details)]})
         for proposal in suggested.proposals
     ]
     decided = _calls(proposals[0].details)[-1]
-    head = f"Panel: {turns} turn{'s' if turns > 1 else ''}, {len(heard)} of {len(statements)} statements heard"
-    alone = "" if heard else "\nNo consultant was heard: the supervisor decided alone."
-    parts = [head + alone, *(statement.shown() for statement in statements), _decision(suggested, decided)]
-    return replace(suggested, proposals=proposals, transcript="\n\n".join(parts) + "\n")
+    transcript = _transcript(statements, turns, _decision(suggested, decided))
+    return replace(suggested, proposals=proposals, transcript=transcript)
 
 
 def repair(
@@ -94,20 +98,27 @@ def repair(
     return replace(result, transcript=f"{suggested.transcript}\n{answered}\n")
 
 
+def _transcript(statements: Sequence[Statement], turns: int, end: str) -> str:
+    heard = sum(bool(statement.call) for statement in statements)
+    head = f"Panel: {turns} turn{'s' if turns > 1 else ''}, {heard} of {len(statements)} statements heard"
+    alone = "" if heard else "\nNo consultant was heard: the supervisor was asked alone."
+    return "\n\n".join([head + alone, *(statement.shown() for statement in statements), end]) + "\n"
+
+
 def _statement(
     agents: Agents, role: str, turn: int, turns: int, count: int, history: str, said: Sequence[Statement]
 ) -> Statement:
     """Ask one consultant for its next statement."""
     prompt = agents.prompts.render(
         "consultant",
-        consultant=_name(role),
+        consultant=Hidden(_name(role)),
         manner=CONSULTANTS[role],
         turn=turn,
         turns=turns,
         count=count,
         characters=STATEMENT_CHARACTERS,
         digest=history,
-        discussion=_shown(said),
+        discussion=_shown(said, agents.prompts.hide),
         heard=_heard(said),
     )
     message = Message(role="user", text=prompt.user)
@@ -115,17 +126,18 @@ def _statement(
         answer = agents.ask(Request(role=role, system=prompt.system, messages=(message,), max_tokens=MAX_TOKENS))
     except LLMError as error:
         return Statement(role=role, turn=turn, missing=f"{type(error).__name__}: {one_line(error)}")
-    text = cut(answer.text, STATEMENT_CHARACTERS)
+    text = cleaned(answer.text)
     if not text:
         return Statement(role=role, turn=turn, missing=f"call {answer.call} says nothing")
     return Statement(role=role, turn=turn, text=text, call=answer.call)
 
 
-def _shown(statements: Sequence[Statement]) -> str:
+def _shown(statements: Sequence[Statement], hide: Hide) -> Hidden:
     """The discussion in a prompt, newest kept. Neither names of exchanges nor words of errors, which may differ when
     a step is done again."""
     blocks = [
-        f"{_name(s.role)}, turn {s.turn}" + (" was not heard" if s.missing else f":\n{_quoted(s.text)}")
+        f"{_name(s.role)}, turn {s.turn}"
+        + (" was not heard" if s.missing else f":\n{_quoted(cut(s.text, STATEMENT_CHARACTERS, hide))}")
         for s in statements
     ]
     kept: list[str] = []
@@ -136,7 +148,7 @@ def _shown(statements: Sequence[Statement]) -> str:
             break
         kept.insert(0, block)
     left = len(blocks) - len(kept)
-    return "\n\n".join(([f"... {left} earlier statements left out"] if left else []) + kept)
+    return Hidden("\n\n".join(([f"... {left} earlier statements left out"] if left else []) + kept))
 
 
 def _heard(statements: Sequence[Statement]) -> bool:
@@ -148,17 +160,18 @@ def _name(role: str) -> str:
 
 
 class _SupervisorsPrompts(Prompts):
-    """The autotuner's questions as the supervisor gets them: its own prompt file, with the discussion."""
+    """The autotuner's questions as the supervisor gets them: its own prompt file, with the discussion; in the repair
+    turn its own role."""
 
     def __init__(self, prompts: Prompts, statements: Sequence[Statement]) -> None:
         super().__init__((), prompts.hide)
         self._prompts = prompts
-        self._discussion = _shown(statements)
+        self._discussion = _shown(statements, prompts.hide)
         self._heard = _heard(statements)
 
     def render(self, name: str, **values: object) -> Prompt:
         if name != "autotuner":
-            return self._prompts.render(name, **values)
+            return self._prompts.render(name, **(values | {"role": "supervisor"}))
         return self._prompts.render("supervisor", discussion=self._discussion, heard=self._heard, **values)
 
 
@@ -172,8 +185,19 @@ def _supervised(agents: Agents, statements: Sequence[Statement]) -> Agents:
 
 
 def _decision(suggested: Suggested, call: str) -> str:
-    again = ", in its repair turn" if suggested.repaired else ""
-    return f"## supervisor, call {call}{again}\n{_indented(suggested.response)}"
+    if not suggested.repaired:
+        return f"## supervisor, call {call}\n{_indented(_readable(suggested.response))}"
+    why = [f"- {one_line(problem, autotuner.FINDING_CHARACTERS)}" for problem in suggested.repaired_for]
+    told = ["asked again because of:", *why, "", _readable(suggested.response)]
+    return f"## supervisor, call {call}, in its repair turn\n{_indented(chr(10).join(told))}"
+
+
+def _readable(answer: str) -> str:
+    """JSON with its lines; what is none as it is."""
+    try:
+        return json.dumps(json.loads(answer), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return answer
 
 
 def _statements(transcript: str) -> Iterator[Statement]:

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from agent.llm.base import Citation, Message, Request, Search
 from agent.llm.google_search import is_web_address
 from agent.roles.analyst import plain_keywords
-from agent.roles.ask import Agents
+from agent.roles.ask import Agents, Hidden
+from agent.roles.foreign import Hide, record_line
 from agent.roles.situation import Remedy
 
 QUERY_KEYWORDS = 6
@@ -91,26 +92,26 @@ def research(agents: Agents, keywords: Sequence[str], *, max_remedies: int = 6) 
     dropped["keywords that are no plain words, or repeated, or too many"] = refused
     if not words:
         return Research(query="", note="nothing was searched: no finding gave a keyword", dropped=+dropped)
-    query = _query(words)
+    hide = agents.prompts.hide
+    query = _query(map(hide, words))
     prompt = agents.prompts.render(
-        "researcher", query=query, keywords=words, count=max_remedies, characters=REMEDY_CHARACTERS
+        "researcher", query=Hidden(query), keywords=words, count=max_remedies, characters=REMEDY_CHARACTERS
     )
-    sent = agents.prompts.hide(query)
     answer = agents.ask(
         Request(
             role="researcher",
             system=prompt.system,
             messages=(Message(role="user", text=prompt.user),),
             max_tokens=MAX_TOKENS,
-            search=Search(query=sent),
+            search=Search(query=query),
         )
     )
     pages = [citation for citation in answer.citations if is_web_address(citation.url)]
     dropped["citations that are no web address"] = len(answer.citations) - len(pages)
     dropped["pages beyond the first 20"] = len(pages[PAGES:])
-    remedies = _remedies(answer.text, pages[:PAGES], max_remedies, dropped)
+    remedies = _remedies(answer.text, pages[:PAGES], max_remedies, dropped, hide)
     return Research(
-        query=sent,
+        query=query,
         remedies=remedies,
         pages=tuple(dict.fromkeys(page.url for page in pages[:PAGES])),
         call=answer.call,
@@ -127,14 +128,14 @@ def _query(words: Iterable[str]) -> str:
     return query
 
 
-def _remedies(text: str, pages: Sequence[Citation], most: int, dropped: Counter[str]) -> list[Remedy]:
+def _remedies(text: str, pages: Sequence[Citation], most: int, dropped: Counter[str], hide: Hide) -> list[Remedy]:
     """The answer's passages, each with the pages it names, within every cap."""
     found: dict[str, Remedy] = {}
     room = ALL_CHARACTERS
     for passage in _passages(text):
         passage = passage[:ALL_CHARACTERS]
         sources, unknown = _sources(passage, pages)
-        shown = _cleaned(passage)
+        shown = record_line(_cleaned(passage), REMEDY_CHARACTERS, hide)
         if not any(character.isalnum() for character in shown) or shown.casefold() in found:
             continue
         size = len(shown) + sum(map(len, sources))
@@ -217,11 +218,9 @@ def _names(passage: str, name: str) -> bool:
 
 
 def _cleaned(passage: str) -> str:
-    """One line of printable characters, without markup and addresses, cut to size."""
+    """Without markup and addresses."""
     text = _ADDRESS.sub(_kept_bracket, _LINK.sub(r"\1", passage))
-    text = _EMPTY_BRACKETS.sub("", text.replace("**", "").replace("__", "").replace("`", ""))
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= REMEDY_CHARACTERS else line[: REMEDY_CHARACTERS - 3].rstrip() + "..."
+    return _EMPTY_BRACKETS.sub("", text.replace("**", "").replace("__", "").replace("`", ""))
 
 
 def _kept_bracket(match: re.Match[str]) -> str:

@@ -62,5 +62,7 @@ class Suggested:
     """The answer as it came: step1_hp_autotuning_response.txt."""
     repaired: bool = False
     """Whether the one repair turn has been used."""
+    repaired_for: Sequence[str] = ()
+    """What that turn was for: what was wrong with the answer, or with which candidates; a line each."""
     transcript: str = ""
-    """The panel's discussion."""
+    """The panel's discussion, as panel_transcript.txt has it."""

@@ -15,7 +15,8 @@ from agent.records import Proposal
 from agent.reference import ExpressionError, Parameter, Reference, canonical_value
 from agent.reference.keys import listed
 from agent.reference.model import show
-from agent.roles.digest import base_values, one_line
+from agent.roles.digest import base_values
+from agent.roles.foreign import Hide, one_line, record_line
 from agent.roles.situation import Situation
 from trainers.contract import Value
 
@@ -80,6 +81,7 @@ def proposals(
     calls: Sequence[str],
     prompt_sha256: str,
     model: str,
+    hide: Hide = str,
 ) -> list[Proposal]:
     """One proposal for each candidate of an answer that fits the schema, in its order.
 
@@ -87,13 +89,15 @@ def proposals(
     and do not set has the reference's present value (named in details["activated"]). A change of an inactive
     parameter, or to a value out of range, stays for the checker to refuse.
     details, all JSON: changes, expected_effect, confidence, activated, problems (findings that the values alone do
-    not show), calls, prompt_sha256, model.
+    not show), calls, prompt_sha256, model. hide: long reasons are cut between the names that it finds.
     """
     record = {"calls": list(calls), "prompt_sha256": prompt_sha256, "model": model}
-    return [_proposal(candidate, situation, source, record) for candidate in answer["candidates"]]
+    return [_proposal(candidate, situation, source, record, hide) for candidate in answer["candidates"]]
 
 
-def _proposal(candidate: Mapping[str, Any], situation: Situation, source: str, record: Mapping[str, Any]) -> Proposal:
+def _proposal(
+    candidate: Mapping[str, Any], situation: Situation, source: str, record: Mapping[str, Any], hide: Hide
+) -> Proposal:
     reference = situation.reference
     base = {name: _settled(reference.parameters[name], value) for name, value in base_values(situation).items()}
     changes: dict[str, Mapping[str, Any]] = {change["parameter"]: change for change in candidate["changes"]}
@@ -110,11 +114,11 @@ def _proposal(candidate: Mapping[str, Any], situation: Situation, source: str, r
                 "parameter": name,
                 "from": base.get(name),
                 "to": change["value"],
-                "reason": one_line(change["reason"], REASON_CHARACTERS),
+                "reason": record_line(change["reason"], REASON_CHARACTERS, hide),
             }
             for name, change in changes.items()
         ],
-        "expected_effect": one_line(candidate["expected_effect"], REASON_CHARACTERS),
+        "expected_effect": record_line(candidate["expected_effect"], REASON_CHARACTERS, hide),
         "confidence": confidence,
         **({"activated": activated} if activated else {}),
         **({"problems": problems} if problems else {}),
@@ -157,7 +161,7 @@ def _problems(changes: Sequence[Mapping[str, Any]], base: Mapping[str, Value], t
         if len(values) > 1:
             found.append(f"{name} is changed {len(values)} times ({listed(map(show, values[:5]))}); change it once")
         elif name in base and (type(base[name]), base[name]) == (type(to[name]), to[name]):
-            found.append(f"{name} = {show(values[0])} already in the base; leave it out or change it")
+            found.append(f"{name} = {show(values[0])} is already in the base; leave it out or change it")
     return found
 
 

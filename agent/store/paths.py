@@ -147,6 +147,11 @@ class RoundPaths(RoundFiles):
         return self.eval_script.with_suffix(".slurm")
 
     @property
+    def pending(self) -> Path:
+        """Why rows were pending when the scheduler was last asked."""
+        return self.root / "pending.json"
+
+    @property
     def closed(self) -> Path:
         """round.json: written last; its presence closes the round."""
         return self.root / "round.json"
@@ -178,6 +183,11 @@ class StudyPaths:
         return self.root / "profile.yaml"
 
     @property
+    def policy(self) -> Path:
+        """A copy of the last retry policy given; without it the shipped one counts."""
+        return self.root / "policy.yaml"
+
+    @property
     def reference(self) -> Path:
         return self.root / REFERENCE_NAME
 
@@ -203,9 +213,32 @@ class StudyPaths:
         return self.root / "lease.json"
 
     @property
+    def requests(self) -> Path:
+        """What people asked for while another process held the lease."""
+        return self.root / "requests"
+
+    @property
     def scheduler_memory(self) -> Path:
         """Since when the scheduler has not known a task: kept so that deadlines run across processes."""
         return self.root / "scheduler.json"
+
+    @property
+    def controller(self) -> Path:
+        """Which controller drives the study unattended, and when it looked last and looks next."""
+        return self.root / "controller.json"
+
+    @property
+    def controller_script(self) -> Path:
+        return self.root / "controller.slurm"
+
+    @property
+    def controller_log(self) -> Path:
+        return self.root / "controller.log"
+
+    @property
+    def stop(self) -> Path:
+        """The kill switch: while it is there, no controller begins a look."""
+        return self.root / "stop.json"
 
     @property
     def trials_csv(self) -> Path:

@@ -119,10 +119,13 @@ class Settings:
     confirm: str = "final"
     """"final" or "never": train the best and the default again at fresh seeds when the last round is closed."""
     confirm_seeds: int = 3
+    max_gpu_hours: float | None = None
+    """The most GPU-hours that the study may take; what could exceed it is not submitted."""
+    max_cpu_hours: float | None = None
+    max_hours: float | None = None
+    """No round is opened later than this many hours after the study's first submission."""
     target_round: int = 1
     """The round after which ticks stop opening new ones."""
-    max_attempts: int = 3
-    """How often a row that left no result is started in all."""
     adopt_after_s: float = 300.0
     """How long an ambiguous submission is looked up before it counts as not made."""
     result_grace_s: float = 30.0

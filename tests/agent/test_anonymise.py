@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from agent.anonymise import KINDS, UNNAMED, Aliases, Machine, Name, NoAliases, gather, this_machine
+from agent.anonymise import KINDS, UNNAMED, Aliases, Machine, Name, NoAliases, gather, in_json, this_machine
 from agent.anonymise.aliases import is_plain_value
 from agent.anonymise.tokens import Tokens, fold, is_mark
 from agent.errors import UsageError
@@ -38,6 +38,7 @@ _TRAPS = st.one_of(
     st.sampled_from(["learning", "learning_rate", "decay", "dropouts", "https", "user_", "_a_", "__", "{{ a }}"]),
     st.sampled_from(["C++", ".*", "(a)", "a|b", "[a", "\\d", "$", "^a$", "cafe\u0301", "CAFÉ", "straße", "STRASSE"]),
     st.sampled_from(["/data/a", "/data/a b", "C:\\a", "s3://b/a", "a@b.org", "~/a", "a\nb"]),
+    st.sampled_from(["8", "5", "nan", "True", "true", "-3", 'class "8"', 'class "', "class", '"8"', "dropout"]),
 )
 TEXTS = st.one_of(_TRAPS, st.text(_ALPHABET, min_size=1, max_size=8)).filter(lambda text: bool(text.strip()))
 NAMES = st.lists(
@@ -122,8 +123,11 @@ def test_every_name_alone_has_an_alias_of_its_own(names: list[tuple[str, str]]) 
     assert len(set(table)) == len(table) == len({text for _, text in names})
     assert set(table.values()) == {text for _, text in names}
     for alias, text in table.items():
-        assert made.reveal(alias) == made.reveal(alias.lower()) == made.reveal(f"({alias}).")[1:-2] == text
-        assert made.label(text) in table
+        shown = made.reveal(alias)
+        assert shown == made.reveal(alias.lower()) == made.reveal(f"({alias}).")[1:-2]
+        assert shown == text or shown == f'class "{text}"' == made.in_text(text)
+        assert made.reveal_json(alias) == made.reveal_json(alias.lower()) == text
+        assert is_plain_value(text) <= (shown != text)
         for other in [*table.values(), *KEEP]:
             assert not standing(alias, fold(other), joined=True)
     assert Aliases.of([], keep=KEEP, known=json.loads(json.dumps(table))).to_json() == table
@@ -207,18 +211,57 @@ def test_whole_tokens_only_and_the_longest_first(text: str, hidden: str) -> None
 
 
 def test_numbers_and_literals_are_hidden_only_as_labels() -> None:
-    made = aliases(("class", "3"), ("class", "nan"), ("class", "True"), ("class", "cat"), ("class", "Cat"))
-    text = "loss nan at epoch 3, amp true"
+    classes = ["3", "nan", "True", "dropout", "cat", "Cat"]
+    made = aliases(*(("class", name) for name in classes), keep=["dropout"])
+    text = "loss nan at epoch 3, amp true, dropout 0.1"
     assert made.hide(text) == text
-    assert made.hide_classes({"3": 0.5, "nan": 0.1, "cat": 1.0, "Cat": 2.0}) == {
-        "class_A": 0.5,
-        "class_B": 0.1,
-        "class_D": 1.0,
-        "class_E": 2.0,
-    }
-    assert made.reveal("class_A is weak") == "3 is weak"
+    shown = ['class "3"', 'class "nan"', 'class "True"', 'class "dropout"', "cat", "Cat"]
+    assert [made.in_text(name) for name in classes] == shown
+    assert [made.hide(each) for each in shown] == [f"class_{letter}" for letter in "ABCDEF"]
     with pytest.raises(ValueError, match="'dog' is not registered"):
-        made.label("dog")
+        made.in_text("dog")
+
+
+def test_a_numeric_class_that_a_model_names_does_not_leave_with_the_next_prompt() -> None:
+    made = aliases(("class", "8"), ("class", "5"), ("class", "liver"))
+    said = "class_A and class_B are weak at 8 of 5 epochs, unlike class_C"
+    revealed = made.reveal(said)
+    assert revealed == 'class "8" and class "5" are weak at 8 of 5 epochs, unlike liver'
+    assert made.hide(revealed) == said and made.hide(made.hide(revealed)) == said
+    answer = {"class": "class_A", "names": ["class_B", "class_C"], "why": "class_A is weak"}
+    assert made.reveal_json(answer) == {"class": "8", "names": ["5", "liver"], "why": 'class "8" is weak'}
+
+
+def test_json_stays_json_when_its_names_have_quotation_marks() -> None:
+    made = aliases(("class", "8"), ("dataset", "diagnosis"), ("model", 'my "net"'))
+    sent = '{"diagnosis":  "class_A of dataset_A\\n\\u00e9 by model_A", "n": 8, "x": ["caf\\u00e9", "class_A"]}'
+    came = in_json(sent, made.reveal_json)
+    assert json.loads(came) == {"diagnosis": 'class "8" of diagnosis\né by my "net"', "n": 8, "x": ["café", "8"]}
+    assert came.startswith('{"diagnosis":  "') and came.endswith('"n": 8, "x": ["caf\\u00e9", "8"]}')
+    hidden = in_json(came, made.hide)
+    assert json.loads(hidden)["diagnosis"] == "class_A of dataset_A\né by model_A"
+    assert in_json('{"a": "class_A and \\ud800"}', made.reveal_json) == '{"a": "class \\"8\\" and \\ud800"}'
+    assert in_json('Here: {"a": class_A', made.reveal) == 'Here: {"a": class "8"'
+
+
+@settings(max_examples=200, deadline=None)
+@given(NAMES, st.recursive(TEXTS | st.booleans(), lambda each: st.lists(each) | st.dictionaries(TEXTS, each)))
+def test_names_in_json_come_back_and_never_break_it(names: list[tuple[str, str]], content: Any) -> None:
+    made = aliases(*names, keep=KEEP)
+    for indent in (None, 2):
+        hidden = in_json(json.dumps(content, indent=indent), made.hide)
+        assert in_json(hidden, made.hide) == hidden
+
+        def changed(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: changed(entry) for key, entry in value.items()}
+            return [changed(e) for e in value] if isinstance(value, list) else _hidden(value, made)
+
+        assert json.loads(hidden) == changed(content)
+
+
+def _hidden(value: Any, made: Aliases) -> Any:
+    return made.hide(value) if isinstance(value, str) else value
 
 
 def test_aliases_avoid_names_and_parameters() -> None:
@@ -331,13 +374,13 @@ def test_a_schema_keeps_its_property_names() -> None:
     assert made.hide_json(schema) == {
         "$defs": {"digits": {"const": "model_A"}},
         "type": "object",
-        "title": "Changes to model_A",
+        "title": "Changes to ResNet9",
         "properties": {
             "digits": {
                 "type": "string",
                 "enum": ["model_A", "arch"],
                 "default": "model_A",
-                "description": "of dataset_A",
+                "description": "of digits",
             },
             "enum": {"anyOf": [{"$ref": "#/$defs/digits"}, {"type": ["number", "null"], "enum": [1, None, True]}]},
         },
@@ -365,7 +408,7 @@ def test_without_anonymisation_everything_stays() -> None:
     text = "/home/alice/x bob@uni.example dataset_A"
     plain = NoAliases()
     assert plain.hide(text) == plain.reveal(text) == text
-    assert plain.hide_classes({"3": 1}) == {"3": 1}
+    assert plain.in_text("3") == "3"
     assert plain.hide_json({"enum": [text], "title": text}) == {"enum": [text], "title": text}
     assert plain.to_json() == {} and plain.lookalikes(text) == []
 
@@ -461,7 +504,7 @@ def test_gathering_takes_any_text(task: str, trainer: str, value: str, classes: 
     for text in (task, trainer):
         assert is_plain_value(text) or not left_over(text, made.hide(text), [*made.to_json(), *UNNAMED.values()])
     for name in classes:
-        assert made.label(name) in made.to_json()
+        assert made.hide(made.in_text(name)) in made.to_json()
 
 
 # --- size ------------------------------------------------------------------------------------------------

@@ -105,7 +105,8 @@ def _wait(process: subprocess.Popen[bytes], stop: StopFlag, watch: Callable[[], 
         watch()
         time.sleep(pause)
         pause = min(pause * 1.5, POLL_LAST_S)
-    return False
+    # A scheduler signals all processes of a job at once: the program may be gone before the flag is looked at again.
+    return stop.requested
 
 
 def _end(process: subprocess.Popen[bytes], token: str, grace_s: float) -> None:

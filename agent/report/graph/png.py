@@ -42,7 +42,8 @@ def to_png(graph: Graph, path: Path) -> None:
         if error.name is None or error.name.partition(".")[0] != "PIL":
             raise
         raise UsageError(
-            "a PNG needs Pillow, which is not installed: `uv sync --extra graph`, or write .svg or .mmd"
+            "a PNG needs Pillow, which is not installed: `./uvw run --extra graph ...` or "
+            "`pip install 'roundtable[graph]'`, or write .svg or .mmd"
         ) from error
     layout = lay_out(graph)
     image = Image.new("RGB", (round(layout.width * SCALE), round(layout.height * SCALE)), LIGHT.ground)

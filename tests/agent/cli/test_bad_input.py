@@ -78,7 +78,7 @@ def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
         (["--provider", "anthropic"], ["role analyst", "no API key", "ANTHROPIC_API_KEY"]),
         (["--provider", "ollama"], ["ollama", "--model"]),
         (["--provider", "custom", "--model", "m"], ["--base-url"]),
-        (["--provider", "scripted"], ["scripted FILE"]),
+        (["--provider", "scripted"], ["scripted needs a FILE"]),
         (["--provider", "scripted", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
         (["--provider", "anthropic", "x"], ["anthropic x", "one name"]),
         (["--proposer", "llm"], ["--proposer llm", "--provider"]),

@@ -6,6 +6,7 @@ What every provider must keep is in provider_case.py.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import traceback
@@ -420,10 +421,28 @@ def test_an_endpoint_does_not_show_its_key() -> None:
     assert len(own.shown("x" * 1000)) == 300
 
 
+def test_a_refused_key_is_told_with_where_it_came_from() -> None:
+    found = judged(401, "invalid x-api-key", endpoint=endpoint(key_from="A_KEY in .env"), rung="text", headers={})
+    assert str(found) == "custom refuses the key (401 invalid x-api-key); it is A_KEY in .env"
+    none = judged(401, None, endpoint=endpoint(key=None), rung="text", headers={})
+    assert str(none) == "custom asks for a key (401); name its variable: --key-env"
+
+
+@pytest.mark.parametrize("style", ["anthropic", "responses", "chat"])
+def test_an_address_where_nobody_listens_is_told_in_plain_words(style: str) -> None:
+    """Port 9 of this machine: nobody is asked."""
+    asked = Client(endpoint(style=style), sleep=lambda seconds: None)
+    told = "custom at http://127.0.0.1:9/v1 cannot be reached (connection refused); 4 tries"
+    with pytest.raises(LLMUnavailable, match=f"^{re.escape(told)}$"):
+        asked.complete(request())
+    with pytest.raises(LLMUnavailable, match=r"\(last: cannot be reached \(connection refused\)\)$"):
+        asked.complete(request())
+
+
 @pytest.mark.parametrize(("style", "sdk"), [("anthropic", "anthropic"), ("responses", "openai"), ("chat", "openai")])
 def test_a_missing_sdk_is_named_with_its_remedy(style: str, sdk: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=rf"{sdk} is not installed\): `uv sync --extra llm`"):
+    with pytest.raises(UsageError, match=rf"{sdk} is not installed\): `\./uvw run --extra llm \.\.\.` or `pip"):
         make_wire(endpoint(style=style))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,36 @@ def test_a_search_uses_the_researchers_place_only_at_the_same_provider() -> None
     assert named.key == "sk-search"
     with pytest.raises(UsageError, match="provider none has no endpoint"):
         search_endpoint(LLMConfig(provider="openai"), KEYS, {})
+
+
+def test_a_named_key_variable_that_is_not_set_is_refused() -> None:
+    """The provider's usual variable may hold somebody else's key."""
+    config = LLMConfig(provider="openai", key_env="MY_KEY", search_provider="openai")
+    told = "^--key-env MY_KEY: not set in the environment nor in .env$"
+    with pytest.raises(UsageError, match=told):
+        endpoint_for(config, "checker", KEYS, {})
+    with pytest.raises(UsageError, match=told):
+        search_endpoint(config, KEYS, {})
+    assert search_endpoint(config, KEYS, {"MY_KEY": "sk-my"}).key == "sk-my"
+    own = LLMConfig(provider="openai", roles={"checker": RoleConfig(key_env="MY_KEY")})
+    with pytest.raises(UsageError, match=r"^roles\.checker\.key_env MY_KEY: not set"):
+        endpoint_for(own, "checker", KEYS, {})
+    assert endpoint_for(own, "checker", {**KEYS, "ROUNDTABLE_CHECKER_API_KEY": "sk-r"}, {}).key == "sk-r"
+
+
+def test_an_endpoint_knows_where_its_key_is_from() -> None:
+    endpoint = endpoint_for(LLMConfig(provider="anthropic"), "checker", KEYS, {})
+    assert endpoint.key_from == "ANTHROPIC_API_KEY in the environment"
+    assert endpoint_for(LLMConfig(provider="ollama", model="m"), "checker", KEYS, {}).key_from == ""
+
+
+def test_a_researchers_address_that_the_search_would_pass_over_is_refused() -> None:
+    own = RoleConfig(base_url="https://gateway.example/v1")
+    config = LLMConfig(provider="anthropic", search_provider="openai", roles={"researcher": own})
+    with pytest.raises(UsageError, match=r"add provider: openai to roles\.researcher, or take base_url out"):
+        search_endpoint(config, KEYS, {})
+    there = RoleConfig(provider="openai", base_url=own.base_url)
+    assert search_endpoint(replace(config, roles={"researcher": there}), KEYS, {}).base_url == own.base_url
 
 
 def test_google_search_needs_key_and_engine() -> None:

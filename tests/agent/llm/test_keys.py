@@ -30,9 +30,10 @@ from agent.llm.keys import (
 KEY = "sk-proj-0aZ_9/x+Y="
 
 
-def test_the_roles_variable_comes_first_then_the_named_one_then_the_providers() -> None:
+def test_the_roles_variable_comes_first_then_the_named_one_or_else_the_providers() -> None:
     variables = variables_for("autotuner", "WORK_KEY", ("OPENAI_API_KEY",))
-    assert variables == ("ROUNDTABLE_AUTOTUNER_API_KEY", "WORK_KEY", "OPENAI_API_KEY")
+    assert variables == ("ROUNDTABLE_AUTOTUNER_API_KEY", "WORK_KEY")
+    assert variables_for("autotuner", None, ("A_KEY", "B_KEY"))[1:] == ("A_KEY", "B_KEY")
     environment = dict.fromkeys(variables, "")
     for variable in reversed(variables):
         environment[variable] = f"sk-{variable}"
@@ -122,6 +123,14 @@ def test_dotenv_of_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"A_KEY=\xff\xfe\n")
     with pytest.raises(UsageError, match=r"\.env: not UTF-8"):
         read_dotenv(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["A_KEY: sk-secret", "sk-secret-alone", "B_KEY='sk-secret"])
+def test_a_line_of_dotenv_that_is_no_variable_is_named_but_not_shown(tmp_path: Path, line: str) -> None:
+    (tmp_path / ".env").write_text(f"# keys\n\n{line}\nC_KEY=x\n")
+    with pytest.raises(UsageError, match=r"\.env line 3: not NAME=value; mend or remove it$") as caught:
+        read_dotenv(tmp_path)
+    assert "secret" not in str(caught.value)
 
 
 def test_known_secrets_are_those_of_the_variables_and_of_every_role() -> None:

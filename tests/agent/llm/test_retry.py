@@ -82,14 +82,14 @@ def test_patience_ends_and_the_endpoint_cools_down() -> None:
     clock = Clock()
     shared = CoolDown(now=clock.now)
     asked, wire = client(*[TryAgain("busy", status=503)] * 4, reply(), clock=clock, cool_down=shared)
-    with pytest.raises(LLMUnavailable, match="asked 4 times in vain; last: busy") as caught:
+    with pytest.raises(LLMUnavailable, match=r"^busy; 4 tries$") as caught:
         asked.complete(request())
     assert len(caught.value.attempts) == 4
     assert [each.waited_s for each in caught.value.attempts] == [*clock.slept, 0.0]
 
     clock.time += 299.0
     other, untouched = client(reply(), clock=clock, cool_down=shared)
-    with pytest.raises(LLMUnavailable, match=r"custom \(small\) failed to the last try .* another 1 s"):
+    with pytest.raises(LLMUnavailable, match=r"custom \(small\) failed to the last try .* 1 s \(last: busy\)$"):
         other.complete(request())
     assert untouched.asked == [], "another client of the same endpoint does not ask either"
 
@@ -127,7 +127,7 @@ def test_a_slow_endpoint_is_not_asked_past_the_cap() -> None:
 
     wire = Wire()
     asked, _ = client(clock=clock, wire=wire)
-    with pytest.raises(LLMUnavailable, match="asked once in vain"):
+    with pytest.raises(LLMUnavailable, match=r"within 120 s; 1 try$"):
         asked.complete(request())
     assert (wire.asked, clock.slept) == (1, [])
 

@@ -354,7 +354,7 @@ def test_a_collector_that_cannot_be_used_is_refused(extra: dict[str, str], named
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
-    with pytest.raises(UsageError, match="uv sync --extra trace"):
+    with pytest.raises(UsageError, match="uvw run --extra trace"):
         make_tracer({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, lambda line: None)
 
 

@@ -20,7 +20,8 @@ from agent.llm.client import Client
 from agent.llm.retry import CoolDown, RetryPolicy
 from agent.store.disk import Disk
 from tests.agent.orchestrator.conftest import Lab
-from tests.llm_server.behaviours import Refuses, Say, Status
+from tests.llm_server.asked import Asked
+from tests.llm_server.behaviours import Behaviour, Refuses, Say, Status
 from tests.llm_server.scripted_study import StudyModel
 from tests.llm_server.server import LLMServer
 
@@ -121,6 +122,25 @@ def test_a_panel_discusses_and_a_supervisor_decides(online: Lab, llm_server: LLM
     transcript = (folder / "panel_transcript.txt").read_text()
     for record in calls(folder)[:4]:
         assert record["reply"]["text"] in transcript
+
+
+class NoSupervisor(StudyModel):
+    """Talks, and refuses to decide."""
+
+    def _answer(self, asked: Asked, kind: str) -> Behaviour:
+        return Refuses() if kind == "tuner" else super()._answer(asked, kind)
+
+
+def test_what_consultants_said_is_kept_where_the_supervisor_fails(online: Lab, llm_server: LLMServer) -> None:
+    llm_server.model = NoSupervisor(seed=2)
+    online.tune(max_rounds=2, proposer="panel", consult_turns=1, **asked(llm_server))
+    folder = rounds(online)[1]
+    assert {c["source"] for c in decision(folder)["candidates"]} == {"random_startup"}
+    transcript = (folder / "panel_transcript.txt").read_text()
+    for record in calls(folder)[:2]:
+        assert record["reply"]["text"] in transcript
+    assert transcript.splitlines()[-1].startswith("## supervisor: no decision, LLMRefusal: ")
+    assert "# Goal" in (folder / "step1_hp_autotuning_input.txt").read_text()
 
 
 def test_a_hybrid_fills_its_share_after_the_warm_up(online: Lab, llm_server: LLMServer) -> None:
@@ -258,9 +278,16 @@ def test_a_cap_stops_before_the_call_that_could_break_it(online: Lab, llm_server
     assert len(llm_server.requests) > told, "a higher cap lets the model speak again"
 
 
-def test_a_price_that_is_unknown_stops_a_cost_cap(lab: Lab) -> None:
-    lab.tune(max_rounds=2, max_llm_cost=1.0, **script(lab, tuner(0.31)))
-    assert "price" in decision(rounds(lab)[1])["notes"][0]
+def test_a_cap_on_cost_is_refused_with_a_model_of_unknown_price(lab: Lab) -> None:
+    """It would hold back every call from round 2 on."""
+    replies = script(lab, tuner(0.31))
+    with pytest.raises(UsageError, match=r"unknown: scripted/scripted \(analyst\).*--llm-prices FILE"):
+        lab.tune(max_rounds=2, max_llm_cost=1.0, **replies)
+    assert not (lab.root / "demo").exists()
+    lab.tune(max_rounds=1, **replies)
+    with pytest.raises(UsageError, match="unknown: scripted/scripted"):
+        lab.tune(max_rounds=1, max_llm_cost=1.0)
+    assert lab.store().settings().llm["max_cost"] is None
 
 
 # -- what leaves, what stays ---------------------------------------------------------------------------------------
@@ -313,7 +340,7 @@ def test_a_replay_gives_the_same_decision_and_notices_a_changed_prompt(lab: Lab)
     record = read(rounds(lab)[0] / "round.json")
     record["candidates"][1]["value"] += 0.01
     (rounds(lab)[0] / "round.json").write_text(json.dumps(record))
-    with pytest.raises(ReplayMismatch, match="no recorded exchange of the autotuner"):
+    with pytest.raises(ReplayMismatch, match="the autotuner's prompt is in no recorded exchange"):
         replay_round(rounds(lab)[1])
 
 

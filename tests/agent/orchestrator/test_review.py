@@ -14,6 +14,9 @@ import pytest
 from agent.api import Study, tick_once, tune
 from agent.errors import InputChanged, LaunchError, MissingResults, RoundtableError, StudyBusy, UsageError
 from agent.launch.local import LocalLauncher
+from agent.policy import load_policy
+from agent.records import Outcome
+from agent.resources import shipped_policy
 from agent.store import lease
 from agent.store.disk import Disk
 from tests.agent.orchestrator.conftest import NOOP, Lab, kill
@@ -435,9 +438,9 @@ def test_a_queue_that_dies_every_time_ends_with_the_attempts(lab: Lab) -> None:
                     pass
 
     tune(lab.options(max_iterations=1), watch=watch)
-    assert [str(o.outcome) for o in Study(lab.root / "demo").history] == ["no_result"]
+    assert [str(o.outcome) for o in Study(lab.root / "demo").history] == ["lost"]
     submitted = [e for e in lab.store().journal.of("submitted") if e["kind"] == "train"]
-    assert len(submitted) == lab.store().settings().max_attempts
+    assert len(submitted) == 1 + load_policy(shipped_policy()).rules[Outcome.LOST].limit
 
 
 # -- two at once -----------------------------------------------------------------------------------------------

@@ -239,6 +239,6 @@ def test_png_without_pillow_names_the_extra(tmp_path: Path, monkeypatch: pytest.
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UsageError, match=r"uv sync --extra graph"):
+    with pytest.raises(UsageError, match=r"uvw run --extra graph"):
         to_png(golden("llm"), tmp_path / "round.png")
     assert not list(tmp_path.iterdir())

@@ -23,9 +23,13 @@ def _round(number: int, *candidates: dict[str, Any], ranking: list[str]) -> dict
 
 def _view(rounds: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     goal = {"metric": "score", "direction": "maximize"}
-    head = {"study": "demo", "trainer": "noop", "task": "demo", "objective": goal}
-    nothing = {"calls": 0}
-    return head | {"incumbent": None, "rounds": rounds, "open": None, "confirmations": [], "llm": nothing} | more
+    head = {"study": "demo", "folder": "/runs/demo", "trainer": "noop", "task": "demo", "objective": goal}
+    nothing: dict[str, Any] = {"llm": {"calls": 0, "not_made": 0}, "hours": {"unaccounted": [], "paused": None}}
+    nothing["hours"] |= {
+        name: {"spent": 0, "committed": 0, "unknown_rows": 0, "cap": None} for name in ("gpu", "cpu")
+    }
+    nothing["control"] = dict.fromkeys(("controller", "successor", "stop", "paused"))
+    return head | {"incumbent": None, "rounds": rounds, "open": None, "confirmations": []} | nothing | more
 
 
 def _lines(view: dict[str, Any]) -> list[str]:
@@ -84,11 +88,14 @@ def test_a_model_that_failed_does_not_look_as_if_it_had_proposed() -> None:
     instead = {"source": "llm", "why": ["LLMUnavailable: overloaded"]}
     entry = _round(2, _candidate("c00", 0.5, instead_of=instead, source="optuna_tpe"), ranking=["c00"])
     entry["notes"] = ["the language model gave no proposal (LLMUnavailable: overloaded)"]
-    spent = {"calls": 3, "failed": 1, "input_tokens": 900, "output_tokens": 100, "cost_usd": 0.5, "unknown_price": 1}
+    spent = {"calls": 3, "failed": 1, "not_made": 8, "input_tokens": 900, "output_tokens": 100, "cost_usd": 0.5}
+    spent |= {"unknown_price": 1}
     lines = _lines(_view([entry], llm=spent))
     assert any("optuna_tpe for llm" in line for line in lines)
     assert any("round 2: the language model gave no proposal" in line for line in lines)
-    assert any("3 calls (1 failed), 1,000 tokens, $0.5000 + 1 calls of unknown price" in line for line in lines)
+    assert any(
+        "3 calls, 1 failed, 8 not made, 1,000 tokens, $0.5000 + 1 call of unknown price" in line for line in lines
+    )
 
 
 def _row(number: int, state: str, **more: Any) -> dict[str, Any]:

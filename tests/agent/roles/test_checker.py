@@ -111,4 +111,41 @@ def test_the_texts() -> None:
     assert "- lr * batch < 10: the learning rate is too high for the batch" in text
     assert text.count("\n# ") == 2
     answer = checker.response_text(checker.check(REFERENCE, [proposal(), hostile], taken=frozenset()))
-    assert answer.startswith("1 of 2 proposals are valid\nc00: valid\nc01: refused\n  ")
+    assert answer.startswith("1 of 2 proposals are valid\nc00 (test): valid\nc01 (test): refused\n  ")
+
+
+def test_a_value_outside_is_told_with_what_is_allowed() -> None:
+    found = checked(proposal(lr=99, optimizer="rms"))["c00"]["findings"]
+    assert found == [
+        "lr = 99 is refused: allowed is a number from 0.0001 to 0.1, log scale",
+        'optimizer = "rms" is refused: allowed is one of "adam", "sgd"',
+    ]
+
+
+def test_each_line_says_whose_proposal_it_is_about() -> None:
+    """After a block and its replacement the very same name is valid and blocked: of two proposals."""
+    blocked = Proposal(values=GOOD, source="llm", reason="r")
+    before = checker.check(REFERENCE, [blocked, proposal(lr=0.03)], taken=frozenset())
+    finding = checker.Finding(text="it diverged", parameter="lr")
+    said = checker.Critique(status="asked", call="001_checker", findings={"c00": [finding]}, response="{}")
+    judged = checker.with_critique(before, said)
+    text = checker.response_text(judged)
+    assert "c00 (llm): refused\n  critique: lr: it diverged\n" in text and "replaced" not in text
+
+    instead = {"source": "llm", "why": judged.candidates[0].findings}
+    other = Proposal(values=GOOD | {"lr": 0.05}, source="optuna_tpe", reason="r", details={"instead_of": instead})
+    again = checker.check(REFERENCE, [other, proposal(lr=0.03)], taken=frozenset())
+    text = checker.response_text(checker.with_same_critique(again, judged))
+    assert text.splitlines() == [
+        "2 of 2 proposals are valid",
+        "c00 (optuna_tpe, in place of the model's: blocked: lr: it diverged): valid",
+        "c01 (test): valid",
+        "critique: asked",
+        "  the model's c00, which was replaced: critique: lr: it diverged",
+        "",
+        "# Critique (001_checker) of the model's candidates as they then were",
+        "{}",
+    ]
+    mended = Proposal(values=GOOD, source="llm", reason="r", details={"replaces": "c00"})
+    text = checker.response_text(checker.check(REFERENCE, [mended], taken=frozenset()))
+    assert "c00 (llm, in place of its first answer, which was refused): valid" in text

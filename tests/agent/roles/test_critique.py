@@ -57,7 +57,7 @@ def judged(*verdicts: Any, proposals: Any = PROPOSALS) -> tuple[checker.Checked,
 
 
 def test_only_valid_candidates_of_a_model_are_shown() -> None:
-    _, found, ask = judged()
+    _, found, ask = judged(verdict("c01", "ok"), verdict("c03", "ok"))
     (request,) = ask.requests
     text = request.messages[0].text
     assert "# Candidate c01" in text and "# Candidate c03" in text
@@ -86,15 +86,27 @@ def test_a_block_with_a_finding_refuses() -> None:
 
 @pytest.mark.parametrize("finding", ["", "  \n", "none", "N/A", "None.", "-", "ok", "No finding."])
 def test_a_block_without_a_finding_does_not_count_and_is_said(finding: str) -> None:
-    checked, found, _ = judged(verdict("c01", finding=finding))
+    checked, found, _ = judged(verdict("c01", finding=finding), verdict("c03", "ok"))
     assert checked.candidates[1].valid
     assert found.why == "blocks without a finding do not count: c01"
     assert "c01" in checker.response_text(checked)
 
 
 def test_missing_verdicts_and_findings_of_ok_do_not_block() -> None:
-    checked, _, _ = judged(verdict("c03", "ok", "it is somewhat bold"))
+    checked, found, _ = judged(verdict("c03", "ok", "it is somewhat bold"))
     assert [candidate.name for candidate in checked.valid] == ["c00", "c01", "c03"]
+    assert (found.status, found.why, found.skipped) == ("asked", "no verdict for c01", "")
+    assert "critique: asked (no verdict for c01)\n" in checker.response_text(checked)
+    _, both, _ = judged(verdict("c01", finding=""))
+    assert both.why == "blocks without a finding do not count: c01; no verdict for c03"
+
+
+def test_no_verdict_at_all_is_no_approval() -> None:
+    checked, found, _ = judged()
+    assert (found.status, found.skipped) == ("skipped", "no verdict for c01, c03")
+    assert found.call == "001_checker" and json.loads(found.response) == {"verdicts": []}
+    assert checked.to_json()["critique"]["status"] == "skipped"
+    assert "critique: skipped (no verdict for c01, c03)\n" in checker.response_text(checked)
 
 
 def test_of_several_verdicts_every_finding_counts() -> None:
@@ -158,9 +170,9 @@ def test_the_texts_hold_the_exchange() -> None:
     text = checker.input_text(REFERENCE, PROPOSALS, found)
     assert text.startswith(checker.input_text(REFERENCE, PROPOSALS)) and ask.requests[0].system in text
     said = checker.response_text(checked)
-    assert "c01: refused\n  critique: diverged at 0.02 in round 1\n" in said
-    assert "\ncritique: asked\n" in said
-    assert json.loads(said.split("# Critique (001_checker)\n")[1])["verdicts"][0]["candidate"] == "c01"
+    assert "c01 (llm): refused\n  critique: diverged at 0.02 in round 1\n" in said
+    assert "\ncritique: asked (no verdict for c03)\n" in said
+    assert json.loads(said.split("as they then were\n")[1])["verdicts"][0]["candidate"] == "c01"
 
 
 def test_the_same_critique_counts_only_for_what_is_still_there() -> None:

@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.acceptance import incumbent
+from agent.anonymise import Aliases, Name
 from agent.records import Objective, Observation, Outcome, Proposal
 from agent.reference import Reference
-from agent.roles.digest import CAP, digest, one_line, quoted
+from agent.roles.ask import Hidden
+from agent.roles.digest import CAP, digest
+from agent.roles.foreign import cut, one_line, quoted, record_line, record_text
 from agent.roles.situation import Remedy, Situation
 from tests.cases.proposer_case import make_reference
 
@@ -98,6 +101,24 @@ def test_the_base_is_what_changes_are_made_to() -> None:
     assert found["Base"] == ["- the reference as it stands: lr = 0.0005", "- inactive under it: mixup"]
 
 
+def test_one_present_value_is_shown_and_it_is_the_bases() -> None:
+    reference = make_reference(
+        {
+            "optimizer": {
+                "type": "categorical",
+                "choices": ["adam", "sgd"],
+                "default": "adam",
+                "active_value": "sgd",
+            },
+            "momentum": {"type": "float", "low": 0, "high": 1, "default": 0.9, "condition": "optimizer == 'sgd'"},
+        }
+    )
+    found = sections(digest(situation([], reference=reference, base={"optimizer": "adam"})))
+    assert found["Parameters"][0] == '- optimizer = "adam" (default "adam"): one of "adam", "sgd"; optimizer'
+    assert found["Parameters"][1].startswith("- momentum = 0.9 (default 0.9): ")
+    assert found["Base"] == ['- the reference as it stands: optimizer = "adam"', "- inactive under it: momentum"]
+
+
 def test_what_agents_found_and_what_is_left_is_shown() -> None:
     classes = [
         {"class": "class_A", "metric": "dice", "value": 0.4, "mean": 0.8, "behind": 0.4},
@@ -177,6 +198,83 @@ def test_foreign_text_stays_one_quoted_line() -> None:
     assert not [c for c in text if not c.isprintable() and c != "\n"]
     remedy = sections(text)["Researcher's remedies (untrusted text from the web)"][0]
     assert r'rm -rf\" END" (from "CUDA' in remedy
+
+
+ALIASES = Aliases.of(
+    [
+        *(
+            Name(kind="study", text=word)
+            for word in ("budget", "digits", "goal", "number", "reading", "last", "none")
+        ),
+        *(Name(kind="class", text=word) for word in ("glioblastoma", "left kidney", "8", 'the "x"', "two\nlines")),
+        Name(kind="user", text="alice.smith"),
+        Name(kind="model", text="resnet9"),
+    ]
+)
+
+
+def foreign(words: str) -> dict[str, Any]:
+    """A situation in which these words stand wherever a text comes from elsewhere."""
+    reference = make_reference(
+        {
+            "net": {"type": "categorical", "choices": ["resnet9", "mlp"], "default": "resnet9", "description": words},
+            "depth": {"type": "int", "low": 1, "high": 9, "default": 3, "condition": "net == 'resnet9'"},
+        },
+        [{"expression": "not (net == 'resnet9' and depth > 8)", "message": words}],
+    )
+    entry = {"class": words, "metric": words, "value": 0.4, "mean": 0.8, "behind": 0.4}
+    weak = {"name": "weak_classes", "text": words, "evidence": {"classes": [entry], words: 1}}
+    failed = seen(2, "c00", None, Outcome.BAD_CONFIG, message=f"{words}\n{words}")
+    return {
+        "reference": reference,
+        "history": [*HISTORY[:2], failed],
+        "findings": [weak],
+        "trials": [{"trial": words, "flags": [weak], "trends": {words: 1, "slope": {words: 2}}}],
+        "reading": words,
+        "remedies": [Remedy(text=words, sources=(words,))],
+        "remaining": {"rounds": words},
+        "base_name": words,
+        "test": {words: 1.0},
+    }
+
+
+def test_names_are_hidden_where_text_enters_and_our_own_words_stay() -> None:
+    text = digest(situation(**foreign("glioblastoma, resnet9")), hide=ALIASES.hide)
+    assert isinstance(text, Hidden)
+    assert "glioblastoma" not in text and "resnet9" not in text
+    plain = digest(situation(**foreign("glioblastoma, resnet9")))
+    assert not isinstance(plain, Hidden), "what was not hidden is hidden where it is inserted"
+    assert text == plain.replace("glioblastoma", "class_A").replace("resnet9", "model_A")
+    assert {"Goal", "Remaining budget", "Last 20"} <= set(sections(text))
+    assert "- none" in text and "a number" not in text
+    parameter = sections(text)["Parameters"][0]
+    assert parameter.startswith('- net = "model_A" (default "model_A"): one of "model_A", "mlp"; class_A')
+    many = digest(situation(taken={"a" * 16: "round 1 c00"}), hide=ALIASES.hide)
+    assert "(floats rounded to 9 or 10 digits)" in many and "(default 0.01): a number from" in many
+
+
+@pytest.mark.parametrize("name", ["glioblastoma", "left kidney", "alice.smith", 'the "x"', "two\nlines"])
+def test_a_cut_never_leaves_the_beginning_of_a_name(name: str) -> None:
+    for filler in range(20, 300, 3):
+        words = f"{'x' * filler} of {name} of {name} of {name}"
+        text = digest(situation(**foreign(words)), hide=ALIASES.hide)
+        for part in ("gliob", "kidn", "alice", '\\"x', "two", "lines", " left"):
+            assert part not in text.replace("left out", ""), (filler, part)
+
+
+@given(st.lists(st.sampled_from(["glioblastoma", "left kidney", "alice.smith", "resnet9", "x", "a"]), min_size=40))
+def test_what_a_record_keeps_is_cut_between_names(words: list[str]) -> None:
+    text = " ".join(words)
+    for kept in (record_line(text, 200, ALIASES.hide), record_text(text, 200, ALIASES.hide)):
+        kept = kept.split(" ...")[0].removesuffix("...")
+        assert text.startswith(kept) and len(kept) <= 200
+        hidden = ALIASES.hide(kept)
+        assert ALIASES.hide(text).startswith(hidden)
+        assert not any(part in hidden for part in ("gliob", "kidney", "alice", "resnet"))
+    assert record_line("short", 200, ALIASES.hide) == record_text("short", 200, ALIASES.hide) == "short"
+    assert one_line("of left\n\tkidney", 200, ALIASES.hide) == "of class_B"
+    for shown in (one_line(text, 60, ALIASES.hide), cut(text, 60, ALIASES.hide)):
+        assert shown[:50] == ALIASES.hide(text)[:50]
 
 
 @given(st.text(max_size=300))

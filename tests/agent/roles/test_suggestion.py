@@ -223,8 +223,8 @@ def test_an_integer_becomes_a_float_only_by_canonical_form() -> None:
     ("given", "said"),
     [
         (candidate(change("lr", 0.1), change("lr", 0.2)), "lr is changed 2 times (0.1, 0.2)"),
-        (candidate(change("lr", 0.01)), "lr = 0.01 already in the base"),
-        (candidate(change("optimizer", "adam")), 'optimizer = "adam" already in the base'),
+        (candidate(change("lr", 0.01)), "lr = 0.01 is already in the base"),
+        (candidate(change("optimizer", "adam")), 'optimizer = "adam" is already in the base'),
         (candidate(), "changes is empty"),
         (candidate(change("lr", 0.1), confidence=80), "confidence = 80: must be from 0 to 1"),
         (candidate(change("lr", 0.1), confidence=-0.1), "confidence = -0.1"),

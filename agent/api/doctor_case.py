@@ -1,0 +1,133 @@
+"""What `roundtable doctor` examines: its options, and what the checks need to know of a study, profile or trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.errors import UsageError
+from agent.launch.profile import Profile
+
+if TYPE_CHECKING:
+    from agent.launch.doctor.finding import Asker
+    from agent.store.study import Settings
+    from trainers.registry import RegisteredTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """What is examined. Raises UsageError for what does not go together."""
+
+    study: Path | None = None
+    """Folder of a study."""
+    profile: Path | None = None
+    """A profile in place of the study's, or without a study."""
+    trainer: str | None = None
+    """A shipped trainer's name or the path of a YAML, where there is no study."""
+    launcher: str | None = None
+    """None: the study's, else submitit where sbatch exists, else local."""
+    submit: bool = False
+    """Run one tiny job through the profile and tell what a node sees."""
+    wait_s: float = 300.0
+    """How long that job may take."""
+    output_dir: Path = Path("runs")
+
+    def __post_init__(self) -> None:
+        if self.study is not None and self.trainer is not None:
+            raise UsageError(f"--trainer {self.trainer}: the study has its own; leave --trainer or --study out")
+        if not (math.isfinite(self.wait_s) and self.wait_s > 0):
+            raise UsageError(f"wait_s = {self.wait_s!r}: must be a number of seconds above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What the checks need to know."""
+
+    launcher: str
+    chosen: bool
+    """Whether the launcher was named, here or by the study."""
+    profile: Profile
+    folder: Path
+    trainer: RegisteredTrainer | None = None
+    description: str | None = None
+    """The frozen description of a trainer brought as YAML."""
+    rows: int | None = None
+    candidates: int = 1
+    poll_s: float = 60.0
+    settings: Settings | None = None
+
+    @property
+    def slurm(self) -> bool:
+        return self.launcher != "local"
+
+
+def case_of(options: DoctorOptions, asker: Asker) -> Case:
+    """Read what is named. Raises UsageError: no such study, profile or trainer."""
+    from agent.launch.profile import default_profile, load_profile
+
+    given = load_profile(options.profile) if options.profile is not None else None
+    if options.study is not None:
+        return _study_case(options, given)
+    trainer, description = None, None
+    if options.trainer is not None:
+        from agent.catalogue import find_trainer
+
+        found = find_trainer(options.trainer)
+        trainer, description = found.trainer, found.frozen
+    launcher = options.launcher or ("submitit" if asker.has("sbatch") else "local")
+    profile = given or default_profile()
+    if trainer is not None:
+        changes: dict[str, Any] = {"cpus": profile.cpus or trainer.cpus}
+        if profile.gpu_count == 0 and trainer.gpus:
+            changes["gpus"] = trainer.gpus
+        profile = dataclasses.replace(profile, **changes)
+    return Case(
+        launcher=launcher,
+        chosen=options.launcher is not None,
+        profile=profile,
+        folder=options.output_dir.absolute(),
+        trainer=trainer,
+        description=description,
+    )
+
+
+def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
+    from agent.api.begin import frozen_text
+    from agent.api.wiring import offline_tools
+    from agent.store.store import Store
+
+    assert options.study is not None
+    store: Store = Store.open(options.study)
+    settings = store.settings() if store.paths.settings.exists() else _new_settings()
+    if options.launcher is not None:
+        settings = dataclasses.replace(settings, launcher=options.launcher)
+    tools = offline_tools(store, settings)
+    profile = tools.profile
+    if given is not None:
+        profile = dataclasses.replace(given, cpus=given.cpus or profile.cpus)
+        if given.gpu_count == 0 and tools.trainer.gpus:
+            profile = dataclasses.replace(profile, gpus=tools.trainer.gpus)
+    config = store.config
+    return Case(
+        launcher=settings.launcher,
+        chosen=True,
+        profile=profile,
+        folder=store.paths.root,
+        trainer=tools.trainer,
+        description=frozen_text(store),
+        rows=settings.candidates * len(config.folds) * len(config.seeds),
+        candidates=settings.candidates,
+        poll_s=settings.poll_s,
+        settings=settings,
+    )
+
+
+def _new_settings() -> Settings:
+    """The settings of a study that `init` began and no `tune` has driven yet."""
+    from agent.launch.select import default_launcher
+    from agent.store.study import Settings
+
+    return Settings(launcher=default_launcher())

@@ -1,0 +1,191 @@
+"""`tune --dry-run`: what the next round would submit, asked of SLURM and held against the caps; nothing is changed.
+
+The next round is prepared in a copy of the study, by the same steps, and thrown away with it. No language model is
+asked: stand-ins from the Bayesian proposer ask for the same hours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.api.begin import begin, open_study, study_root
+from agent.api.options import TuneOptions
+from agent.api.run import check_call, take_policy, take_profile
+from agent.api.wiring import settings_for, tools_for
+from agent.errors import LaunchError, StorageError, StudyBusy, UsageError
+from agent.store.disk import read_text, storage
+from agent.store.store import Store
+
+if TYPE_CHECKING:
+    from agent.launch.base import Batch
+    from agent.orchestrator.context import Work
+
+#: Checkpoints and predictions: nothing that a round is prepared from is as large.
+MOST_BYTES = 2**20
+_LEFT_OUT = ("logs", "launch", "calls", "*.pt", "*.png", "*.tmp", "lease.*", ".*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a dry run found."""
+
+    lines: tuple[str, ...]
+    refusals: tuple[str, ...]
+    """Why the submission would be refused, by SLURM or by a cap; empty where nothing stands against it."""
+
+
+def dry_run(options: TuneOptions) -> DryRun:
+    """Prepare the next round in a copy and say what submitting it would mean. Raises RoundtableError."""
+    from agent.launch.select import default_launcher
+
+    launcher = options.launcher
+    # Whether SLURM answers is one of the things that this call is to find out.
+    check_call(dataclasses.replace(options, auto_train=False))
+    with tempfile.TemporaryDirectory(prefix="roundtable-dry-run-") as folder:
+        scratch = dataclasses.replace(options, output_dir=Path(folder))
+        if study_root(options).exists():
+            _copy(study_root(options), study_root(scratch))
+            store, _ = open_study(scratch)
+        else:
+            store = begin(scratch)
+        found = _Findings(real=study_root(options), copy=store.paths.root)
+        _prepare(store, scratch, launcher or default_launcher(), found)
+        return DryRun(lines=tuple(found.lines), refusals=tuple(found.refusals))
+
+
+class _Findings:
+    """Lines for the person, with the study's own folder in place of the copy's."""
+
+    def __init__(self, *, real: Path, copy: Path) -> None:
+        self._real, self._copy = str(real), str(copy)
+        self.lines: list[str] = []
+        self.refusals: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line.replace(self._copy, self._real))
+
+    def refuse(self, line: str) -> None:
+        self.refusals.append(line.replace(self._copy, self._real))
+
+
+def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings) -> None:
+    """Open (or go on with) the next round in the copy up to its scripts, then look at its submission."""
+    from agent.orchestrator import tick
+    from agent.orchestrator.context import Given, Work
+    from agent.orchestrator.submit import begun
+
+    for kind in ("round", "confirm"):
+        paths = store.open_folder(kind)
+        if paths is not None and begun(store, paths) and options.force_round is None:
+            found.say(f"{paths.root.name} has been submitted and is not over: nothing new would be submitted now")
+            return
+    if options.profile is not None:
+        take_profile(store, options.profile)
+    if options.policy is not None:
+        take_policy(store, options.policy)
+    asked = settings_for(store, options, launcher)
+    settings = dataclasses.replace(
+        asked,
+        auto_train=False,
+        slurm=asked.launcher != "local",
+        provider="none",
+        llm={},
+        proposer="bayes",
+        # One round is looked at, however many this call would run.
+        target_round=min(asked.target_round, store.next_number()),
+    )
+    store.put_settings(settings)
+    tools = tools_for(store, settings, _unheard, _unheard)
+    given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
+    report = tick(store, tools, given=given, force=options.force_round)
+    if report.round is None:
+        found.say(report.message or "no further round would be opened")
+        return
+    kind = report.round.root.name.partition("_")[0]
+    _look(Work(store=store, settings=settings, tools=tools, paths=report.round, kind=kind), found)
+
+
+def _unheard(line: str) -> None:
+    """What the copy's steps say would be news of a round that does not exist."""
+
+
+def _look(work: Work, found: _Findings) -> None:
+    """Arrays, worst case, and the scheduler's answer."""
+    from agent.budget import Ledger
+    from agent.orchestrator.budget import caps_of, request_of, requests_of, worst_case
+    from agent.orchestrator.submit import batches
+    from trainers.manifest import load_manifest
+
+    manifest = load_manifest(work.paths.manifest)
+    rows, candidates = len(manifest.rows), len(manifest.candidates)
+    asked: Sequence[Batch] = ()
+    trouble = ""
+    try:
+        train = batches(work, "train", range(rows), attempt=1)
+        asked = [*train, *batches(work, "eval", range(candidates), attempt=1)]
+        arrays = f" in {_arrays(len(train))}, then {candidates} evaluations in {_arrays(len(asked) - len(train))}"
+        requests = requests_of(work, train, evaluated=candidates)
+    except (LaunchError, UsageError) as error:
+        trouble, arrays = str(error), f", then {candidates} evaluations"
+        profile = work.tools.profile
+        requests = [
+            request_of(rows, profile.settings("train")),
+            request_of(candidates, profile.settings("eval")),
+        ]
+    found.say(f"{work.label}: {candidates} candidates, {rows} rows{arrays} ({work.settings.launcher})")
+    ledger, caps = Ledger(work.store.journal.entries), caps_of(work.settings)
+    found.say(f"{work.label}: {worst_case(ledger, requests, caps)}")
+    if reason := ledger.refusal(requests, caps):
+        found.refuse(f"{work.label} would not be submitted: {reason}")
+    if trouble:
+        found.refuse(f"SLURM could not be asked: {trouble}")
+    for batch in asked:
+        _ask(work, batch, found)
+
+
+def _arrays(count: int) -> str:
+    return "1 array" if count == 1 else f"{count} arrays"
+
+
+def _ask(work: Work, batch: Batch, found: _Findings) -> None:
+    try:
+        answer = work.tools.launcher().test_only(batch)
+    except LaunchError as error:
+        found.refuse(f"{batch.name}: {error}")
+        return
+    if answer is None:
+        if batch.kind == "train":
+            found.say("nothing to ask: this machine starts the tasks itself, as soon as a worker is free")
+        return
+    if work.settings.launcher == "sbatch":
+        from agent.launch.sbatch import SbatchLauncher
+
+        found.say(f"$ {shlex.join(SbatchLauncher().command(batch))}")
+    found.say(f"sbatch --test-only on {batch.array_script.name}: {answer}")
+
+
+def _copy(real: Path, copy: Path) -> None:
+    """The study without what tasks left in bulk. Raises StudyBusy where another process wrote meanwhile."""
+    journal = real / "journal.jsonl"
+    before = read_text(journal)
+    with storage(real):
+        try:
+            shutil.copytree(real, copy, symlinks=True, ignore=_large)
+        except shutil.Error as error:
+            raise StorageError(f"{real}: cannot be copied aside: {error}") from error
+    if read_text(journal) != before or read_text(copy / journal.name) != before:
+        raise StudyBusy(f"{real}: another process wrote to it meanwhile; call again")
+
+
+def _large(folder: str, names: list[str]) -> set[str]:
+    skipped = shutil.ignore_patterns(*_LEFT_OUT)(folder, names)
+    # The study's own files may be large in a long study, and are needed.
+    files = (Path(folder) / name for name in names if not name.endswith((".json", ".jsonl", ".yaml", ".csv")))
+    return set(skipped) | {path.name for path in files if path.is_file() and path.stat().st_size > MOST_BYTES}

@@ -1,0 +1,239 @@
+"""Hours of GPUs and CPUs: what a submission may take at most, what is spent and what is committed. Pure.
+
+The journal is the only memory. `charge` {name, items, limit_s, gpus, cpus, gpu_hours, cpu_hours} is written once for
+each submission, with the most it may take; `refund` {name, seconds, gpu_hours, cpu_hours} when its rows have ended,
+with the seconds that all runs of each row took together. Rows without a refund stay at their declared charge. The
+ledger gives the same sums whatever the order of the entries and however often one is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+Resource = Literal["gpu", "cpu"]
+RESOURCES: tuple[Resource, ...] = ("gpu", "cpu")
+
+#: Sums of thousands of charges end within this of what they stand for.
+_ROUNDING_H = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Tasks that each hold so much for so long at most."""
+
+    tasks: int
+    limit_s: int | None
+    """Time limit of one task in seconds; None where there is none, so that nobody can say how long it takes."""
+    gpus: int
+    cpus: int
+
+    def __post_init__(self) -> None:
+        if self.tasks < 0 or self.gpus < 0 or self.cpus < 0 or (self.limit_s is not None and self.limit_s <= 0):
+            raise ValueError(f"no request can be {self}")
+
+    def each(self, resource: Resource) -> int:
+        """How many GPUs (CPUs) one task holds."""
+        return self.gpus if resource == "gpu" else self.cpus
+
+    def worst(self, resource: Resource) -> float | None:
+        """The most hours that all tasks may take: tasks x limit x GPUs (CPUs). None where that is unknown."""
+        if self.each(resource) == 0 or self.tasks == 0:
+            return 0.0
+        return None if self.limit_s is None else self.tasks * self.limit_s * self.each(resource) / 3600
+
+    def used(self, resource: Resource, seconds: Iterable[float]) -> float:
+        """The hours that tasks of this kind took, given each one's seconds."""
+        return sum(seconds) * self.each(resource) / 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caps:
+    """The most hours that a study may take; None: no cap."""
+
+    gpu: float | None = None
+    cpu: float | None = None
+
+    def of(self, resource: Resource) -> float | None:
+        return self.gpu if resource == "gpu" else self.cpu
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """One submission as it was charged."""
+
+    name: str
+    items: tuple[int, ...]
+    request: Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """How one resource stands, in hours."""
+
+    spent: float
+    """Of rows that are accounted for."""
+    committed: float
+    """Of the other rows: the most that they may take."""
+    unknown: int
+    """Rows that are not accounted for and had no time limit: what they take is in neither sum."""
+
+    @property
+    def total(self) -> float:
+        return self.spent + self.committed
+
+
+class Ledger:
+    """What a journal's entries add up to. Entries of other events are passed over."""
+
+    def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        self._charges: dict[str, Charge] = {}
+        self._seconds: dict[str, dict[int, float]] = {}
+        for entry in entries:
+            if entry.get("event") == "charge":
+                self._charges.setdefault(entry["name"], _charge(entry))
+            elif entry.get("event") == "refund":
+                known = self._seconds.setdefault(entry["name"], {})
+                for item, seconds in entry["seconds"].items():
+                    known[int(item)] = max(known.get(int(item), 0.0), float(seconds))
+
+    @property
+    def charges(self) -> Mapping[str, Charge]:
+        """Every charged submission by its name."""
+        return self._charges
+
+    def seconds(self, name: str) -> dict[int, float]:
+        """The rows of a submission that are accounted for: item -> seconds of all its runs."""
+        charged = self._charges.get(name)
+        known = self._seconds.get(name, {})
+        return {item: known[item] for item in charged.items if item in known} if charged else {}
+
+    def unaccounted(self) -> dict[str, tuple[int, ...]]:
+        """Submissions with rows that still stand at their declared charge, and those rows."""
+        found = {}
+        for name, charged in self._charges.items():
+            known = self._seconds.get(name, {})
+            if rest := tuple(item for item in charged.items if item not in known):
+                found[name] = rest
+        return found
+
+    def balance(self, resource: Resource) -> Balance:
+        spent = committed = 0.0
+        unknown = 0
+        for name, charged in self._charges.items():
+            known = self.seconds(name)
+            spent += charged.request.used(resource, known.values())
+            rest = replace(charged.request, tasks=len(charged.items) - len(known))
+            worst = rest.worst(resource)
+            unknown += rest.tasks if worst is None else 0
+            committed += worst or 0.0
+        return Balance(spent=spent, committed=committed, unknown=unknown)
+
+    def refusal(self, requests: Sequence[Request], caps: Caps) -> str | None:
+        """Why these requests may not be submitted under the caps; None when they may."""
+        for resource in RESOURCES:
+            cap, option = caps.of(resource), f"--max-{resource}-hours"
+            if cap is None:
+                continue
+            worst = worst_of(requests, resource)
+            if worst is None:
+                return (
+                    f"the tasks have no time limit, so nobody can say how many {unit(resource)} they may take; with "
+                    f"{option} {number(cap)} set `time` in the cluster profile (--profile)"
+                )
+            if worst == 0:
+                continue
+            now = self.balance(resource)
+            if now.unknown:
+                return (
+                    f"{now.unknown} tasks ran without a time limit and accounting has not told what they took, so "
+                    f"nobody can say whether {option} {number(cap)} is kept; cap another --study instead"
+                )
+            if now.total + worst > cap + _ROUNDING_H:
+                left = max(0.0, cap - now.total)
+                return (
+                    f"{describe(requests, resource)}, but {standing(now, cap)}: {number(left)} are left; raise "
+                    f"{option}, or lower `time` or `{resource}s` in the profile, or --candidates"
+                )
+        return None
+
+
+def _charge(entry: Mapping[str, Any]) -> Charge:
+    items = tuple(entry["items"])
+    request = Request(tasks=len(items), limit_s=entry["limit_s"], gpus=entry["gpus"], cpus=entry["cpus"])
+    return Charge(name=entry["name"], items=items, request=request)
+
+
+def refund(charged: Charge, seconds: Mapping[int, float]) -> dict[str, Any]:
+    """The fields of a `refund` entry: rows of this charge that are accounted for now, and the hours that come back.
+
+    A row whose runs took longer than was declared (a requeue starts its limit anew) gives a negative refund. null
+    where nothing was declared.
+    """
+    rows = replace(charged.request, tasks=len(seconds))
+    back: dict[str, float | None] = {}
+    for resource in RESOURCES:
+        worst = rows.worst(resource)
+        back[resource] = None if worst is None else round(worst - rows.used(resource, seconds.values()), 9)
+    return {
+        "name": charged.name,
+        "seconds": {str(item): value for item, value in sorted(seconds.items())},
+        "gpu_hours": back["gpu"],
+        "cpu_hours": back["cpu"],
+    }
+
+
+def worst_of(requests: Sequence[Request], resource: Resource) -> float | None:
+    """The most hours that several requests may take together; None as soon as one of them is unknown."""
+    total = 0.0
+    for request in requests:
+        worst = request.worst(resource)
+        if worst is None:
+            return None
+        total += worst
+    return total
+
+
+# -- in words -------------------------------------------------------------------------------------------------------
+
+
+def describe(requests: Sequence[Request], resource: Resource) -> str:
+    """ "20 rows x 2 h x 1 GPU + 4 x 10 min x 1 GPU = at most 40.67 GPU-hours"."""
+    parts = []
+    for position, request in enumerate(requests):
+        each = request.each(resource)
+        if each == 0:
+            continue
+        rows = f"{request.tasks} row{'s' if request.tasks > 1 else ''}" if position == 0 else str(request.tasks)
+        limit = "no time limit" if request.limit_s is None else duration(request.limit_s)
+        parts.append(f"{rows} x {limit} x {each} {resource.upper()}{'s' if each > 1 else ''}")
+    worst = worst_of(requests, resource)
+    most = f"an unknown number of {unit(resource)}" if worst is None else f"at most {number(worst)} {unit(resource)}"
+    return f"{' + '.join(parts) or 'nothing'} = {most}"
+
+
+def standing(balance: Balance, cap: float | None) -> str:
+    """ "12.5 of 100 spent, 8 committed"."""
+    of = f" of {number(cap)}" if cap is not None else ""
+    committed = f", {number(balance.committed)} committed" if balance.committed else ""
+    return f"{number(balance.spent)}{of} spent{committed}"
+
+
+def unit(resource: Resource) -> str:
+    return f"{resource.upper()}-hours"
+
+
+def number(hours: float) -> str:
+    """Two decimals at most; a small amount is never shown as nothing."""
+    if 0 < hours < 0.01:
+        return "under 0.01"
+    return f"{hours:,.2f}".rstrip("0").rstrip(".")
+
+
+def duration(seconds: float) -> str:
+    """The largest unit in which it is readable: 2 h, 1.5 h, 10 min, 90 s."""
+    for size, name in ((3600, "h"), (60, "min")):
+        if seconds >= size and (seconds * 4) % size == 0:
+            return f"{number(seconds / size)} {name}"
+    return f"{number(seconds)} s"

@@ -1,0 +1,24 @@
+"""`roundtable submit`: hand a round that was rendered for a person to the study's launcher."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from agent.api.steer import submit_round
+from agent.cli.common import study_folder
+
+
+def run(parsed: argparse.Namespace) -> int:
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+
+    def ignore(line: str) -> None:
+        """orchestrator.log has it."""
+
+    detail = say if parsed.verbose else ignore
+    report = submit_round(study_folder(parsed), only=parsed.round, say=say, detail=detail)
+    if report.progress:
+        rows = len(report.progress)
+        say(f"{rows} rows running or pending; `roundtable collect --study {parsed.study}` takes them in")
+    return 0

@@ -1,0 +1,308 @@
+"""Rows that did not end well: how each of their attempts ended, which are started again, and what with.
+
+Everything is journaled before it is done: an `outcome` once for each (row, attempt), then one `wave` with the groups
+that are started again, and `wave_submitted` when all of it was handed over. A wave that was cut short is carried on
+under the same attempt number, so that what was in doubt is found under its name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from agent.errors import LaunchError
+from agent.launch.base import Submission, TaskStatus
+from agent.launch.states import compact
+from agent.orchestrator.context import Work
+from agent.orchestrator.demands import MEMORY, Ask, ask_for, memory_of
+from agent.orchestrator.submit import interrupted, start, submissions
+from agent.outcomes import classify
+from agent.policy import Policy
+from agent.records import Outcome
+from agent.store.paths import RoundPaths
+from agent.store.requests import cancelled_rows
+from agent.store.store import Store
+from trainers.manifest import Manifest, Row
+from trainers.results import RowResult, read_exit
+
+Entry = Mapping[str, Any]
+
+#: How sbatch words it that no node offers what is asked for.
+_TOO_MUCH = ("node configuration", "Memory specification", "time limit")
+
+
+def endings(store: Store, paths: RoundPaths) -> dict[int, list[Entry]]:
+    """How each row's attempts ended, oldest first, as far as that was journaled."""
+    found: dict[int, list[Entry]] = {}
+    for entry in store.journal.of("outcome"):
+        if entry["folder"] == paths.root.name:
+            found.setdefault(entry["row"], []).append(entry)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handed:
+    """The submission that had a row last."""
+
+    attempt: int
+    submission: Submission
+    count: int
+    """How often the row was handed over so far."""
+    stopped: bool
+    """Whether Roundtable itself stopped it: Ctrl-C, or the quorum was reached."""
+    cancelled: bool
+    """Whether a person cancelled the row through Roundtable and nobody asked for it again since."""
+
+
+def handed_over(work: Work) -> dict[int, Handed]:
+    """Each row's newest submission."""
+    stopped = interrupted(work.store) | set(_quorum_names(work))
+    cancelled = cancelled_rows(work.store, work.paths)
+    found: dict[int, Handed] = {}
+    for attempt, made in submissions(work.store, work.paths, "train"):
+        for row in made.items:
+            count = found[row].count + 1 if row in found else 1
+            found[row] = Handed(
+                attempt=attempt,
+                submission=made,
+                count=count,
+                stopped=made.name in stopped,
+                cancelled=row in cancelled,
+            )
+    return found
+
+
+def _quorum_names(work: Work) -> list[str]:
+    entry = _last(work, "quorum")
+    return list(entry["names"]) if entry else []
+
+
+def _last(work: Work, event: str) -> Entry | None:
+    found = _of(work, event)
+    return found[-1] if found else None
+
+
+def _of(work: Work, event: str) -> list[Entry]:
+    """This round's entries of an event, oldest first."""
+    return [entry for entry in work.store.journal.of(event) if entry["folder"] == work.paths.root.name]
+
+
+class Fates:
+    """What is known of a round's rows beyond their results: from the journal, as it stands now."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.policy: Policy = work.tools.policy
+        self.handed = handed_over(work)
+        self.endings = endings(work.store, work.paths)
+        self.given_up = {
+            (row, attempt)
+            for entry in _of(work, "given_up")
+            for row, attempt in zip(entry["rows"], entry["attempts"], strict=True)
+        }
+
+    def own(self, row: int, result: RowResult | None) -> RowResult | None:
+        """The result, if the row's newest attempt left it."""
+        return result if result is not None and result.attempt >= self.handed[row].attempt else None
+
+    def judged(self, row: int) -> bool:
+        """Whether the end of the row's newest attempt is journaled."""
+        return any(entry["attempt"] == self.handed[row].attempt for entry in self.endings.get(row, ()))
+
+    def again(self, row: int) -> bool:
+        """Whether a row whose newest attempt is judged is to be started again."""
+        if self.out(row):
+            return False
+        return self.policy.again(Outcome(entry["outcome"]) for entry in self.endings[row]) is not None
+
+    def out(self, row: int) -> bool:
+        """Whether a row is not started again whatever its outcome is: given up, or cancelled by a person."""
+        return self.handed[row].cancelled or (row, self.handed[row].attempt) in self.given_up
+
+    def settled(self, row: int, result: RowResult | None) -> bool:
+        """Whether a row needs nothing further: a result that counts, or given up."""
+        if result is not None and result.outcome == Outcome.OK:
+            return True
+        if result is not None and self._final(Outcome(result.outcome)):
+            # A newer attempt may be on its way: a person's, or one begun before this result could be seen.
+            return self.own(row, result) is not None or self.judged(row)
+        return self.judged(row) and not self.again(row)
+
+    def _final(self, outcome: Outcome) -> bool:
+        """Whether a result with this outcome needs no word of the scheduler, and is not tried again."""
+        rule = self.policy.rules.get(outcome)
+        return rule is None or (outcome is Outcome.GPU_OOM and rule.action == "give_up")
+
+    def judge(self, row: Row, result: RowResult | None, status: TaskStatus) -> None:
+        """Journal how the newest attempt of a row ended whose task is gone."""
+        handed = self.handed[row.row]
+        folder = self.work.paths.attempt(row.candidate, row.fold, row.seed, handed.attempt)
+        own = self.own(row.row, result)
+        if own is None and handed.cancelled:
+            # Without accounting nothing else tells that a person ended it.
+            outcome, evidence = Outcome.CANCELLED, f"a person cancelled it: {status.raw}"
+        else:
+            outcome, evidence = classify(own, read_exit(folder), status, claimed=folder.claim.exists())
+        entry = self.work.store.journal.append(
+            "outcome",
+            folder=self.work.paths.root.name,
+            row=row.row,
+            attempt=handed.attempt,
+            outcome=outcome.value,
+            raw=status.raw,
+            node=status.node,
+            exit_code=status.exit_code,
+            evidence=evidence,
+            memory=memory_of(self._ask(row.row), self.work.tools.profile),
+        )
+        self.endings.setdefault(row.row, []).append(entry)
+
+    # -- what a retry asks for ---------------------------------------------------------------------------------
+
+    def _ask(self, row: int) -> Ask:
+        """What the next attempt of a row asks for beyond the profile, after the ends journaled so far."""
+        if self.work.tools.launcher().name == "local":
+            return Ask()
+        return ask_for(self.endings.get(row, ()), self.policy, self.work.tools.profile)
+
+    def give_up_without_memory(self, rows: Sequence[int]) -> list[int]:
+        """Give up those of the rows that would only run out of memory again; the others."""
+        hopeless = [row for row in rows if self._has_all_memory(row)]
+        if hopeless:
+            limit = self.work.tools.profile.max_mem
+            give_up(self.work, self.handed, hopeless, f"max_mem ({limit}) of the profile was not enough")
+        return [row for row in rows if row not in hopeless]
+
+    def _has_all_memory(self, row: int) -> bool:
+        """Whether it ran out of memory with as much as it may have."""
+        ask = self._ask(row)
+        past = self.endings.get(row, [])
+        if self.handed[row].stopped or not past or ask.memory is None:
+            return False
+        rule = self.policy.rules.get(Outcome(past[-1]["outcome"]))
+        if rule is None or rule.memory_factor <= 1:
+            return False
+        return ask.memory == ask_for(past[:-1], self.policy, self.work.tools.profile, always=True).memory
+
+    def plan(self, rows: Sequence[int], manifest: Manifest) -> None:
+        """Journal the wave that starts these rows again, grouped by what they ask for."""
+        asks = {row: self._ask(row) for row in rows}
+        # One list for all that avoid a node: each row's own would split a partition's outage into an array a node.
+        shunned = tuple(sorted({node for ask in asks.values() for node in ask.exclude}))
+        groups: dict[Ask, list[int]] = {}
+        for row, ask in sorted(asks.items()):
+            groups.setdefault(replace(ask, exclude=shunned if ask.exclude else ()), []).append(row)
+        names = {manifest.rows[row].candidate for row in asks}
+        self.work.store.journal.append(
+            "wave",
+            folder=self.work.paths.root.name,
+            attempt=next_attempt(self.work),
+            groups=[{"rows": members, **asdict(ask)} for ask, members in groups.items()],
+            candidates=[position for position, name in enumerate(manifest.candidates) if name in names],
+        )
+        self._say(asks)
+
+    def _say(self, rows: Mapping[int, Ask]) -> None:
+        profile = self.work.tools.profile
+        ends = Counter(self.endings[row][-1]["outcome"] for row in rows if row in self.endings)
+        if self.work.tools.launcher().name == "local" or not ends:
+            return
+        asked = {option for option, _ in profile.settings("train").directives}
+        for outcome in map(Outcome, ends):
+            rule = self.policy.rules.get(outcome)
+            if rule and rule.memory_factor > 1 and not asked & set(MEMORY):
+                self.work.say(f"{outcome}: the profile names no mem to take {rule.memory_factor:g} times: as before")
+            if rule and rule.time_factor > 1 and "time" not in asked:
+                self.work.say(f"{outcome}: the profile names no time to take {rule.time_factor:g} times: as before")
+
+
+# -- carrying a wave out -------------------------------------------------------------------------------------------
+
+
+def open_wave(work: Work) -> Entry | None:
+    """The wave that was not handed over wholly, if there is one."""
+    wave, done = _last(work, "wave"), _last(work, "wave_submitted")
+    return wave if wave and (done is None or done["attempt"] != wave["attempt"]) else None
+
+
+def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
+    """Hand over what of a wave is not yet, and behind it a fresh evaluation. Raises as submit.start does."""
+    attempt: int = wave["attempt"]
+    made: list[Submission] = []
+    told: list[str] = []
+    fates, first = Fates(work), 0
+    for group in wave["groups"]:
+        ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
+        # An interrupted call may have given some up, and a person may have cancelled some since.
+        rows = [row for row in group["rows"] if not fates.out(row)]
+        started = _start_group(work, manifest, rows, ask, attempt=attempt, first=first) if rows else []
+        # At most one array a row: numbers that do not depend on what an interrupted call came to.
+        first += len(group["rows"])
+        made += started
+        if begun := [row for one in started for row in one.items]:
+            told.append(f"rows {compact(begun)}{_words(ask)}")
+    if made:
+        start(work, manifest, "eval", wave["candidates"], attempt=attempt, after=made)
+    work.store.journal.append("wave_submitted", folder=work.paths.root.name, attempt=attempt)
+    return f"{work.label}: attempt {attempt} started: {'; '.join(told)}" if told else ""
+
+
+def _words(ask: Ask) -> str:
+    words = [f"mem {ask.memory}"] if ask.memory else []
+    words += [f"time {ask.time}"] if ask.time else []
+    words += [f"not on {', '.join(ask.exclude)}"] if ask.exclude else []
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _start_group(
+    work: Work, manifest: Manifest, rows: Sequence[int], ask: Ask, *, attempt: int, first: int
+) -> list[Submission]:
+    """Start one group. What no node can give is asked for without the exclusion, and then given up."""
+    profile = work.tools.profile
+    try:
+        settings = ask.settings(profile)
+        return start(work, manifest, "train", rows, attempt=attempt, settings=settings, first=first)
+    except LaunchError as error:
+        if not any(words in str(error) for words in _TOO_MUCH) or ask == Ask():
+            raise
+        if ask.exclude:
+            work.say(f"{work.label}: no other node than {', '.join(ask.exclude)} will do: not excluded any more")
+            return _start_group(work, manifest, rows, replace(ask, exclude=()), attempt=attempt, first=first)
+        made = [one for number, one in submissions(work.store, work.paths, "train") if number == attempt]
+        made = [one for one in made if set(one.items) <= set(rows)]
+        begun = {row for one in made for row in one.items}
+        give_up(work, handed_over(work), [row for row in rows if row not in begun], str(error))
+        return made
+
+
+def give_up(work: Work, handed: Mapping[int, Handed], rows: Sequence[int], why: str) -> None:
+    """Journal that these rows stay as their newest attempt left them."""
+    attempts = [handed[row].attempt for row in rows]
+    folder = work.paths.root.name
+    work.store.journal.append("given_up", folder=folder, rows=list(rows), attempts=attempts, message=why[:500])
+    work.say(f"{work.label}: rows {compact(rows)} are given up: {why}")
+
+
+def next_attempt(work: Work) -> int:
+    """Above every attempt of rows and evaluations alike: job names are made of it and must stay unique."""
+    made = [attempt for kind in ("train", "eval") for attempt, _ in submissions(work.store, work.paths, kind)]
+    waves: list[int] = [entry["attempt"] for entry in _of(work, "wave")]
+    return 1 + max([*made, *waves])
+
+
+# -- the quorum ----------------------------------------------------------------------------------------------------
+
+
+def close_by_quorum(work: Work, active: Mapping[int, Handed], *, ok: int, rows: int) -> None:
+    """Stop the retries that still run: the round closes without them. May be repeated."""
+    made = {handed.submission.name: handed.submission for handed in active.values()}
+    if made and not set(made) <= set(_quorum_names(work)):
+        names = sorted({*made, *_quorum_names(work)})
+        work.store.journal.append("quorum", folder=work.paths.root.name, names=names, ok=ok, rows=rows)
+        work.say(
+            f"{work.label}: {ok} of {rows} rows are ok, which is the quorum; stopping the retries that still run"
+        )
+    if made:
+        work.tools.launcher().cancel(list(made.values()))

@@ -1,0 +1,239 @@
+"""Hours: the worst case before each submission, the charge behind it, the refund when accounting knows better.
+
+The sums are the pure ledger's (agent.budget); the journal is its only memory, so that a kill anywhere loses nothing:
+a charge is made once for each name, before its submission is recorded, and what was submitted before a kill is
+adopted and passes here again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from agent.budget import RESOURCES, Caps, Ledger, Request, describe, duration, refund, standing, worst_of
+from agent.errors import BudgetExceeded, LaunchError, UsageError
+from agent.launch.base import Batch, SlurmSettings, Submission
+from agent.launch.profile_checks import gres_gpus
+from agent.launch.states import parse_minutes
+from agent.orchestrator.context import Tools, Work
+from agent.store.paths import RoundFolder
+from agent.store.store import Store
+from agent.store.study import Settings
+from trainers.files import FileProblem, read_json_object
+from trainers.manifest import ManifestProblem, load_manifest
+
+#: Accounting that does not know a row so long after its round was over is asked again only before a submission.
+ASK_FOR = timedelta(hours=1)
+
+
+def request_of(tasks: int, settings: SlurmSettings) -> Request:
+    """What so many tasks of these settings hold, and for how long at most.
+
+    SLURM rounds a time limit up to whole minutes, and so does the worst case.
+    """
+    given = dict(settings.directives)
+    minutes = parse_minutes(given.get("time") or "")
+    return Request(
+        tasks=tasks,
+        limit_s=minutes * 60 if minutes else None,
+        gpus=gres_gpus(given.get("gres") or ""),
+        cpus=int(given.get("cpus-per-task") or 1),
+    )
+
+
+def caps_of(settings: Settings) -> Caps:
+    return Caps(gpu=settings.max_gpu_hours, cpu=settings.max_cpu_hours)
+
+
+# -- before a submission --------------------------------------------------------------------------------------------
+
+
+def admit(work: Work, batches: Sequence[Batch], *, evaluated: int) -> None:
+    """Say what these batches may take at most, and refuse them before anything is submitted if a cap could break.
+
+    evaluated: the candidates whose evaluation follows; it is part of the worst case. Batches that are charged
+    already (a call that was cut off) are passed over. Raises BudgetExceeded.
+    """
+    store = work.store
+    charged = Ledger(store.journal.entries).charges
+    new = [batch for batch in batches if batch.name not in charged]
+    if not new:
+        return
+    settle(store, work.tools, before=work)
+    ledger = Ledger(store.journal.entries)
+    requests = requests_of(work, new, evaluated=evaluated)
+    if reason := ledger.refusal(requests, caps_of(work.settings)):
+        refused = f"{work.label} is not submitted: {reason}; the round stays open"
+        last = store.journal.last("over_budget", "charge", "settings")
+        # Told on every look, but journaled once: cron looks every ten minutes.
+        if last is None or last.get("message") != refused:
+            store.journal.append("over_budget", folder=work.paths.root.name, message=refused)
+        raise BudgetExceeded(refused)
+    if not new[0].after and len(new) == len(batches) and not _seen(store, new):
+        _announce(work, ledger, requests)
+
+
+def requests_of(work: Work, batches: Sequence[Batch], *, evaluated: int) -> list[Request]:
+    """The batches, those with the same demands together, and the evaluation that follows them."""
+    alike: dict[SlurmSettings, int] = {}
+    for batch in batches:
+        alike[batch.settings] = alike.get(batch.settings, 0) + len(batch.items)
+    found = [request_of(tasks, settings) for settings, tasks in alike.items()]
+    return found + ([request_of(evaluated, work.tools.profile.settings("eval"))] if evaluated else [])
+
+
+def _seen(store: Store, batches: Sequence[Batch]) -> bool:
+    """Whether one of them may be on its way from an earlier look, which has said what it takes."""
+    names = {batch.name for batch in batches}
+    marks = {e["name"]: e["event"] for e in store.journal.of("intent", "refused", "submitted") if e["name"] in names}
+    return any(event != "refused" for event in marks.values())
+
+
+def _announce(work: Work, ledger: Ledger, requests: Sequence[Request]) -> None:
+    line = worst_case(ledger, requests, caps_of(work.settings))
+    limited = all(worst_of(requests, resource) is not None for resource in RESOURCES)
+    if limited:
+        work.say(f"{work.label}: {line}")
+    elif all(charged.request.limit_s is not None for charged in ledger.charges.values()):
+        # Once a study; a laptop's tasks have no scheduler to stop them, so there it is no news at all.
+        hint = "set `time` in the cluster profile to know it, and to cap it with --max-gpu-hours or --max-cpu-hours"
+        tell = work.log if work.tools.launcher().name == "local" else work.say
+        tell(f"{work.label}: {line}; {hint}")
+
+
+def worst_case(ledger: Ledger, requests: Sequence[Request], caps: Caps) -> str:
+    """GPU-hours where GPUs are asked for, else CPU-hours; and whatever has a cap."""
+    main = "gpu" if any(request.gpus for request in requests) else "cpu"
+    parts = []
+    for resource in RESOURCES:
+        cap = caps.of(resource)
+        if resource == main or cap is not None:
+            now = ledger.balance(resource)
+            state = f"; {standing(now, cap)}" if cap is not None or now.total else ""
+            parts.append(f"{describe(requests, resource)}{state}")
+    return "; ".join(parts)
+
+
+# -- behind it ------------------------------------------------------------------------------------------------------
+
+
+def declared(batch: Batch) -> dict[str, Any]:
+    """What goes with the intent: the demands as they are submitted, whatever a later call's profile says."""
+    request = request_of(len(batch.items), batch.settings)
+    return {"limit_s": request.limit_s, "gpus": request.gpus, "cpus": request.cpus}
+
+
+def charge(work: Work, batch: Batch) -> None:
+    """Charge a submission that was made (or found) with the most it may take, once."""
+    journal = work.store.journal
+    if any(entry["name"] == batch.name for entry in journal.of("charge")):
+        return
+    intents = [entry for entry in journal.of("intent") if entry["name"] == batch.name]
+    asked = {name: intents[-1][name] for name in ("limit_s", "gpus", "cpus")} if intents else declared(batch)
+    request = Request(tasks=len(batch.items), **asked)
+    journal.append(
+        "charge",
+        name=batch.name,
+        folder=work.paths.root.name,
+        kind=batch.kind,
+        items=list(batch.items),
+        rows=request.tasks,
+        **asked,
+        gpu_hours=_rounded(request.worst("gpu")),
+        cpu_hours=_rounded(request.worst("cpu")),
+    )
+
+
+def _rounded(hours: float | None) -> float | None:
+    return None if hours is None else round(hours, 9)
+
+
+# -- when the rows have ended ---------------------------------------------------------------------------------------
+
+
+def settle(store: Store, tools: Tools, *, before: Work | None = None) -> None:
+    """Refund what the ended rows did not take, from accounting; rows that it does not know keep their charge.
+
+    Of rounds that are over; before: and of this one, which is about to submit again, so that nothing of it runs.
+    A scheduler that does not answer is asked again another time.
+    """
+    ledger = Ledger(store.journal.entries)
+    missing = ledger.unaccounted()
+    if not missing:
+        return
+    entries = [e for e in store.journal.of("submitted") if e["name"] in missing and _ended(store, e, before)]
+    if not entries:
+        return
+    try:
+        launcher = tools.launcher()
+        # Local queues and SLURM do not know each other's tasks.
+        entries = [e for e in entries if (e["launcher"] == "local") == (launcher.name == "local")]
+        found = launcher.elapsed([Submission.from_entry(entry) for entry in entries])
+    except (LaunchError, UsageError) as error:
+        tools.detail(f"hours are not accounted for now: {error}")
+        return
+    for entry in entries:
+        name = entry["name"]
+        seconds = {item: _seconds(store, entry, item, found) for item in missing[name]}
+        known = {item: round(value, 3) for item, value in seconds.items() if value is not None}
+        if known:
+            store.journal.append("refund", folder=entry["folder"], **refund(ledger.charges[name], known))
+
+
+def _ended(store: Store, entry: Mapping[str, Any], before: Work | None) -> bool:
+    """Whether a submission's rows are over, and accounting may still come to know them."""
+    folder = RoundFolder.parse(store.paths.root / entry["folder"])
+    if folder is None:
+        return False
+    if before is not None and before.paths.root.name == entry["folder"]:
+        return True
+    going = {paths.root.name for kind in ("round", "confirm") if (paths := store.open_folder(kind)) is not None}
+    if entry["folder"] in going:
+        return False
+    ends = [e["at"] for e in store.journal.of("closed", "confirmed", "forced") if e["seq"] > entry["seq"]]
+    over = datetime.fromisoformat(ends[0] if ends else entry["at"])
+    return before is not None or store.clock() - over < ASK_FOR
+
+
+def _seconds(
+    store: Store, entry: Mapping[str, Any], item: int, found: Mapping[tuple[str, int], float]
+) -> float | None:
+    known = found.get((entry["name"], item))
+    return known if known is not None or entry["launcher"] != "local" else _by_its_files(store, entry, item)
+
+
+def _by_its_files(store: Store, entry: Mapping[str, Any], item: int) -> float | None:
+    """A local row whose queue was lost: from its claim to its exit marker, by the task's own clock."""
+    folder = RoundFolder.parse(store.paths.root / entry["folder"])
+    if folder is None or entry["kind"] != "train":
+        return None
+    paths = store.paths.round(folder)
+    try:
+        row = load_manifest(paths.manifest).rows[item]
+        files = paths.attempt(row.candidate, row.fold, row.seed, entry["attempt"])
+        begun, ended = (_time(read_json_object(path)) for path in (files.claim, files.exit))
+    except (FileProblem, ManifestProblem, IndexError, KeyError, TypeError, ValueError):
+        return None
+    return max(0.0, (ended - begun).total_seconds())
+
+
+def _time(record: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(record["at"])
+
+
+# -- the study's time -----------------------------------------------------------------------------------------------
+
+
+def time_is_up(store: Store, settings: Settings) -> str:
+    """Why no further round is opened, or an empty text: --max-hours since the study's first submission are over."""
+    first = next(store.journal.of("submitted"), None)
+    if settings.max_hours is None or first is None:
+        return ""
+    passed = store.clock() - datetime.fromisoformat(first["at"])
+    if passed < timedelta(hours=settings.max_hours):
+        return ""
+    return (
+        f"no new round: --max-hours {settings.max_hours:g} since the study's first submission are over "
+        f"({duration(60 * round(passed.total_seconds() / 60))} have passed); give more to go on"
+    )

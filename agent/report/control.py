@@ -1,0 +1,67 @@
+"""How a study is driven, told from its files alone: who, last look, next look, stop requested, paused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from agent.store import control
+from agent.store.store import Store
+
+
+def control_view(store: Store) -> dict[str, Any]:
+    """JSON-ready: `controller` (controller.json), `successor` (its SLURM job), `stop`, `paused`; None for each that
+    there is not."""
+    beat = control.heartbeat(store.paths.controller)
+    waiting = [e["job_id"] for e in control.unended(store) if e["event"] == "controller"]
+    pause = store.journal.last("paused", "resumed")
+    paused = pause is not None and pause["event"] == "paused"
+    return {
+        "controller": beat,
+        "successor": waiting[-1] if waiting else None,
+        "stop": control.stop_request(store.paths.stop),
+        "paused": {"reason": pause["reason"], "at": pause["at"]} if paused and pause is not None else None,
+    }
+
+
+def control_lines(view: Mapping[str, Any], *, now: datetime, study: str) -> Iterator[str]:
+    """What a person reads; nothing for a study that nobody drives unattended."""
+    beat = view["controller"]
+    if beat is not None:
+        yield f"controller: {_who(beat)}{_looks(beat, now)}"
+        if beat.get("trouble"):
+            yield f"controller: in trouble, and trying again: {beat['trouble']}"
+    if view["successor"] is not None:
+        behind = (
+            " goes on when it ends" if beat is not None and beat.get("state") == "running" else " is in the queue"
+        )
+        yield f"controller: SLURM job {view['successor']}{behind}"
+    if (stop := view["stop"]) is not None:
+        yield f"stop requested by {stop.get('by', 'somebody')}; `roundtable start --study {study}` withdraws it"
+    if (paused := view["paused"]) is not None:
+        yield f"paused since {_clock(paused['at'])}: {paused['reason']}; mend the cause, then call with --resume"
+
+
+def _who(beat: Mapping[str, Any]) -> str:
+    if beat.get("kind") == "cron":
+        return f"cron on {beat.get('host')}"
+    where = f"SLURM job {beat['job_id']}" if beat.get("job_id") else f"process {beat.get('pid')}"
+    return f"{where} on {beat.get('host')}, generation {beat.get('generation')}"
+
+
+def _looks(beat: Mapping[str, Any], now: datetime) -> str:
+    if beat.get("state") == "ended":
+        return f", ended {_clock(beat.get('at'))}: {beat.get('reason')}"
+    looked = f", last look {_clock(beat.get('at'))}"
+    if (due := beat.get("next_at")) is None:
+        return looked if beat.get("kind") == "cron" else f"{looked}, in a look"
+    late = (now - datetime.fromisoformat(due)).total_seconds()
+    # A look itself may take minutes where language models are asked.
+    missed = f", overdue by {late / 60:.0f} min: is it still there?" if late > 600 else ""
+    return f"{looked}, next {_clock(due)}{missed}"
+
+
+def _clock(at: Any) -> str:
+    """A time of the journal as people read it."""
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M:%S} UTC" if isinstance(at, str) else "at an unknown time"
