@@ -78,6 +78,9 @@ class Prompts:
             line = getattr(error, "lineno", None)
             place = f"{name}.j2" + (f": line {line}" if line else "")
             raise UsageError(f"{place}: {type(error).__name__}: {error.message}") from error
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            # A person's own file may compute: {{ 1 / 0 }}, count + "a", bytes that are no UTF-8.
+            raise UsageError(f"{name}.j2: {type(error).__name__}: {error}; mend the prompt file") from error
         return Prompt(system=system, user=user)
 
     def _made(self) -> Any:
