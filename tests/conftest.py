@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import Any
 
@@ -16,6 +17,11 @@ pytest_plugins = ["tests.llm_server.fixtures"]
 
 # Trials share two cores: more threads only contend (51 s against 2.7 s for one small training).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the tests in the background ignores SIGINT, and every process below would inherit that: Ctrl-C,
+# which some tests send, would then reach nobody.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _connect = socket.socket.connect
 

@@ -469,11 +469,24 @@ def test_status_shows_who_looks_and_asks_no_scheduler(slurm_root: Path, fake: Fa
     assert len(fake.calls("squeue")) == asked
 
 
-def test_watch_writes_a_block_a_change_and_ends_well_on_ctrl_c(root: Path, tmp_path: Path) -> None:
+def ended(process: subprocess.Popen[bytes], request: pytest.FixtureRequest) -> subprocess.Popen[bytes]:
+    """The process, killed when its test is over, however that ended."""
+
+    def end() -> None:
+        process.kill()
+        process.wait()
+
+    request.addfinalizer(end)
+    return process
+
+
+def test_watch_writes_a_block_a_change_and_ends_well_on_ctrl_c(
+    root: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     target = tmp_path / "watch.txt"
     with target.open("w") as stream:
         argv = [sys.executable, "-m", "agent", "status", "--study", str(root), "--watch", "0.2"]
-        process = subprocess.Popen(argv, cwd=ROOT, stdout=stream)
+        process = ended(subprocess.Popen(argv, cwd=ROOT, stdout=stream), request)
 
         def blocks() -> int:
             return target.read_text().count("demo: noop on demo")
@@ -491,10 +504,10 @@ def test_watch_writes_a_block_a_change_and_ends_well_on_ctrl_c(root: Path, tmp_p
     assert "stop requested" in target.read_text()
 
 
-def test_watch_redraws_a_terminal_in_place(root: Path) -> None:
+def test_watch_redraws_a_terminal_in_place(root: Path, request: pytest.FixtureRequest) -> None:
     leader, follower = os.openpty()
     argv = [sys.executable, "-m", "agent", "status", "--study", str(root), "--watch", "0.2"]
-    process = subprocess.Popen(argv, cwd=ROOT, stdout=follower, stdin=follower, stderr=follower)
+    process = ended(subprocess.Popen(argv, cwd=ROOT, stdout=follower, stdin=follower, stderr=follower), request)
     os.close(follower)
     seen = b""
 
