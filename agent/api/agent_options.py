@@ -21,8 +21,6 @@ PROVIDERS = (
     "scripted",
 )
 PROPOSERS = ("bayes", "llm", "panel", "hybrid")
-ROLES = ("analyst", "researcher", "autotuner", "consultant_a", "consultant_b", "supervisor", "checker")
-SEARCH_PROVIDERS = ("none", "anthropic", "openai", "gemini", "google")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.api.agent_options import PROPOSERS, PROVIDERS, ROLES, SEARCH_PROVIDERS, AgentOptions
+from agent.api.agent_options import PROPOSERS, PROVIDERS, AgentOptions
 from agent.errors import UsageError
+from agent.llm.config import ROLES
+from agent.llm.config_checks import SEARCH_PROVIDERS
 from trainers.contract import Value
 
 LAUNCHERS = ("submitit", "sbatch", "local")

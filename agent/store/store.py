@@ -104,7 +104,7 @@ class Store:
 
     def put_settings(self, settings: Settings) -> None:
         """Write the settings of this call; journaled when they differ from the last call's."""
-        plain = _plain(settings)
+        plain = settings.plain()
         last = self.journal.last("settings")
         if last is None or {name: last.get(name) for name in plain} != plain:
             self.journal.append("settings", **plain)
@@ -209,7 +209,7 @@ def observation(number: int, entry: dict[str, Any]) -> Observation:
     )
 
 
-def _plain(record: StudyConfig | Settings) -> dict[str, Any]:
+def _plain(record: StudyConfig) -> dict[str, Any]:
     """A record as JSON types (tuples become lists), so that what is written equals what is read back."""
     fields = dataclasses.asdict(record)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
