@@ -152,17 +152,18 @@ def _rounded(hours: float | None) -> float | None:
 # -- when the rows have ended ---------------------------------------------------------------------------------------
 
 
-def settle(store: Store, tools: Tools, *, before: Work | None = None) -> None:
+def settle(store: Store, tools: Tools, *, before: Work | None = None, however_late: bool = False) -> None:
     """Refund what the ended rows did not take, from accounting; rows that it does not know keep their charge.
 
     Of rounds that are over; before: and of this one, which is about to submit again, so that nothing of it runs.
-    A scheduler that does not answer is asked again another time.
+    however_late: also where accounting was given up on. A scheduler that does not answer is asked again another time.
     """
     ledger = Ledger(store.journal.entries)
     missing = ledger.unaccounted()
     if not missing:
         return
-    entries = [e for e in store.journal.of("submitted") if e["name"] in missing and _ended(store, e, before)]
+    late = however_late or before is not None
+    entries = [e for e in store.journal.of("submitted") if e["name"] in missing and _ended(store, e, before, late)]
     if not entries:
         return
     try:
@@ -181,8 +182,8 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None) -> None:
             store.journal.append("refund", folder=entry["folder"], **refund(ledger.charges[name], known))
 
 
-def _ended(store: Store, entry: Mapping[str, Any], before: Work | None) -> bool:
-    """Whether a submission's rows are over, and accounting may still come to know them."""
+def _ended(store: Store, entry: Mapping[str, Any], before: Work | None, late: bool) -> bool:
+    """Whether a submission's rows are over, and accounting may still come to know them (late: or is asked anyway)."""
     folder = RoundFolder.parse(store.paths.root / entry["folder"])
     if folder is None:
         return False
@@ -193,7 +194,7 @@ def _ended(store: Store, entry: Mapping[str, Any], before: Work | None) -> bool:
         return False
     ends = [e["at"] for e in store.journal.of("closed", "confirmed", "forced") if e["seq"] > entry["seq"]]
     over = datetime.fromisoformat(ends[0] if ends else entry["at"])
-    return before is not None or store.clock() - over < ASK_FOR
+    return late or store.clock() - over < ASK_FOR
 
 
 def _seconds(

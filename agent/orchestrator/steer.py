@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from agent.budget import Ledger
 from agent.errors import MissingResults, UsageError
 from agent.launch.base import State
 from agent.launch.states import compact
-from agent.orchestrator import again, cancel, engine
+from agent.orchestrator import again, budget, cancel, engine
 from agent.orchestrator.context import Report, StepResult, Tools, Work
 from agent.orchestrator.submit import begun, check_launcher, submissions
 from agent.store.paths import RoundPaths
@@ -91,11 +92,18 @@ def submit_round(store: Store, tools: Tools, *, only: int | None = None) -> Repo
 def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Report:
     """What a tick does about the open round from its results on, without opening another one.
 
-    A round that was cancelled is closed with what is there. Raises MissingResults while rows are missing, UsageError
-    for a round that is not submitted yet.
+    A round that was cancelled is closed with what is there. Where none is open, accounting is asked for the hours
+    that it did not know yet when the last round closed (sacct lags by seconds). Raises MissingResults while rows are
+    missing, UsageError for a round that is not submitted yet.
     """
     with engine.named_problems():
         cancel.obey(store, tools)
+        if only is None and _owed(store):
+            budget.settle(store, tools, however_late=True)
+            left = sum(map(len, Ledger(store.journal.entries).unaccounted().values()))
+            message = f"accounting does not know {left} tasks" if left else "all hours are known"
+            tools.say(f"no round is open; {message}")
+            return Report(state="finished", round=None, message=message)
         work = _work(store, tools, only)
         submitted = _record(work, "submit")
         if submitted is None or not submitted.final:
@@ -110,6 +118,13 @@ def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Rep
                 engine.stop_if_all_crashed(work)
             return report
         raise MissingResults(_missing_text(work, report))
+
+
+def _owed(store: Store) -> bool:
+    """Whether no round is open and hours of closed ones are not accounted for."""
+    if store.open_folder() is not None or store.open_folder("confirm") is not None:
+        return False
+    return bool(Ledger(store.journal.entries).unaccounted())
 
 
 def retry_rows(

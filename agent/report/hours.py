@@ -55,6 +55,6 @@ def hours_lines(view: Mapping[str, Any]) -> list[str]:
         if used or one["cap"] is not None:
             told.append(f"{unit(resource)}: {standing(now, one['cap'])}")
     if rows := sum(len(entry["rows"]) for entry in view["unaccounted"]):
-        told.append(f"{rows} tasks that ended are not accounted for and count as declared:")
+        told.append(f"{rows} tasks that ended are not accounted for and count as declared (`collect` asks again):")
         told += [f"  {entry['name']}: {compact(entry['rows'])}" for entry in view["unaccounted"]]
     return [*told, view["paused"]] if view["paused"] else told

@@ -11,8 +11,9 @@ import pytest
 
 from agent.api import tick_once, tune
 from agent.api.begin import begin
+from agent.api.steer import collect_round
 from agent.budget import Ledger
-from agent.errors import BudgetExceeded, RoundtableError
+from agent.errors import BudgetExceeded, RoundtableError, UsageError
 from agent.launch.base import Batch, SlurmSettings, State
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
@@ -249,6 +250,34 @@ def test_line_36_every_run_of_a_requeued_task_counts(tmp_path: Path, slurm: Clus
 
 
 @pytest.mark.cluster
+def test_line_36_hours_that_accounting_learned_late_are_refunded_by_collect(
+    lab: Lab, slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sacct lags, and is asked once a minute: a study's last evaluation is seldom accounted for when it ends."""
+    profile = write_profile(lab.root, 'partition: main\ncpus: 1\ntime: "00:30:00"\n')
+    shim = lab.root / "bin" / "sacct"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    shim.chmod(0o755)
+    begin(lab.options()).put_settings(Settings(result_grace_s=0.5))
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(shim.parent), prepend=":")
+        lab.tune(launcher="sbatch", profile=profile, candidates=2, poll_s=0.3)
+    root = lab.store().paths.root
+    assert sum(map(len, Ledger(lab.store().journal.entries).unaccounted().values())) == 4
+
+    def all_known() -> bool:
+        collect_round(root, say=lab.lines.append)
+        return not Ledger(lab.store().journal.entries).unaccounted()
+
+    slurm.wait_for(all_known, timeout=60, interval=0.5)
+    assert lab.lines[-1] == "no round is open; all hours are known"
+    assert hours(lab.store())["cpu"]["committed"] == 0
+    with pytest.raises(UsageError, match="no round is open"):
+        collect_round(root)
+
+
+@pytest.mark.cluster
 def test_line_36_without_accounting_rows_stay_at_the_declared_charge(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,7 +293,8 @@ def test_line_36_without_accounting_rows_stay_at_the_declared_charge(
         view = hours(store)
         assert (view["cpu"]["spent"], view["cpu"]["committed"], view["cpu"]["left"]) == (0, 4, 2)
         assert [entry["rows"] for entry in view["unaccounted"]] == [[0, 1], [0, 1]]
-        assert "4 tasks that ended are not accounted for and count as declared:" in hours_lines(view)
+        words = "4 tasks that ended are not accounted for and count as declared (`collect` asks again):"
+        assert words in hours_lines(view)
         with pytest.raises(BudgetExceeded, match="4 committed: 2 are left"):
             lab.tune(launcher="sbatch", candidates=2, poll_s=0.3)
 
