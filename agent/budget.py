@@ -1,9 +1,9 @@
 """Hours of GPUs and CPUs: what a submission may take at most, what is spent and what is committed. Pure.
 
-The journal is the only memory. `charge` {name, items, limit_s, gpus, cpus, gpu_hours, cpu_hours} is written once for
-each submission, with the most it may take; `refund` {name, seconds, gpu_hours, cpu_hours} when its rows have ended,
-with the seconds that all runs of each row took together. Rows without a refund stay at their declared charge. The
-ledger gives the same sums whatever the order of the entries and however often one is repeated.
+The journal is the only memory. `charge` {name, items, limit_s, runs, gpus, cpus, gpu_hours, cpu_hours} is written
+once for each submission, with the most it may take; `refund` {name, seconds, gpu_hours, cpu_hours} when its rows have
+ended, with the seconds that all runs of each row took together. Rows without a refund stay at their declared charge.
+The ledger gives the same sums whatever the order of the entries and however often one is repeated.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ class Request:
 
     tasks: int
     limit_s: int | None
-    """Time limit of one task in seconds; None where there is none, so that nobody can say how long it takes."""
+    """Time limit of one run in seconds; None where there is none, so that nobody can say how long it takes."""
     gpus: int
     cpus: int
+    runs: int = 1
+    """How often a task may run: above 1 where it requeues itself at its time limit."""
 
     def __post_init__(self) -> None:
-        if self.tasks < 0 or self.gpus < 0 or self.cpus < 0 or (self.limit_s is not None and self.limit_s <= 0):
+        least = min(self.tasks, self.gpus, self.cpus, self.runs - 1)
+        if least < 0 or (self.limit_s is not None and self.limit_s <= 0):
             raise ValueError(f"no request can be {self}")
 
     def each(self, resource: Resource) -> int:
@@ -38,10 +41,10 @@ class Request:
         return self.gpus if resource == "gpu" else self.cpus
 
     def worst(self, resource: Resource) -> float | None:
-        """The most hours that all tasks may take: tasks x limit x GPUs (CPUs). None where that is unknown."""
+        """The most hours that all tasks may take: tasks x runs x limit x GPUs (CPUs). None where that is unknown."""
         if self.each(resource) == 0 or self.tasks == 0:
             return 0.0
-        return None if self.limit_s is None else self.tasks * self.limit_s * self.each(resource) / 3600
+        return None if self.limit_s is None else self.tasks * self.runs * self.limit_s * self.each(resource) / 3600
 
     def used(self, resource: Resource, seconds: Iterable[float]) -> float:
         """The hours that tasks of this kind took, given each one's seconds."""
@@ -161,7 +164,9 @@ class Ledger:
 
 def _charge(entry: Mapping[str, Any]) -> Charge:
     items = tuple(entry["items"])
-    request = Request(tasks=len(items), limit_s=entry["limit_s"], gpus=entry["gpus"], cpus=entry["cpus"])
+    asked = {name: entry[name] for name in ("limit_s", "gpus", "cpus")}
+    # Journals of versions without requeues do not say how often a task may run.
+    request = Request(tasks=len(items), runs=entry.get("runs", 1), **asked)
     return Charge(name=entry["name"], items=items, request=request)
 
 
@@ -207,7 +212,8 @@ def describe(requests: Sequence[Request], resource: Resource) -> str:
             continue
         rows = f"{request.tasks} row{'s' if request.tasks > 1 else ''}" if position == 0 else str(request.tasks)
         limit = "no time limit" if request.limit_s is None else duration(request.limit_s)
-        parts.append(f"{rows} x {limit} x {each} {resource.upper()}{'s' if each > 1 else ''}")
+        runs = f" x {request.runs} runs" if request.runs > 1 else ""
+        parts.append(f"{rows}{runs} x {limit} x {each} {resource.upper()}{'s' if each > 1 else ''}")
     worst = worst_of(requests, resource)
     most = f"an unknown number of {unit(resource)}" if worst is None else f"at most {number(worst)} {unit(resource)}"
     return f"{' + '.join(parts) or 'nothing'} = {most}"

@@ -46,6 +46,7 @@ class StartOptions:
     candidates: int | None = None
     launcher: str | None = None
     parallel: int | None = None
+    requeue_on_timeout: bool | None = None
     poll_s: float | None = None
     resume: bool = False
     """Close the circuit breaker."""
@@ -185,6 +186,7 @@ def _settle(store: Store, options: StartOptions) -> None:
         "candidates": options.candidates,
         "launcher": options.launcher,
         "parallel": options.parallel,
+        "requeue_on_timeout": options.requeue_on_timeout,
         "poll_s": options.poll_s,
     }
     settings = dataclasses.replace(

@@ -121,6 +121,13 @@ def _prompts(folder: Path, *, said: str) -> Path:
     return folder
 
 
+def key_variables(settings: Settings) -> frozenset[str]:
+    """The variables that a person named for keys (--key-env and the table of models): no task inherits them."""
+    config = _stored(settings)
+    named = (config.key_env, *(own.key_env for own in config.roles.values()))
+    return frozenset(name for name in named if name)
+
+
 def check_models(options: AgentOptions) -> None:
     """Refuse, before a new study leaves anything on disk, models that cannot be asked. Raises UsageError."""
     settings = replace(Settings(), **agent_settings(Settings(), options))

@@ -50,6 +50,8 @@ class TuneOptions(AgentOptions):
     policy: Path | None = None
     """What is done about each outcome of a row; the shipped table when the study has none."""
     parallel: int | None = None
+    requeue_on_timeout: bool | None = None
+    """Whether training tasks requeue themselves at their time limit (doc/requeue.md)."""
     max_gpu_hours: float | None = None
     """The most GPU-hours that the study may take: what could exceed it is not submitted (doc/budgets.md)."""
     max_cpu_hours: float | None = None
@@ -152,7 +154,7 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("max_llm_tokens", "consult_turns"): (_whole(1), "a whole number from 1"),
     ("llm_warmup",): (_whole(0), "a whole number from 0"),
     ("llm_share",): (lambda value: _positive(value) and value <= 1, "a share above 0 and at most 1"),  # type: ignore[operator]
-    ("analyst", "critique", "anonymize", "agents_see_test"): (
+    ("analyst", "critique", "anonymize", "agents_see_test", "requeue_on_timeout"): (
         lambda value: isinstance(value, bool),
         "True or False",
     ),

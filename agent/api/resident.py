@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 from agent.api.successor import Succession
-from agent.api.wiring import Say, tools_for
+from agent.api.wiring import Say, tools_for_open_round
 from agent.errors import (
     LaunchError,
     RoundtableError,
@@ -32,6 +32,7 @@ from agent.errors import (
     StorageError,
     StudyBusy,
     TrainingEnvironmentError,
+    UsageError,
 )
 from agent.orchestrator.breaker import FAILED_SUBMISSIONS
 from agent.store import control
@@ -122,6 +123,7 @@ class Resident:
         self._signals = Signals()
         self._store: Store | None = None
         self._tools: Any = None
+        self._unable: UsageError | None = None
         self._size = -1
         self._failures = 0
         self._trouble = ""
@@ -176,7 +178,7 @@ class Resident:
             if self._tools is not None:
                 self._tools.close()
             self._store = Store.open(self._root)
-            self._tools = tools_for(self._store, self._store.settings(), self._say, _ignore)
+            self._tools, self._unable = tools_for_open_round(self._store, self._say, _ignore)
         return self._store
 
     def _tick(self, store: Store) -> Ending | None:
@@ -186,7 +188,9 @@ class Resident:
         if (ending := self._admitted(store)) is not None:
             return ending
         self._beat(store, next_in=None)
-        report = tick(store, self._tools)
+        report = tick(store, self._tools, only_open=self._unable is not None)
+        if report.state == "finished" and self._unable is not None:
+            raise self._unable
         if report.state == "finished":
             return Ending(reason=f"finished: {len(store.closed())} rounds are closed", final=True)
         if report.state != "waiting":

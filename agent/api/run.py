@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from agent.api.begin import open_study, study_root
 from agent.api.models import check_models
 from agent.api.options import TuneOptions
-from agent.api.wiring import Say, local_gpus, settings_for, tools_for
+from agent.api.wiring import Say, local_gpus, settings_for, tools_for, tools_for_open_round
 from agent.errors import MissingResults, UsageError
 from agent.policy import load_policy
 from agent.store.disk import Disk, read_text
 from agent.store.lease import held
 from agent.store.store import Store
-from agent.store.study import Settings
+from agent.store.study import Settings, retired_keys
 from agent.store.versions import sha256
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: How often a foreground study looks at the disk while the local launcher works.
 LOCAL_LOOK_S = 0.5
+#: How soon a waiting call sees the stop file.
+GLANCE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class Outcome:
 
     store: Store
     state: str
-    """"finished", "rendered" or "manual"."""
+    """"finished", "rendered", "manual", or "stopped" (`roundtable stop`)."""
     opened: int
     closed: int
     message: str = ""
@@ -84,6 +86,8 @@ def tune(
             take_policy(store, options.policy)
         settings = settings_for(store, options, default_launcher())
         tools = tools_for(store, settings, say, detail)
+        for line in retired_keys(store.paths.settings) if store.paths.settings.exists() else ():
+            say(line)
         store.put_settings(settings)
         if options.resume:
             breaker.resume(store, by="tune --resume")
@@ -143,6 +147,8 @@ def _drive(
     from agent.orchestrator import tick
 
     opened = closed = 0
+    # One that stood before is meant for controllers and cron; this call was made in spite of it.
+    stood = _stop_mark(store)
     look = LOCAL_LOOK_S if settings.launcher == "local" else max(settings.poll_s, LOCAL_LOOK_S)
     while True:
         try:
@@ -150,14 +156,19 @@ def _drive(
             opened, closed = opened + report.opened, closed + report.closed
             if report.state == "waiting":
                 watch(store, report)
-                time.sleep(look)
+                stopped = _stopped_while_waiting(store, stood, look)
         except KeyboardInterrupt:
             _interrupted(store, tools)
             raise
         # Both were meant for the first look only.
         given, force = None, None
         if report.state == "waiting":
-            continue
+            if not stopped:
+                continue
+            tools.say(
+                f"{store.paths.stop} was written: this call ends; trials that run go on, the same command goes on"
+            )
+            return Outcome(store=store, state="stopped", opened=opened, closed=closed)
         if report.state == "manual" and not (opened or report.rendered):
             raise MissingResults(_missing_text(store, report))
         state = "rendered" if report.state == "manual" else "finished"
@@ -170,6 +181,25 @@ def _drive(
             commands=report.commands,
             missing=report.missing,
         )
+
+
+def _stop_mark(store: Store) -> tuple[int, int] | None:
+    """Which stop file is there: one that is written again has another mark."""
+    try:
+        found = store.paths.stop.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _stopped_while_waiting(store: Store, stood: tuple[int, int] | None, seconds: float) -> bool:
+    """Wait so long; True as soon as somebody writes the stop file."""
+    until = time.monotonic() + seconds
+    while (mark := _stop_mark(store)) is None or mark == stood:
+        if (left := until - time.monotonic()) <= 0:
+            return False
+        time.sleep(min(left, GLANCE_S))
+    return True
 
 
 def _missing_text(store: Store, report: Any) -> str:
@@ -201,8 +231,11 @@ def tick_once(store: Store, *, say: Say = _quiet, detail: Say = _quiet) -> Any:
     with held(store.paths.lease):
         store = Store.open(store.paths.root)
         store.journal.check_clock()
-        tools = tools_for(store, store.settings(), say, detail)
+        tools, unable = tools_for_open_round(store, say, detail)
         try:
-            return tick(store, tools)
+            report = tick(store, tools, only_open=unable is not None)
         finally:
             tools.close()
+        if unable is not None and report.state == "finished":
+            raise unable
+        return report

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.api.begin import frozen_text
-from agent.api.models import agent_settings, models_for, offline_models
+from agent.api.models import agent_settings, key_variables, models_for, offline_models
 from agent.api.options import TuneOptions
 from agent.catalogue import frozen_trainer
+from agent.errors import UsageError
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.registry import RegisteredTrainer
@@ -48,6 +49,7 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
     asked = {
         "candidates": options.candidates,
         "parallel": options.parallel,
+        "requeue_on_timeout": options.requeue_on_timeout,
         "gpus": options.gpus,
         "use_test": options.use_test,
         "confirm": options.confirm,
@@ -58,6 +60,8 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
         "max_hours": options.max_hours,
     }
     changes |= {name: value for name, value in asked.items() if value is not None}
+    if options.requeue_on_timeout and changes["launcher"] == "local":
+        raise UsageError("--requeue-on-timeout: only SLURM ends tasks at a time limit; not with --launcher local")
     changes |= agent_settings(old, options)
     return dataclasses.replace(old, **changes)
 
@@ -110,6 +114,22 @@ def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offlin
     )
 
 
+def tools_for_open_round(store: Store, say: Say, detail: Say) -> tuple[Tools, UsageError | None]:
+    """`tools_for` with the study's settings. Where its models cannot be asked but a submitted round is open: the
+    tools without them, and why. Tasks that run are watched, retried and collected, key or no key. Raises UsageError.
+    """
+    from agent.orchestrator import submit
+
+    settings = store.settings()
+    try:
+        return tools_for(store, settings, say, detail), None
+    except UsageError as error:
+        paths = store.open_folder() or store.open_folder("confirm")
+        if paths is None or not submit.begun(store, paths, by_hand=False):
+            raise
+        return tools_for(store, settings, say, detail, offline=True), error
+
+
 def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tuple[Profile, tuple[str, ...]]:
     """The study's profile with this call's throttle, and the GPUs that a local launcher hands out."""
     from agent.launch.profile import default_profile, load_profile
@@ -118,6 +138,8 @@ def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tu
     changes: dict[str, Any] = {"cpus": profile.cpus or trainer.cpus}
     if settings.parallel is not None:
         changes["max_parallel"] = settings.parallel
+    if settings.requeue_on_timeout is not None:
+        changes["requeue_on_timeout"] = settings.requeue_on_timeout
     gpus: tuple[str, ...] = ()
     if settings.launcher == "local":
         gpus = settings.gpus or (local_gpus() if trainer.uses_gpu else ())
@@ -137,7 +159,13 @@ def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[st
             workers=settings.parallel, cpus_per_task=profile.cpu_count, gpus=gpus, gpus_per_task=profile.gpu_count
         )
     pace = Pace(interval_s=settings.poll_s)
-    return make_launcher(settings.launcher, local=local, pace=pace, memory=store.paths.scheduler_memory)
+    return make_launcher(
+        settings.launcher,
+        local=local,
+        pace=pace,
+        memory=store.paths.scheduler_memory,
+        secrets=key_variables(settings),
+    )
 
 
 def local_gpus() -> tuple[str, ...]:

@@ -52,6 +52,11 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--parallel", type=count, metavar="N", help="trials at a time: the array's %%N or local workers"
     )
+    where.add_argument(
+        "--requeue-on-timeout",
+        action=argparse.BooleanOptionalAction,
+        help="tasks save a checkpoint and requeue themselves at their time limit (default: the profile's)",
+    )
     where.add_argument("--gpus", type=names, metavar="0,1", help="GPUs of the local launcher (default: all)")
     where.add_argument("--resume", action="store_true", help="submit again although the study is paused")
     where.add_argument("--dry-run", action="store_true", help="show what would be submitted next; change nothing")
@@ -189,6 +194,11 @@ def add_start(command: argparse.ArgumentParser) -> None:
         "--launcher", choices=("submitit", "sbatch", "local"), help="how trials are started (default: the study's)"
     )
     command.add_argument("--parallel", type=count, metavar="N", help="trials at a time (default: the study's)")
+    command.add_argument(
+        "--requeue-on-timeout",
+        action=argparse.BooleanOptionalAction,
+        help="tasks save a checkpoint and requeue themselves at their time limit (default: the study's)",
+    )
     command.add_argument("--poll", type=seconds, metavar="S", help="seconds between looks (default: the study's, 60)")
     command.add_argument("--resume", action="store_true", help="submit again although the study is paused")
     # What a controller job calls itself with.

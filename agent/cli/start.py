@@ -23,6 +23,7 @@ def run(parsed: argparse.Namespace) -> int:
             controller=parsed.controller,
             every_minutes=parsed.every or 10,
             parallel=parsed.parallel,
+            requeue_on_timeout=parsed.requeue_on_timeout,
             poll_s=parsed.poll,
             resume=parsed.resume,
             **given,

@@ -91,7 +91,7 @@ MANAGED: Mapping[str, str] = {
     "kill-on-invalid-dep": "an evaluation whose dependency is broken must be seen, not removed",
     "nodefile": "use `nodelist`",
     "nodes": _ONE_PROCESS,
-    "no-requeue": "retries have one owner, Roundtable",
+    "no-requeue": "retries have one owner, Roundtable; see `requeue_on_timeout`",
     "ntasks": _ONE_PROCESS,
     "ntasks-per-core": _ONE_PROCESS,
     "ntasks-per-gpu": _ONE_PROCESS,
@@ -102,7 +102,7 @@ MANAGED: Mapping[str, str] = {
     "overcommit": _ONE_PROCESS,
     "parsable": _TERMINAL,
     "quiet": _TERMINAL,
-    "requeue": "retries have one owner, Roundtable",
+    "requeue": "retries have one owner, Roundtable; see `requeue_on_timeout`",
     "signal": "set its seconds with `signal_seconds`",
     "test-only": _TERMINAL,
     "uid": "jobs belong to the person who submits them",
@@ -172,7 +172,18 @@ SHORT: Mapping[str, str] = {
 }
 
 #: Managed options that a rendered header holds.
-_RENDERED = ("array", "export", "job-name", "nodes", "no-requeue", "ntasks", "open-mode", "output", "signal")
+_RENDERED = (
+    "array",
+    "export",
+    "job-name",
+    "nodes",
+    "no-requeue",
+    "ntasks",
+    "open-mode",
+    "output",
+    "requeue",
+    "signal",
+)
 
 #: Every option that a rendered header may hold.
 ALLOWED_HEADER: frozenset[str] = ALLOWED_EXTRA | frozenset(_RENDERED) | frozenset(PROFILE_KEY)

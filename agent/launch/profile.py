@@ -19,6 +19,10 @@ from trainers.files import FileProblem
 
 Kind = Literal["train", "eval"]
 
+#: How often a task requeues itself at its time limit. SLURM holds a job at its sixth run (MAX_BATCH_REQUEUE is 5);
+#: what needs more runs than these is retried by the policy, as a new attempt that resumes.
+REQUEUES = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -95,6 +99,8 @@ class Profile(Resources):
     given here."""
     signal_seconds: int = 60
     """A training task is warned by USR2 so many seconds before its time limit, to save a checkpoint."""
+    requeue_on_timeout: bool = False
+    """Warned before its time limit, a training task saves a checkpoint and requeues itself (doc/requeue.md)."""
     max_mem: str | None = None
     """Most memory that a retry may ask for."""
     max_time: str | None = None
@@ -137,8 +143,10 @@ class Profile(Resources):
         ]
         found: list[tuple[str, str | None]] = [(name, str(value)) for name, value in options if value is not None]
         found += [(k, None if value is True else str(value)) for k, value in (wanted.extra or {}).items()]
-        # One owner of retries: a requeue by slurm beside a retry by Roundtable would train a row twice.
-        found += [("no-requeue", None), ("open-mode", "append")]
+        # One owner of retries: a requeue by slurm beside a retry by Roundtable would train a row twice. Where tasks
+        # requeue themselves, slurm may as well: to Roundtable such a row has not ended.
+        found += [("requeue" if kind == "train" and self.requeue_on_timeout else "no-requeue", None)]
+        found += [("open-mode", "append")]
         if kind == "train":
             # B: with a body that ends in exec reaches the trainer itself [measured: without B: nobody gets it].
             # USR2, because NCCL takes USR1. The evaluation has no checkpoint to save and would only die earlier.

@@ -259,6 +259,7 @@ CHECKS: Mapping[str, Check] = {
     "eval": _mapping("eval"),
     "controller": _mapping("controller"),
     "signal_seconds": _whole(1, 65535),
+    "requeue_on_timeout": _bool,
     "max_mem": _mem,
     "max_time": _time,
     "max_array_size": _whole(1, 10**7),

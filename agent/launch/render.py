@@ -17,7 +17,7 @@ from agent import resources
 from agent.errors import InvalidScript, InvalidTrainer, Problem
 from agent.launch.lint import lint_script
 from agent.launch.options import log_pattern, quote_value
-from agent.launch.profile import Kind, Profile
+from agent.launch.profile import REQUEUES, Kind, Profile
 from agent.launch.profile_checks import unsafe_characters
 from trainers.layout import RoundFiles
 from trainers.manifest import Manifest
@@ -97,6 +97,7 @@ def render_round(
             "item": item,
             "last": count - 1,
             "python": python,
+            "requeues": REQUEUES if kind == "train" and profile.requeue_on_timeout else 0,
             "round": round,
             "round_dir": files.root,
             "script": script,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,19 +30,22 @@ def make_launcher(
     pace: Pace | None = None,
     memory: Path | None = None,
     submitit_cluster: str = "slurm",
+    secrets: Collection[str] = (),
 ) -> Launcher:
     """The launcher with this name.
 
     local: what this machine gives, for "local". pace, memory: how often SLURM is asked and where it is remembered
-    since when tasks are missing (see scheduler.SlurmReader). submitit_cluster: "slurm" or "local".
+    since when tasks are missing (see scheduler.SlurmReader). submitit_cluster: "slurm" or "local". secrets: variables
+    that no task may inherit, beside those that are never handed on (environment.scrub).
 
     Raises UsageError for an unknown name, and where SLURM's programs are not there.
     """
     _check_name(name)
+    environment = {variable: value for variable, value in os.environ.items() if variable not in secrets}
     if name == "local":
         from agent.launch.local import LocalLauncher
 
-        return LocalLauncher(local)
+        return LocalLauncher(local, environment=environment)
     if name == "sbatch" or submitit_cluster == "slurm":
         check_launcher(name)
     from agent.launch.scheduler import SlurmReader
@@ -50,10 +54,10 @@ def make_launcher(
     if name == "sbatch":
         from agent.launch.sbatch import SbatchLauncher
 
-        return SbatchLauncher(reader)
+        return SbatchLauncher(reader, environment=environment)
     from agent.launch.submitit import SubmititLauncher
 
-    return SubmititLauncher(reader, cluster=submitit_cluster)
+    return SubmititLauncher(reader, cluster=submitit_cluster, environment=environment)
 
 
 def check_launcher(name: str) -> None:

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from agent.errors import LaunchError
-from agent.launch.base import Submission, TaskStatus
+from agent.launch.base import Batch, Submission, TaskStatus
 from agent.launch.states import compact
+from agent.orchestrator import budget
 from agent.orchestrator.context import Work
 from agent.orchestrator.demands import MEMORY, Ask, ask_for, memory_of
-from agent.orchestrator.submit import interrupted, start, submissions
+from agent.orchestrator.submit import batches, interrupted, start, submissions
 from agent.outcomes import classify
 from agent.policy import Policy
 from agent.records import Outcome
@@ -233,6 +234,7 @@ def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
     made: list[Submission] = []
     told: list[str] = []
     fates, first = Fates(work), 0
+    _admit(work, wave, fates)
     for group in wave["groups"]:
         ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
         # An interrupted call may have given some up, and a person may have cancelled some since.
@@ -247,6 +249,21 @@ def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
         start(work, manifest, "eval", wave["candidates"], attempt=attempt, after=made)
     work.store.journal.append("wave_submitted", folder=work.paths.root.name, attempt=attempt)
     return f"{work.label}: attempt {attempt} started: {'; '.join(told)}" if told else ""
+
+
+def _admit(work: Work, wave: Entry, fates: Fates) -> None:
+    """Hold the whole wave against the caps before any of it is handed over: half of a wave would be waited for, and
+    its evaluation, which the other half's refusal keeps back, would not come. Raises BudgetExceeded, NotYet."""
+    made: list[Batch] = []
+    first = 0
+    for group in wave["groups"]:
+        ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
+        if rows := [row for row in group["rows"] if not fates.out(row)]:
+            settings = ask.settings(work.tools.profile)
+            made += batches(work, "train", rows, attempt=wave["attempt"], settings=settings, first=first)
+        first += len(group["rows"])
+    if made:
+        budget.admit(work, made, evaluated=len(wave["candidates"]))
 
 
 def _words(ask: Ask) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from agent.budget import RESOURCES, Caps, Ledger, Request, describe, duration, refund, standing, worst_of
 from agent.errors import BudgetExceeded, LaunchError, UsageError
 from agent.launch.base import Batch, SlurmSettings, Submission
+from agent.launch.profile import REQUEUES
 from agent.launch.profile_checks import gres_gpus
 from agent.launch.states import parse_minutes
 from agent.orchestrator.context import Tools, Work
@@ -25,6 +26,9 @@ from trainers.manifest import ManifestProblem, load_manifest
 
 #: Accounting that does not know a row so long after its round was over is asked again only before a submission.
 ASK_FOR = timedelta(hours=1)
+
+#: Of a request: what its intent and its charge say.
+_DECLARED = ("limit_s", "runs", "gpus", "cpus")
 
 
 def request_of(tasks: int, settings: SlurmSettings) -> Request:
@@ -39,6 +43,7 @@ def request_of(tasks: int, settings: SlurmSettings) -> Request:
         limit_s=minutes * 60 if minutes else None,
         gpus=gres_gpus(given.get("gres") or ""),
         cpus=int(given.get("cpus-per-task") or 1),
+        runs=1 + REQUEUES if "requeue" in given else 1,
     )
 
 
@@ -121,7 +126,7 @@ def worst_case(ledger: Ledger, requests: Sequence[Request], caps: Caps) -> str:
 def declared(batch: Batch) -> dict[str, Any]:
     """What goes with the intent: the demands as they are submitted, whatever a later call's profile says."""
     request = request_of(len(batch.items), batch.settings)
-    return {"limit_s": request.limit_s, "gpus": request.gpus, "cpus": request.cpus}
+    return {name: getattr(request, name) for name in _DECLARED}
 
 
 def charge(work: Work, batch: Batch) -> None:
@@ -130,7 +135,8 @@ def charge(work: Work, batch: Batch) -> None:
     if any(entry["name"] == batch.name for entry in journal.of("charge")):
         return
     intents = [entry for entry in journal.of("intent") if entry["name"] == batch.name]
-    asked = {name: intents[-1][name] for name in ("limit_s", "gpus", "cpus")} if intents else declared(batch)
+    # What was said with the intent holds; those of versions without requeues said nothing of runs.
+    asked = {"runs": 1} | {n: intents[-1][n] for n in _DECLARED if n in intents[-1]} if intents else declared(batch)
     request = Request(tasks=len(batch.items), **asked)
     journal.append(
         "charge",

@@ -62,13 +62,18 @@ CONFIRM: Mapping[str, Step] = {
 }
 
 
-def tick(store: Store, tools: Tools, *, given: Given | None = None, force: int | None = None) -> Report:
-    """Do as much as can be done now. The caller holds the lease.
+def tick(
+    store: Store, tools: Tools, *, given: Given | None = None, force: int | None = None, only_open: bool = False
+) -> Report:
+    """Do as much as can be done now. The caller holds the lease. only_open: go on with the open round, open no other.
 
     Raises RoundtableError; whatever was done by then is recorded and is not done again.
     """
+    settings = store.settings()
+    if only_open:
+        settings = replace(settings, target_round=store.next_number() - 1, confirm="never")
     with named_problems():
-        return _tick(store, tools, given or Given(), force)
+        return _tick(store, tools, settings, given or Given(), force)
 
 
 @contextmanager
@@ -84,8 +89,7 @@ def named_problems() -> Iterator[None]:
         raise InvalidStudy([Problem(file=name, where="file", value="", message=message)]) from error
 
 
-def _tick(store: Store, tools: Tools, given: Given, force: int | None) -> Report:
-    settings = store.settings()
+def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: int | None) -> Report:
     cancel.obey(store, tools)
     opened = closed = 0
     while True:

@@ -155,6 +155,8 @@ def settings_changed(work: Work, details: Mapping[str, Any]) -> list[str]:
     """What an unsubmitted round would be rendered differently for now. Scripts once made for SLURM stay so: a person
     who comes back to collect need not say --slurm again."""
     changed = ["the profile"] if details["profile"] != _profile_sha256(work) else []
+    if details.get("requeue_on_timeout", False) != work.tools.profile.requeue_on_timeout:
+        changed.append("--requeue-on-timeout")
     return changed + (["--slurm"] if _for_slurm(work) and not details["slurm"] else [])
 
 
@@ -196,7 +198,12 @@ def render(work: Work) -> StepResult:
         rendered, slurm=slurm, max_array_size=work.tools.profile.max_array_size, shell=os.environ
     )
     outputs = [work.paths.manifest, *rendered.texts]
-    details = {"commands": commands, "slurm": slurm, "profile": _profile_sha256(work)}
+    details = {
+        "commands": commands,
+        "slurm": slurm,
+        "profile": _profile_sha256(work),
+        "requeue_on_timeout": work.tools.profile.requeue_on_timeout,
+    }
     return StepResult(inputs=inputs, outputs=outputs, details=details)
 
 

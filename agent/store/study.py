@@ -119,6 +119,8 @@ class Settings:
     confirm: str = "final"
     """"final" or "never": train the best and the default again at fresh seeds when the last round is closed."""
     confirm_seeds: int = 3
+    requeue_on_timeout: bool | None = None
+    """Whether training tasks requeue themselves at their time limit; None: as the profile says."""
     max_gpu_hours: float | None = None
     """The most GPU-hours that the study may take; what could exceed it is not submitted."""
     max_cpu_hours: float | None = None
@@ -138,10 +140,20 @@ class Settings:
         return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self).items()}
 
 
+#: Keys of earlier versions, and what holds their place now.
+RETIRED: Mapping[str, str] = {"max_attempts": "policy.yaml (tune --policy) says how often a row is started"}
+
+
+def retired_keys(path: Path) -> list[str]:
+    """Lines for a person about what settings.json still says and nothing reads. Raises FileProblem."""
+    there = read_json_object(path)
+    return [f"{path}: {name} is not used any more: {why}" for name, why in RETIRED.items() if name in there]
+
+
 def load_settings(path: Path) -> Settings:
     """Read settings.json. Raises InvalidStudy."""
     try:
-        raw: Any = read_json_object(path)
+        raw: Any = {name: value for name, value in read_json_object(path).items() if name not in RETIRED}
         return Settings(**(raw | {"gpus": tuple(raw["gpus"])}))
     except (FileProblem, KeyError, TypeError) as error:
         message = f"cannot be used ({error}); call `roundtable tune` again to write it anew"

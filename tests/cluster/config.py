@@ -41,13 +41,17 @@ class ClusterConfig:
     accounting: bool = True
     """slurmdbd and MariaDB. Without it sacct ends with return code 1."""
     preemption: bool = False
-    """A third partition `urgent`, whose jobs requeue those of `main` and `gpu`."""
+    """A third partition `urgent`, whose jobs push out those of `main` and `gpu`."""
+    preempt_mode: str = "REQUEUE"
+    """What becomes of them: REQUEUE (those that may not be requeued are cancelled) or CANCEL."""
     cgroup_memory: bool = False
     """Memory limits are enforced through cgroup v1: a job over its --mem ends OUT_OF_MEMORY."""
     extra_slurm_conf: tuple[str, ...] = ()
     """Further lines for slurm.conf, such as "MaxJobCount=20"."""
 
     def __post_init__(self) -> None:
+        if self.preempt_mode not in ("REQUEUE", "CANCEL"):
+            raise ValueError(f"preempt_mode = {self.preempt_mode!r}: REQUEUE or CANCEL is possible")
         if self.nodes not in (1, 2):
             raise ValueError(f"nodes = {self.nodes}: 1 or 2 are possible")
         least = {
@@ -203,7 +207,7 @@ def _confinement_lines(config: ClusterConfig) -> list[str]:
 
 
 def _preemption_lines(config: ClusterConfig) -> list[str]:
-    return ["PreemptType=preempt/partition_prio", "PreemptMode=REQUEUE"] if config.preemption else []
+    return ["PreemptType=preempt/partition_prio", f"PreemptMode={config.preempt_mode}"] if config.preemption else []
 
 
 def _accounting_lines(config: ClusterConfig, paths: StatePaths, ports: Ports) -> list[str]:
@@ -234,7 +238,7 @@ def _node_lines(config: ClusterConfig, ports: Ports, host: Host) -> list[str]:
 
 
 def _partition_lines(config: ClusterConfig) -> list[str]:
-    low = " PriorityTier=1 PreemptMode=REQUEUE" if config.preemption else ""
+    low = f" PriorityTier=1 PreemptMode={config.preempt_mode}" if config.preemption else ""
     common = "Nodes=ALL MaxTime=INFINITE State=UP"
     lines = [
         f"PartitionName={MAIN_PARTITION} Default=YES {common}{low}",

@@ -80,7 +80,7 @@ def run_program(
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_death_signal(),
+                preexec_fn=_in_the_child(),
             )
         except OSError as error:
             raise ProgramFailed(f"{program} cannot be started in {folder}: {error.strerror or error}") from None
@@ -175,8 +175,10 @@ def _marked(entry: str, marker: bytes) -> bool:
         return False  # another person's process, or it ended
 
 
-def _death_signal() -> Callable[[], None] | None:
-    """For the child: die with this process, so that SIGKILL to the task does not leave its program running."""
+def _in_the_child() -> Callable[[], None] | None:
+    """For the child: die with this process, so that SIGKILL to the task does not leave its program running; and do
+    not mind a scheduler's warning. Under srun it reaches every process of a step: without a handler the program would
+    die of it, where it is told to stop by SIGTERM and given time."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl
@@ -186,6 +188,8 @@ def _death_signal() -> Callable[[], None] | None:
         prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3)
         if os.getppid() != parent:  # it died before the line above
             os._exit(137)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
 
     return ask
 

@@ -50,6 +50,11 @@ def plain() -> Rendered:
     return rendered_round(Path("/scratch/alice/runs/digits/round_2_20260101T000000"), default_profile())
 
 
+def requeue() -> Rendered:
+    profile = Profile(time="02:00:00", requeue_on_timeout=True)
+    return rendered_round(Path("/scratch/alice/runs/digits/round_2_20260101T000000"), profile)
+
+
 def hostile() -> Rendered:
     profile = Profile(
         partition="gpu",

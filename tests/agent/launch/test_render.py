@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from render_cases import HOSTILE, a_manifest, hostile, plain, rendered_round
+from render_cases import HOSTILE, a_manifest, hostile, plain, rendered_round, requeue
 
 from agent import resources
 from agent.errors import InvalidScript, InvalidTrainer
@@ -20,7 +20,7 @@ from trainers.registry import TRAINERS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"
 
-CONTEXTS = {"plain": plain, "hostile": hostile}
+CONTEXTS = {"plain": plain, "hostile": hostile, "requeue": requeue}
 
 
 @pytest.mark.parametrize("name", CONTEXTS)

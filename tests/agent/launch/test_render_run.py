@@ -119,6 +119,55 @@ def test_a_signal_reaches_python_itself(tmp_path: Path) -> None:
         assert process.wait(30) == 42
 
 
+#: (SLURM's variables, the trainer's end after the signal, the signal) -> what scontrol is told, the exit code.
+REQUEUES: list[tuple[str, dict[str, str], int, signal.Signals, list[str], int]] = [
+    ("an array's task", {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7"}, 140, signal.SIGUSR2, ["requeue 7_0"], 140),
+    ("its last task", {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7"}, 140, signal.SIGUSR2, ["requeue 7_0"], 140),
+    (
+        "fifth run",
+        {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_RESTART_COUNT": "4"},
+        140,
+        signal.SIGUSR2,
+        [],
+        140,
+    ),
+    ("finished meanwhile", {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7"}, 0, signal.SIGUSR2, [], 0),
+    ("failed meanwhile", {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7"}, 1, signal.SIGUSR2, [], 1),
+    ("cancelled", {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7"}, 143, signal.SIGTERM, [], 143),
+    ("outside SLURM", {}, 140, signal.SIGUSR2, [], 140),
+]
+
+
+@pytest.mark.parametrize(
+    ("slurm", "code", "number", "told", "expected"), [case[1:] for case in REQUEUES], ids=[c[0] for c in REQUEUES]
+)
+def test_line_15_who_requeues_itself(
+    slurm: dict[str, str], code: int, number: signal.Signals, told: list[str], expected: int, tmp_path: Path
+) -> None:
+    """With the trainer's true exit code, although the signal ends bash's first wait for it."""
+    python, scontrol = tmp_path / "python", tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/told\n')
+    body = "import os, signal, sys, time\nseen = []\nfor s in (signal.SIGUSR2, signal.SIGTERM):\n"
+    body += "    signal.signal(s, lambda n, _: seen.append(n))\n"
+    body += "open('ready','w').write('x')\nwhile not seen: time.sleep(.01)\n"
+    python.write_text(f"#!{sys.executable}\n{body}assert seen == [{int(number)}]\ntime.sleep(.3)\nsys.exit({code})\n")
+    for path in (python, scontrol):
+        path.chmod(0o755)
+    rendered = rendered_round(tmp_path / "round", Profile(requeue_on_timeout=True), python=python)
+    write(rendered)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environ = kept | slurm | {"SLURM_ARRAY_TASK_ID": "0", "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
+    with subprocess.Popen(["bash", str(rendered.train.array_script)], env=environ) as process:
+        ready = tmp_path / "round" / "ready"
+        while not (ready.exists() and ready.read_text()) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(number)
+        assert process.wait(30) == expected
+    lines = (tmp_path / "told").read_text().splitlines() if (tmp_path / "told").exists() else []
+    assert lines == told
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(exclude_characters="/"), min_size=1, max_size=40))
 @example(text="'; touch pwned; '")

@@ -34,5 +34,5 @@ export PYTHONPATH='/src/it'"'"'s "quoted" $(touch pwned) `id` 100% %A ünï日�
 # python -m looks for modules in the working folder first; this one holds none.
 cd -- "$ROUNDTABLE_ROUND_DIR"
 
-# exec: the scheduler's warning signal reaches python only when no shell stands between them.
+# exec: a signal reaches python only when no shell stands between them.
 exec '/opt/it'"'"'s "quoted" $(touch pwned) `id` 100% %A ünï日本 #x; & | > * ? ~ ’/bin/python' -m trainers.job eval --round-dir "$ROUNDTABLE_ROUND_DIR" --candidate-index "$roundtable_item"
