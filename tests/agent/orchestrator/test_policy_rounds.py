@@ -138,7 +138,8 @@ def test_half_a_result_is_trained_again(lab: Lab) -> None:
 
 
 def test_killed_by_the_kernel_or_a_person_is_lost_and_resumed(lab: Lab) -> None:
-    profile = setup_profile(lab, fails(0, "(sleep 0.4; kill -9 $$) & true"))
+    claim = f"{lab.root}/demo/round_1_*/trials/c00_f0_s0/attempt_1/claim.json"
+    profile = setup_profile(lab, fails(0, f"(until ls {claim}; do sleep 0.02; done; kill -9 $$) & true"))
     edit(begin(lab.options()).paths.reference, "mode", "slow")
     lab.tune(profile=profile)
     [entry] = lab.store().journal.of("outcome")

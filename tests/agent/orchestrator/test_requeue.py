@@ -204,10 +204,10 @@ def test_a_trial_cut_three_times_ends_like_an_uncut_one(tmp_path: Path, slurm: C
         auto_train=True,
         launcher="sbatch",
         confirm="never",
-        epochs=6,
+        epochs=30,
     )
     store = begin(options)
-    # Wide enough that an epoch takes longer than a look and a scancel.
+    # Wide and long enough that three looks, each with a scancel, come before its end.
     edit(store.paths.reference, "width", 0.25)
     store.disk.write(store.paths.profile, 'partition: main\ncpus: 1\ntime: "00:10:00"\n')
     store.put_settings(Settings(auto_train=True, launcher="sbatch", requeue_on_timeout=True, **QUICK))
@@ -230,7 +230,7 @@ def test_a_trial_cut_three_times_ends_like_an_uncut_one(tmp_path: Path, slurm: C
     wait_for(cut.result.exists, seconds=120)
     assert restarted(3)
     uncut = tmp_path / "uncut"
-    alone = ByHand(trainer="resnet9", task="digits", out=uncut, hp_ref=paths.reference("c00"), epochs=6)
+    alone = ByHand(trainer="resnet9", task="digits", out=uncut, hp_ref=paths.reference("c00"), epochs=30)
     assert train_by_hand(alone, say=print) == 0
     assert _metrics(cut.root) == _metrics(uncut)
     ours, theirs = (json.loads((folder / "result.json").read_text()) for folder in (cut.root, uncut))
