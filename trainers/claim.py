@@ -74,10 +74,11 @@ def claim_attempt(files: RoundFiles, row: Row, wanted: int | None, owner: Owner)
         if _ended_ok(files.attempt(row.candidate, row.fold, row.seed, number)):
             return Claim(attempt=None, reason=f"already finished by attempt {number}")
     if wanted is None:
-        reason = _blocked(files, row, begun[-1]) if begun else ""
-        if reason:
-            return Claim(attempt=None, reason=reason)
-        wanted = begun[-1] + 1 if begun else 1
+        wanted = begun[-1] if begun else 1
+        if begun and not _is_requeue_of(files.attempt(row.candidate, row.fold, row.seed, wanted), owner):
+            if reason := _blocked(files, row, wanted):
+                return Claim(attempt=None, reason=reason)
+            wanted += 1
     elif begun and wanted < begun[-1]:
         return Claim(attempt=None, reason=f"attempt {begun[-1]} has begun, attempt {wanted} is out of date")
     folder = files.attempt(row.candidate, row.fold, row.seed, wanted)
@@ -85,12 +86,22 @@ def claim_attempt(files: RoundFiles, row: Row, wanted: int | None, owner: Owner)
     record = asdict(owner) | {"row": row.row, "attempt": wanted, "at": datetime.now(UTC).isoformat()}
     if create_exclusive(folder.claim, to_json(record)):
         return Claim(attempt=wanted, reason="claimed")
-    holder = read_claim(folder.claim)
-    if holder and holder.task == owner.task and holder.restart < owner.restart and not folder.result.exists():
+    if _is_requeue_of(folder, owner):
         write_atomic(folder.claim, to_json(record))
+        # The earlier run's marker says how that run was cut; left there, it would be taken for this one's end.
+        folder.exit.unlink(missing_ok=True)
         return Claim(attempt=wanted, reason=f"requeued {owner.restart} times", resumed=True)
+    holder = read_claim(folder.claim)
     by = f" by {holder.task} on {holder.host}" if holder else ""
     return Claim(attempt=None, reason=f"attempt {wanted} was claimed{by}")
+
+
+def _is_requeue_of(folder: AttemptFiles, owner: Owner) -> bool:
+    """Whether the scheduler requeued the task that has this attempt, and `owner` is its next run."""
+    holder = read_claim(folder.claim)
+    if holder is None or holder.task != owner.task or not owner.task.startswith("slurm:"):
+        return False
+    return holder.restart < owner.restart and not folder.result.exists()
 
 
 def read_claim(path: Path) -> Owner | None:

@@ -68,6 +68,8 @@ class TrialSpec:
     """The attempt's folder; the only place a trainer writes."""
     previous: Path | None = None
     """The folder of the last attempt that left a checkpoint, or None."""
+    earlier: tuple[Path, ...] = ()
+    """Older folders that may hold a checkpoint, in the order to try where that of `previous` is damaged."""
     epochs: int | None = None
     """The training budget in epochs; None leaves it to the trainer's own default for the task."""
     trainer_file: Path | None = None

@@ -39,7 +39,7 @@ from trainers.files import read_json_object, to_json, write_atomic, write_json
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
 from trainers.registry import trainer_module
-from trainers.results import SCHEMA_VERSION, RowResult, previous_attempt, read_row
+from trainers.results import SCHEMA_VERSION, RowResult, earlier_attempts, read_row
 from trainers.summary import fold_results
 
 #: Exit codes: 0 done or nothing to do, 1 the row failed (result.json says how), 2 refused before training,
@@ -84,8 +84,9 @@ def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
     except ManifestProblem as error:
         _mark_exit(folder, REFUSED, "refused", str(error))
         raise
-    previous = folder.root if claim.resumed else previous_attempt(files, row, claim.attempt)
-    spec = manifest.spec(files, row, attempt=claim.attempt, values=values, previous=previous)
+    # A requeued task goes on from its own folder, unless it was killed before it saved anything there.
+    earlier = earlier_attempts(files, row, claim.attempt + claim.resumed)
+    spec = manifest.spec(files, row, attempt=claim.attempt, values=values, earlier=earlier)
     _say(f"row {number}: {row.candidate} fold {row.fold} seed {row.seed}, attempt {claim.attempt} ({claim.reason})")
     identity = {
         "schema_version": SCHEMA_VERSION,
@@ -230,7 +231,7 @@ def _tested(
     """One row's checkpoint on the test set; rows without a finished training stay what they are."""
     if result is None or not _ok(result):
         return result
-    spec = manifest.spec(files, row, attempt=result.attempt, values=values, previous=None)
+    spec = manifest.spec(files, row, attempt=result.attempt, values=values)
     clock = time.monotonic()
     try:
         module = trainer_module(spec.trainer, brought=spec.trainer_file is not None)

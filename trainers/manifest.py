@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,9 @@ class Manifest:
         return [row for row in self.rows if row.candidate == candidate]
 
     def spec(
-        self, files: RoundFiles, row: Row, *, attempt: int, values: Mapping[str, Value], previous: Path | None
+        self, files: RoundFiles, row: Row, *, attempt: int, values: Mapping[str, Value], earlier: Sequence[Path] = ()
     ) -> TrialSpec:
-        """What the task of `row` is told on its `attempt`."""
+        """What the task of `row` is told on its `attempt`. earlier: folders to go on from, in the order to try."""
         return TrialSpec(
             study=self.study,
             task=self.task,
@@ -111,7 +111,8 @@ class Manifest:
             values=values,
             reference=files.reference(row.candidate),
             out=files.attempt(row.candidate, row.fold, row.seed, attempt).root,
-            previous=previous,
+            previous=earlier[0] if earlier else None,
+            earlier=tuple(earlier[1:]),
             epochs=self.epochs,
             trainer_file=files.root / self.trainer_file if self.trainer_file else None,
             data=self.data,

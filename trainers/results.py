@@ -131,10 +131,9 @@ def read_exit(folder: AttemptFiles) -> dict[str, Any] | None:
         return None
 
 
-def previous_attempt(files: RoundFiles, row: Row, attempt: int) -> Path | None:
-    """What a resumed run goes on from: the newest earlier attempt's folder, or an older one if only that has the
-    usual checkpoint (the newest may have been killed before it saved or copied any). None where there is none."""
+def earlier_attempts(files: RoundFiles, row: Row, attempt: int) -> tuple[Path, ...]:
+    """Folders that a run may go on from, in the order to try: those with the usual checkpoint newest first, then the
+    others newest first (killed before they saved one, or of a trainer that names its checkpoints otherwise)."""
     numbers = [number for number in files.attempts(row.candidate, row.fold, row.seed) if number < attempt]
-    earlier = [files.attempt(row.candidate, row.fold, row.seed, number) for number in reversed(numbers)]
-    saved = next((folder for folder in earlier if folder.checkpoint_last.exists()), earlier[0] if earlier else None)
-    return saved.root if saved is not None else None
+    folders = [files.attempt(row.candidate, row.fold, row.seed, number) for number in reversed(numbers)]
+    return tuple(folder.root for folder in sorted(folders, key=lambda folder: not folder.checkpoint_last.exists()))

@@ -194,6 +194,42 @@ def test_a_requeued_slurm_task_goes_on_in_its_own_folder(tmp_path: Path) -> None
     assert other.attempt is None and "slurm:7_0" in other.reason
 
 
+def test_a_requeued_task_finds_its_attempt_where_no_number_was_given(tmp_path: Path) -> None:
+    """Lines run by hand say `next`; the first run was killed on another machine and left no exit marker."""
+    files = make_round(tmp_path)
+    row = load_manifest(files.manifest).rows[0]
+    there = Owner(task="slurm:7_0", restart=0, host="elsewhere", pid=1, started=1, boot="b")
+    assert claim_attempt(files, row, None, there).attempt == 1
+    again = this_owner({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_RESTART_COUNT": "2"})
+    claim = claim_attempt(files, row, None, again)
+    assert claim.attempt == 1 and claim.resumed
+    assert claim_attempt(files, row, None, again).attempt is None
+
+
+def test_a_requeued_task_drops_its_first_runs_exit_marker_and_goes_on_from_what_was_saved(
+    tmp_path: Path, tiny: TinyTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = make_round(tmp_path, lrs=(0.4,))
+    train = ["train", "--round-dir", str(tmp_path), "--row", "0", "--attempt"]
+    first, second = (files.attempt("c00", 0, 0, number) for number in (1, 2))
+    job.main([*train, "1"])
+    first.checkpoint_last.touch()
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    marked: list[bool] = []
+    wrapped = tiny.train
+    monkeypatch.setattr(tiny, "train", lambda s, c: (marked.append(second.exit.exists()), wrapped(s, c))[1])
+    for restart in ("0", "1", "2"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restart)
+        if restart == "2":
+            second.checkpoint_last.touch()
+        assert job.main([*train, "2"]) == 128 + signal.SIGTERM
+    assert marked == [False] * 3 and second.exit.exists()
+    # The first requeue came before anything was saved in its own folder.
+    assert [spec.previous for spec in tiny.specs[1:]] == [first.root, first.root, second.root]
+    assert tiny.specs[-1].earlier == (first.root,) and {spec.out for spec in tiny.specs[1:]} == {second.root}
+
+
 def test_next_waits_for_a_running_attempt_and_passes_a_dead_one(tmp_path: Path) -> None:
     files = make_round(tmp_path)
     row = load_manifest(files.manifest).rows[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -150,11 +151,15 @@ def _build(spec: TrialSpec, config: Config, data: Data, device: torch.device, ep
 
 
 def _resume(training: Training, spec: TrialSpec) -> dict[str, object]:
-    """Go on from this folder's own last checkpoint, else the previous attempt's; notes say from which, or why not."""
+    """Go on from this folder's own last checkpoint, else from the newest earlier attempt's that can be used.
+
+    Notes and log say from which, and why not from the others.
+    """
     rejected: list[str] = []
     notes: dict[str, object] = {}
     fresh = training.snapshot()
-    for folder in [spec.out] + ([spec.previous] if spec.previous is not None else []):
+    previous = () if spec.previous is None else (spec.previous, *spec.earlier)
+    for folder in dict.fromkeys((spec.out, *previous)):
         path = AttemptFiles(folder).checkpoint_last
         if not path.exists():
             continue
@@ -170,7 +175,18 @@ def _resume(training: Training, spec: TrialSpec) -> dict[str, object]:
             break
     if rejected:
         notes["checkpoint_rejected"] = rejected
+    _say_resume(rejected, notes.get("resumed_from"))
     return notes
+
+
+def _say_resume(rejected: Sequence[str], resumed_from: object) -> None:
+    """To the task's log at once: the notes are written only when the training has ended."""
+    lines = [f"checkpoint not used: {reason}" for reason in rejected]
+    if resumed_from is not None:
+        lines.append(f"going on from {resumed_from}")
+    elif rejected:
+        lines.append("no earlier checkpoint can be used: training starts anew")
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def _notes(training: Training, data: Data) -> dict[str, object]:

@@ -25,7 +25,7 @@ from trainers import job
 from trainers.contract import TrialResult
 from trainers.layout import RoundFiles
 from trainers.manifest import Row, load_manifest
-from trainers.results import previous_attempt, read_row
+from trainers.results import earlier_attempts, read_row
 
 
 class Patience:
@@ -480,9 +480,10 @@ def test_the_lease_of_who_took_over_is_left_alone(tmp_path: Path, monkeypatch: p
 def test_a_checkpoint_survives_an_attempt_that_never_saved_one(tmp_path: Path) -> None:
     files = RoundFiles(tmp_path)
     row = Row(row=0, candidate="c00", fold=0, seed=0)
-    for number in (1, 2):
-        files.attempt("c00", 0, 0, number).root.mkdir(parents=True)
-    assert previous_attempt(files, row, 1) is None
-    assert previous_attempt(files, row, 3) == files.attempt("c00", 0, 0, 2).root
-    files.attempt("c00", 0, 0, 1).checkpoint_last.touch()
-    assert previous_attempt(files, row, 3) == files.attempt("c00", 0, 0, 1).root
+    first, second = (files.attempt("c00", 0, 0, number) for number in (1, 2))
+    for folder in (first, second):
+        folder.root.mkdir(parents=True)
+    assert earlier_attempts(files, row, 1) == ()
+    assert earlier_attempts(files, row, 3) == (second.root, first.root)
+    first.checkpoint_last.touch()
+    assert earlier_attempts(files, row, 3) == (first.root, second.root)

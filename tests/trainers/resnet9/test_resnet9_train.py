@@ -131,6 +131,39 @@ def test_a_damaged_checkpoint_falls_back_to_the_previous_attempts(npz: Path, tmp
 
 
 @pytest.mark.usefixtures("no_plots")
+@pytest.mark.parametrize("oldest_is_whole", [True, False])
+def test_damaged_checkpoints_are_passed_over_and_named(
+    oldest_is_whole: bool, npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Three attempts were killed: the newest left half a file, the one before an empty one."""
+    first = make_spec(tmp_path / "first", data={"path": str(npz)})
+    expected = run(first)
+    saved = first.out / "checkpoint_last.pt"
+    half = saved.read_bytes()[: saved.stat().st_size // 2]
+    folders = [tmp_path / "third", tmp_path / "second"]
+    for folder, content in zip(folders, (half, b""), strict=True):
+        folder.mkdir()
+        (folder / "checkpoint_last.pt").write_bytes(content)
+    if not oldest_is_whole:
+        saved.write_bytes(half)
+    out = tmp_path / "fourth"
+    out.mkdir()
+    spec = dataclasses.replace(first, out=out, attempt=4, previous=folders[0], earlier=(folders[1], first.out))
+    capfd.readouterr()
+    result = run(spec)
+    said = capfd.readouterr().err
+    assert result.metrics == expected.metrics and epochs(out) == epochs(first.out)
+    bad = folders if oldest_is_whole else [*folders, first.out]
+    rejected: Any = result.notes["checkpoint_rejected"]
+    assert [str(folder) in reason for folder, reason in zip(bad, rejected, strict=True)] == [True] * len(bad)
+    assert all(f"checkpoint not used: {reason}" in said for reason in rejected)
+    if oldest_is_whole:
+        assert f"going on from {saved}" in said and str(saved) in str(result.notes["resumed_from"])
+    else:
+        assert "training starts anew" in said and "resumed_from" not in result.notes
+
+
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
