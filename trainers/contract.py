@@ -36,6 +36,10 @@ class BadConfig(TrainerError):
     """The settings are refused, or training with them diverged. Knowledge for the proposer, not a score."""
 
 
+class DataProblem(TrainerError):
+    """The person's data is missing, broken or too large; the message says which file and what to do."""
+
+
 class OutOfMemory(TrainerError):
     """Accelerator memory did not suffice even at the smallest batch allowed."""
 

@@ -63,6 +63,8 @@ class RegisteredTrainer:
     """Folder of templates/slurm whose scripts start its tasks."""
     data_keys: Mapping[str, DataKey] | None = None
     """Every key of `--data` that means something to it; None: any key is accepted."""
+    data_check: str | None = None
+    """Module without heavy imports whose check(task, data, values, folds=...) refuses data before a study begins."""
     needs_data: tuple[str, ...] = ()
     """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
 
@@ -100,10 +102,54 @@ _RESNET9 = RegisteredTrainer(
     },
 )
 
+_INFORMER = RegisteredTrainer(
+    name="informer",
+    description="Informer, a forecaster of long stretches of time series (ETT, any CSV with a date column)",
+    module="trainers.informer.train",
+    requires=("torch", "matplotlib", "numpy"),
+    extra="train",
+    tasks={
+        name: TaskPreset(description=f"Electricity Transformer data, {step}", epochs=6, needs_path=True)
+        for name, step in (
+            ("etth1", "station 1, hourly"),
+            ("etth2", "station 2, hourly"),
+            ("ettm1", "station 1, every 15 minutes"),
+            ("ettm2", "station 2, every 15 minutes"),
+        )
+    },
+    open_tasks=True,
+    default_epochs=6,
+    uses_gpu=True,
+    has_test=True,
+    template="informer",
+    data_keys={
+        "path": DataKey(
+            kind="path", description="CSV file with a date column; for ETT also the folder that holds it"
+        ),
+        "date": DataKey(kind="text", description="name of the column of dates (date)"),
+        "target": DataKey(kind="text", description="column to forecast with features S and MS (the last one)"),
+        "features": DataKey(
+            kind="text", description="M: all columns forecast all; S: target itself; MS: all the target"
+        ),
+        "columns": DataKey(kind="text", description="columns to read, separated by commas (all)"),
+        "pred_len": DataKey(kind="int", description="time steps to forecast (24)"),
+        "freq": DataKey(kind="text", description="step between rows, such as 15min, 1h, 1d, 1mo (found)"),
+        "fill": DataKey(kind="text", description="what closes gaps: none, previous or interpolate (none: refused)"),
+        "season": DataKey(kind="int", description="period of the seasonal-naive forecast in steps (from freq)"),
+        "split": DataKey(kind="text", description="ett: 12, 4, 4 months; ratio: by the fractions"),
+        "val_fraction": DataKey(kind="float", description="part of the rows that validates, with split=ratio (0.1)"),
+        "test_fraction": DataKey(
+            kind="float", description="last part of the rows, tested on, with split=ratio (0.2)"
+        ),
+        "download": DataKey(kind="bool", description="whether a missing ETT file may be downloaded (false)"),
+    },
+    data_check="trainers.informer.precheck",
+)
+
 #: Runs programs that a person brought as YAML; such a trainer has its own name, but always this code.
 COMMAND_MODULE = "trainers.command.run"
 
-TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_RESNET9,)}
+TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_RESNET9, _INFORMER)}
 
 
 def trainer_module(name: str, *, brought: bool) -> Any:

@@ -7,11 +7,11 @@ a range without touching code.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from trainers.contract import BadConfig, Value
+from trainers.settings import Meaningful, meaningless, typed_values
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("adam", "sgd"),
@@ -21,7 +21,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """The allowed texts of the categorical parameters."""
 
-_MEANINGFUL: Mapping[str, tuple[Callable[[float], bool], str]] = {
+_MEANINGFUL: Meaningful = {
     "learning_rate": (lambda v: v > 0, "above 0"),
     "train_batch_size": (lambda v: v >= 1, "at least 1"),
     "weight_decay": (lambda v: v >= 0, "0 or more"),
@@ -90,38 +90,11 @@ class Config:
     """Arithmetic of convolutions. auto: bfloat16, else float16 with loss scaling, on a GPU, and float32 on a CPU."""
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} = {getattr(self, name)!r}: allowed: {', '.join(allowed)}"
-            for name, allowed in CHOICES.items()
-            if getattr(self, name) not in allowed
-        ]
-        for name, (meaningful, text) in _MEANINGFUL.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and meaningful(value)):
-                problems.append(f"{name} = {value!r}: must be {text}")
+        problems = meaningless(self, choices=CHOICES, numbers=_MEANINGFUL)
         if problems:
             raise BadConfig("resnet9: " + "; ".join(problems))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Value]) -> Config:
         """The configuration for a reference's values. Raises BadConfig: unknown, missing, ill-typed, meaningless."""
-        types = {field.name: str(field.type) for field in fields(cls)}
-        problems = [f"unknown parameter {name!r}" for name in values if name not in types]
-        problems += [f"missing parameter {name!r}" for name in types if name not in values]
-        checked: dict[str, Value] = {}
-        for name, value in values.items():
-            if name not in types:
-                continue
-            if _fits(value, types[name]):
-                checked[name] = float(value) if types[name] == "float" else value
-            else:
-                problems.append(f"{name} = {value!r}: must be of type {types[name]}")
-        if problems:
-            raise BadConfig(f"resnet9: {'; '.join(problems)} (parameters: {', '.join(types)})")
-        return cls(**checked)  # type: ignore[arg-type]  # each was checked against its field's type
-
-
-def _fits(value: object, kind: str) -> bool:
-    if isinstance(value, bool) or kind == "bool":
-        return isinstance(value, bool) and kind == "bool"
-    return isinstance(value, {"float": int | float, "int": int, "str": str}[kind])
+        return cls(**typed_values(cls, values, trainer="resnet9"))

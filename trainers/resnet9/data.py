@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.contract import TrialSpec, Value
+from trainers.contract import DataProblem, TrialSpec, Value
 from trainers.resnet9 import sources
-from trainers.resnet9.sources import DataProblem, Labels
+from trainers.resnet9.sources import Labels
 
 __all__ = ["Data", "DataOptions", "DataProblem", "Part", "load_data"]
 

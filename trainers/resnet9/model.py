@@ -73,8 +73,3 @@ def build_model(config: Config, *, image_channels: int, classes: int, seed: int,
         torch.manual_seed(seed)
         model = ResNet9(config, image_channels=image_channels, classes=classes)
     return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Trainable weights."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

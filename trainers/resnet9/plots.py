@@ -1,49 +1,19 @@
-"""Curves of one training as PNG files. matplotlib is imported when the first is drawn."""
+"""The panels of a ResNet-9 training's curves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-History = Sequence[Mapping[str, float]]
+from trainers.pytorch import curves
 
-PANELS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+PANELS: curves.Panels = {
     "loss": ("cross-entropy, training and validation", ("train_loss", "val_loss")),
     "val_loss": ("cross-entropy, validation", ("val_loss",)),
     "acc": ("accuracy", ("train_acc", "val_acc")),
     "f1": ("macro F1", ("train_f1", "val_f1")),
 }
-"""File name -> (title, columns of metrics_epoch.csv)."""
 
 
-def draw(folder: Path, history: History, best_epoch: int) -> None:
-    """Write loss.png, val_loss.png, acc.png, f1.png and combined.png; the best epoch is marked.
-
-    Raises ImportError without matplotlib, OSError where the disk refuses.
-    """
-    # Figure without pyplot: no window system, no global list of figures that must be closed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    def save(name: str, columns: int, rows: int, panels: Sequence[str]) -> None:
-        figure = Figure(figsize=(5 * columns, 3.5 * rows), layout="constrained")
-        FigureCanvasAgg(figure)
-        for position, panel in enumerate(panels, 1):
-            _panel(figure.add_subplot(rows, columns, position), panel, history, best_epoch)
-        figure.savefig(folder / f"{name}.png", dpi=80)
-
-    for panel in PANELS:
-        save(panel, 1, 1, [panel])
-    save("combined", 2, 2, list(PANELS))
-
-
-def _panel(axes: Any, panel: str, history: History, best_epoch: int) -> None:
-    title, columns = PANELS[panel]
-    epochs = [row["epoch"] for row in history]
-    for column in columns:
-        axes.plot(epochs, [row[column] for row in history], marker=".", label=column)
-    axes.axvline(best_epoch, color="0.6", linestyle=":", label="best epoch")
-    axes.set(title=title, xlabel="epoch")
-    axes.grid(alpha=0.3)
-    axes.legend()
+def draw(folder: Path, history: curves.History, best_epoch: int) -> None:
+    """Write loss.png, val_loss.png, acc.png, f1.png and combined.png. Raises ImportError, OSError."""
+    curves.draw(folder, history, best_epoch, PANELS)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.contract import TrainerError
+from trainers.contract import DataProblem
 
 if TYPE_CHECKING:
     from trainers.resnet9.data import DataOptions
@@ -35,10 +35,6 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 CIFAR10_CACHE = Path(".cache/roundtable/cifar10")
 MEMORY_SHARE = 0.5
 """Images may fill this part of the host's memory; splitting holds a second copy for a moment."""
-
-
-class DataProblem(TrainerError):
-    """The person's data is missing, broken or too large; the message says which file and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

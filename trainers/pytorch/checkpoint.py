@@ -51,7 +51,7 @@ def load(path: Path, *, identity: Mapping[str, object] | None = None) -> State:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointProblem(f"{path}: damaged or not a checkpoint ({first[:200]})") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointProblem(f"{path}: not a resnet9 checkpoint of format {FORMAT}")
+        raise CheckpointProblem(f"{path}: not a checkpoint of format {FORMAT}")
     found = state.get("identity")
     if not isinstance(found, dict):
         raise CheckpointProblem(f"{path}: says nothing about the training it belongs to")

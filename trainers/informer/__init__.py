@@ -1,0 +1,1 @@
+"""Informer (Zhou et al., AAAI 2021): forecasting long stretches of time series."""

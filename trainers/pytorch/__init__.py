@@ -1,0 +1,1 @@
+"""What the shipped PyTorch trainers share: checkpoints, devices, the loop that stops and goes on, curves."""

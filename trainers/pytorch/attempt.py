@@ -1,0 +1,132 @@
+"""What the entry points of the PyTorch trainers share: the budget, going on, notes, summary.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+from trainers.contract import BadConfig, TrialResult, TrialSpec
+from trainers.layout import AttemptFiles
+from trainers.pytorch import checkpoint
+from trainers.pytorch.device import device_name
+from trainers.pytorch.loop import EpochLoop
+from trainers.registry import TRAINERS
+
+
+def epoch_budget(spec: TrialSpec, *, directions: Mapping[str, str]) -> int:
+    """The epochs to train: the spec's, else the task's, else the trainer's. Raises BadConfig.
+
+    directions: the metrics that this trainer measures on validation; one of them must be the objective.
+    """
+    if spec.objective not in directions:
+        raise BadConfig(f"objective {spec.objective!r}: {spec.trainer} measures {', '.join(directions)}")
+    if spec.direction != directions[spec.objective]:
+        raise BadConfig(f"objective {spec.objective}: direction must be {directions[spec.objective]}")
+    registered = TRAINERS[spec.trainer]
+    preset = registered.tasks.get(spec.task)
+    epochs = spec.epochs
+    if epochs is None:
+        epochs = preset.epochs if preset else registered.default_epochs
+    if epochs is None or epochs < 1:
+        raise BadConfig(f"epochs = {epochs}: must be at least 1")
+    return epochs
+
+
+def identity(spec: TrialSpec, config: Any, *, data: str, epochs: int) -> dict[str, object]:
+    """What a checkpoint must agree on to be continued. config: a dataclass. data: fingerprint of data and split."""
+    return {
+        "values": dataclasses.asdict(config),
+        "data": data,
+        "seed": spec.seed,
+        "fold": spec.fold,
+        "folds": spec.folds,
+        "epochs": epochs,
+        "objective": spec.objective,
+    }
+
+
+def resume(training: EpochLoop[Any], spec: TrialSpec) -> dict[str, object]:
+    """Go on from this folder's own last checkpoint, else from the newest earlier attempt's that can be used.
+
+    Notes and log say from which, and why not from the others.
+    """
+    rejected: list[str] = []
+    notes: dict[str, object] = {}
+    fresh = training.snapshot()
+    previous = () if spec.previous is None else (spec.previous, *spec.earlier)
+    for folder in dict.fromkeys((spec.out, *previous)):
+        path = AttemptFiles(folder).checkpoint_last
+        if not path.exists():
+            continue
+        try:
+            training.restore(checkpoint.load(path, identity=training.identity))
+        except checkpoint.CheckpointProblem as error:
+            rejected.append(str(error))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            training.restore(fresh)
+            rejected.append(f"{path}: does not fit this model ({str(error)[:200]})")
+        else:
+            unit = training.unit.removesuffix("s")
+            notes["resumed_from"] = f"{path} (epoch {training.epoch}, {unit} {training.position})"
+            break
+    if rejected:
+        notes["checkpoint_rejected"] = rejected
+    _say_resume(rejected, notes.get("resumed_from"))
+    return notes
+
+
+def _say_resume(rejected: Sequence[str], resumed_from: object) -> None:
+    """To the task's log at once: the notes are written only when the training has ended."""
+    lines = [f"checkpoint not used: {reason}" for reason in rejected]
+    if resumed_from is not None:
+        lines.append(f"going on from {resumed_from}")
+    elif rejected:
+        lines.append("no earlier checkpoint can be used: training starts anew")
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+
+def training_notes(training: EpochLoop[Any]) -> dict[str, object]:
+    """What a finished training says of itself."""
+    return {
+        "best_epoch": training.best["epoch"],
+        "stopped_early": training.epoch < training.epochs,
+        "oom_adjusted": training.oom_adjusted,
+        "model_parameters": count_parameters(training.model),
+        "device": device_name(training.device),
+        "precision": str(training.dtype).removeprefix("torch."),
+        "seconds": round(sum(row["seconds"] for row in training.history), 3),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
+    }
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trainable weights."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def summary(spec: TrialSpec, config: Any, result: TrialResult) -> dict[str, object]:
+    """summary.json of an attempt, in the schema of val_summary.json, with what is known of the training beside."""
+    metrics: dict[str, Any] = {
+        name: {"value": value, "direction": result.directions[name]} for name, value in result.metrics.items()
+    }
+    return {
+        "trainer": spec.trainer,
+        "task": spec.task,
+        "objective": spec.objective,
+        "metrics": metrics,
+        "per_class": result.per_class,
+        "parameters": dataclasses.asdict(config),
+        "effective": dict(result.effective),
+        "seed": spec.seed,
+        "fold": spec.fold,
+        "folds": spec.folds,
+        "epochs_run": result.epochs_run,
+        **result.notes,
+    }
