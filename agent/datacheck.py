@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 
 from agent.errors import UsageError
-from trainers.contract import Value
-from trainers.registry import DataKey, RegisteredTrainer
+from trainers.contract import DataProblem, Value
+from trainers.registry import DataKey, RegisteredTrainer, data_checker
 
 #: What a key of each kind wants, in words.
 WANTED = {
@@ -28,8 +28,12 @@ def check_task(trainer: RegisteredTrainer, task: str, data: Mapping[str, Value],
     preset = trainer.tasks.get(task)
     if brought or "path" in data or (preset is not None and not preset.needs_path):
         return
+    fetched = trainer.data_keys is not None and "download" in trainer.data_keys
+    if preset is not None and not (fetched and data.get("download") is True):
+        or_fetched = ", or --data download=true" if fetched else ""
+        raise UsageError(f"task {task!r} of {trainer.name} needs --data path=FILE_OR_FOLDER{or_fetched}")
     if preset is not None:
-        raise UsageError(f"task {task!r} of {trainer.name} needs --data path=FILE_OR_FOLDER")
+        return
     known = ", ".join(trainer.tasks)
     raise UsageError(
         f"task {task!r} is not one that {trainer.name} has ({known}); "
@@ -61,6 +65,22 @@ def check_data(trainer: RegisteredTrainer, data: Mapping[str, Value]) -> None:
         ]
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def check_content(
+    trainer: RegisteredTrainer, task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, folds: int
+) -> None:
+    """Let a trainer that knows how look into the data itself. Raises UsageError with what it refuses.
+
+    values: the hyperparameters that train first. folds: how many parts validation is split into.
+    """
+    check = data_checker(trainer)
+    if check is None:
+        return
+    try:
+        check(task, data, values, folds=folds)
+    except DataProblem as error:
+        raise UsageError(str(error)) from error
 
 
 def with_absolute_path(data: Mapping[str, Value]) -> dict[str, Value]:

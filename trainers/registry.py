@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -150,6 +150,14 @@ _INFORMER = RegisteredTrainer(
 COMMAND_MODULE = "trainers.command.run"
 
 TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_RESNET9, _INFORMER)}
+
+
+def data_checker(trainer: RegisteredTrainer) -> Callable[..., None] | None:
+    """The check(task, data, values, folds=...) of a trainer that looks into its data, which raises DataProblem."""
+    if trainer.data_check is None:
+        return None
+    check: Callable[..., None] = importlib.import_module(trainer.data_check).check
+    return check
 
 
 def trainer_module(name: str, *, brought: bool) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.api.options import TuneOptions
 from agent.catalogue import Found, find_trainer, frozen_trainer, tuned
-from agent.datacheck import check_data, check_task, with_absolute_path
+from agent.datacheck import check_content, check_data, check_task, with_absolute_path
 from agent.errors import UsageError
 from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
@@ -35,6 +35,7 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
     if options.tune_names:
         reference = tuned(reference, options.tune_names)
     folds, count = _folds(options, found)
+    check_content(found.trainer, options.task, options.data, reference.values(), folds=count)
     config = StudyConfig(
         study=root.name,
         task=options.task,

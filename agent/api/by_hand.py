@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.api.wiring import local_gpus
 from agent.catalogue import find_trainer
-from agent.datacheck import check_data, check_task, with_absolute_path
+from agent.datacheck import check_content, check_data, check_task, with_absolute_path
 from agent.errors import UsageError
 from agent.launch.profile import default_profile, load_profile
 from agent.launch.training import ensure, import_root, training_python
@@ -63,6 +63,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     check_data(found.trainer, wanted.data)
     gpus = _gpus(wanted.gpus, uses_gpu=found.trainer.uses_gpu)
     reference = found.reference(wanted.task, wanted.hp_ref)
+    check_content(found.trainer, wanted.task, wanted.data, reference.values(), folds=wanted.fold_count)
     profile = load_profile(wanted.profile) if wanted.profile else default_profile()
     root = import_root()
     ensure(profile, found.trainer, root=root)

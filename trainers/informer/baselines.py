@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from trainers.informer.data import Series
 
 Numbers = NDArray[np.float64]
+Starts = NDArray[np.int64]
 
 RIDGE = 1e-4
 """NLinear's penalty as part of the mean square of its inputs: settles what the data leaves open, and little else."""
+CHUNK = 4096
+"""Windows that are held at a time: each has seq_len numbers."""
 NAMES = ("repeat_last", "seasonal_naive", "nlinear")
 
 
@@ -22,13 +26,11 @@ def measure(series: Series, part: str, seq_len: int) -> dict[str, dict[str, floa
     values = series.values.cpu().numpy().astype(np.float64)[:, list(series.targets)]
     starts = series.starts(part, seq_len).cpu().numpy()
     steps = np.arange(series.pred_len)
-    truth: Numbers = values[starts[:, None] + steps]
-    last = values[starts - 1][:, None]
-    # The latest season that the window has seen, again and again.
+    truth = values[starts[:, None] + steps]
+    last = np.repeat(values[starts - 1][:, None], series.pred_len, axis=1)
+    # The latest season that lies before the forecast, again and again.
     season = values[starts[:, None] - series.season + steps % series.season]
-    weights, bias = fit_nlinear(series, values, seq_len)
-    history = _history(values, starts, seq_len)
-    nlinear = np.stack([history[..., c] @ weights + bias for c in range(values.shape[1])], axis=-1) + last
+    nlinear = forecast_nlinear(values, starts, *fit_nlinear(series, values, seq_len))
     return {name: _errors(f - truth) for name, f in zip(NAMES, (last, season, nlinear), strict=True)}
 
 
@@ -40,22 +42,38 @@ def fit_nlinear(series: Series, values: Numbers, seq_len: int) -> tuple[Numbers,
     """
     starts = series.starts("train", seq_len).cpu().numpy()
     steps = np.arange(series.pred_len)
-    gram = np.zeros((seq_len + 1, seq_len + 1))
-    moment = np.zeros((seq_len + 1, series.pred_len))
+    gram: NDArray[Any] = np.zeros((seq_len + 1, seq_len + 1))
+    moment: NDArray[Any] = np.zeros((seq_len + 1, series.pred_len))
     for column in values.T:
-        last = column[starts - 1][:, None]
-        x = np.hstack([_history(column[:, None], starts, seq_len)[..., 0], np.ones((len(starts), 1))])
-        gram += x.T @ x
-        moment += x.T @ (column[starts[:, None] + steps] - last)
+        for chunk in _chunks(starts):
+            x: Numbers = np.pad(_history(column, chunk, seq_len), ((0, 0), (0, 1)), constant_values=1.0)
+            y = column[chunk[:, None] + steps] - column[chunk - 1][:, None]
+            gram, moment = gram + x.T @ x, moment + x.T @ y
     inputs = np.arange(seq_len)
     gram[inputs, inputs] += RIDGE * gram.trace() / seq_len
     solved: Numbers = np.linalg.solve(gram, moment)
     return solved[:-1], solved[-1]
 
 
-def _history(values: Numbers, starts: NDArray[np.int64], seq_len: int) -> Numbers:
-    """(windows, seq_len, columns): what each window saw, less its last value."""
-    seen = sliding_window_view(values, seq_len, axis=0)[starts - seq_len].transpose(0, 2, 1)
+def forecast_nlinear(values: Numbers, starts: Starts, weights: Numbers, bias: Numbers) -> Numbers:
+    """(windows, pred_len, targets) from what `fit_nlinear` gives."""
+    forecast = np.empty((len(starts), len(bias), values.shape[1]))
+    for c, column in enumerate(values.T):
+        done = 0
+        for chunk in _chunks(starts):
+            change = _history(column, chunk, len(weights)) @ weights + bias
+            forecast[done : done + len(chunk), :, c] = change + column[chunk - 1][:, None]
+            done += len(chunk)
+    return forecast
+
+
+def _chunks(starts: Starts) -> Iterator[Starts]:
+    yield from (starts[first : first + CHUNK] for first in range(0, len(starts), CHUNK))
+
+
+def _history(column: Numbers, starts: Starts, seq_len: int) -> Numbers:
+    """(windows, seq_len): what each window saw, less its last value."""
+    seen = sliding_window_view(column, seq_len)[starts - seq_len]
     difference: Numbers = seen - seen[:, -1:]
     return difference
 

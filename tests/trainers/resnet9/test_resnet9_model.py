@@ -5,18 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainers.contract import TrainerError
+from trainers.pytorch.attempt import count_parameters
+from trainers.pytorch.device import autocast
 from trainers.resnet9.config import Config
-from trainers.resnet9.model import ResNet9, build_model, count_parameters, scaled_channels
-from trainers.resnet9.optim import (
-    autocast,
-    build_optimizer,
-    build_scaler,
-    choose_device,
-    choose_dtype,
-    is_out_of_memory,
-    lr_factor,
-)
+from trainers.resnet9.model import ResNet9, build_model, scaled_channels
+from trainers.resnet9.optim import build_optimizer, lr_factor
 
 pytestmark = pytest.mark.train
 CPU = torch.device("cpu")
@@ -90,51 +83,8 @@ def test_schedules(schedule: str, warmup: float, points: dict[float, float]) -> 
         assert lr_factor(progress, schedule=schedule, warmup=warmup) == pytest.approx(factor)
 
 
-def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = torch.device("cuda")
-    assert choose_dtype("auto", CPU) is torch.float32
-    assert choose_dtype("bfloat16", CPU) is torch.bfloat16
-    assert choose_dtype("float32", gpu) is torch.float32
-    for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, yes=supported: yes)
-        assert choose_dtype("auto", gpu) is dtype
-
-
 def test_autocast_reaches_the_convolutions() -> None:
     model = build_model(Config(width=0.0625), image_channels=3, classes=2, seed=0, device=CPU)
     for dtype in (torch.float32, torch.bfloat16):
         with autocast(CPU, dtype):
             assert model(torch.rand(2, 3, 8, 8)).dtype is dtype
-
-
-def test_only_float16_scales_its_loss() -> None:
-    assert build_scaler(CPU, torch.float16).is_enabled()
-    assert not build_scaler(CPU, torch.bfloat16).is_enabled()
-    assert not build_scaler(CPU, torch.float32).is_enabled()
-
-
-def test_a_missing_gpu_is_said_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device(0) == CPU
-    with pytest.raises(TrainerError, match="sees no GPU"):
-        choose_device(1)
-    with pytest.raises(TrainerError, match="set gpus to 1"):
-        choose_device(2)
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
-        (
-            RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: 12 bytes"),
-            True,
-        ),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
-        (MemoryError(), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
-    assert is_out_of_memory(error) is expected
