@@ -65,8 +65,19 @@ def assess(work: Work) -> StepResult:
     return StepResult(
         inputs=[paths.candidate_summary(name, "val") for name in manifest.candidates],
         outputs=[paths.closed, *outputs],
-        message=f"round {work.number} closed; {best}",
+        message=f"round {work.number} closed; {best}{_beside(record, store.config.metric)}",
     )
+
+
+def _beside(record: Mapping[str, Any], metric: str) -> str:
+    """What the trainer measured beside the round's best: metrics named OBJECTIVE_NAME, such as a naive forecast's."""
+    best = next((c for name in record["ranking"] for c in record["candidates"] if c["name"] == name), None)
+    found = best["metrics"] if best and best["value"] is not None else {}
+    names = [name for name in found if name.startswith(f"{metric}_")]
+    if best is None or not names:
+        return ""
+    shown = ", ".join(f"{name.removeprefix(f'{metric}_')} {found[name]:.4g}" for name in names)
+    return f"; beside {best['name']} ({metric} {best['value']:.4g}): {shown}"
 
 
 def _still_in_the_running(known: Sequence[Observation], current: acceptance.Incumbent | None) -> list[Observation]:

@@ -49,7 +49,7 @@ def check_variation(table: Table, train: Rows) -> None:
     ]
     if constant:
         raise DataProblem(
-            f"{table.name}: {', '.join(constant)} never changes in the {len(train)} training rows (scale 0); "
+            f"{table.path}: {', '.join(constant)} never changes in the {len(train)} training rows (scale 0); "
             "leave it out with --data columns=A,B,..."
         )
 

@@ -27,7 +27,7 @@ SHOWN = 3
 class Table:
     """Rows at a regular step. A value that is missing is NaN until `fill` has replaced it."""
 
-    name: str
+    path: Path
     dates: Sequence[datetime]
     columns: dict[str, array[float]]
     frequency: Frequency
@@ -60,7 +60,7 @@ def read_table(path: Path, *, date: str, wanted: Sequence[str], frequency: Frequ
     notes: dict[str, object] = {"rows": len(grid), "frequency": str(step)}
     if gaps or missing:
         notes |= {"gap_rows": sum(count for _, count in gaps), "missing_values": missing, "fill": fill}
-    return Table(name=path.name, dates=grid, columns=columns, frequency=step, notes=notes)
+    return Table(path=path, dates=grid, columns=columns, frequency=step, notes=notes)
 
 
 def _rows(path: Path, date: str, wanted: Sequence[str]) -> tuple[list[datetime], dict[str, array[float]]]:

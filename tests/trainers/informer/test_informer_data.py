@@ -75,8 +75,13 @@ def test_features_choose_inputs_and_targets(series_csv: Path, tmp_path: Path) ->
 
 def test_the_fingerprint_tells_data_columns_and_splits_apart(series_csv: Path, tmp_path: Path) -> None:
     different: list[dict[str, Any]] = [
-        {}, {"features": "MS"}, {"columns": "load,OT"}, {"pred_len": 5}, {"val_fraction": 0.2}, {"fold": 0, "folds": 2},
-    ]  # fmt: skip
+        {},
+        {"features": "MS"},
+        {"columns": "load,OT"},
+        {"pred_len": 5},
+        {"val_fraction": 0.2},
+        {"fold": 0, "folds": 2},
+    ]
     prints = [load(series_csv, tmp_path, **data).fingerprint() for data in different]
     assert len(set(prints)) == len(different)
     other = write_csv(tmp_path / "other.csv", rows=ROWS + 1)
@@ -169,10 +174,10 @@ def test_a_download_is_kept_only_with_the_known_checksum(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "new" / "ETTh1.csv"
-    with pytest.raises(DataProblem, match="not f18de3ad269cef59.*nothing was kept"):
+    with pytest.raises(DataProblem, match=r"not f18de3ad269cef59.*nothing was kept"):
         download.download("etth1", target, address=address)
     assert not target.exists()
-    with pytest.raises(DataProblem, match="could not be fetched .*404.*give --data path=FILE"):
+    with pytest.raises(DataProblem, match=r"could not be fetched .*404.*give --data path=FILE"):
         download.download("etth2", target, address=address)
     known = {"etth1": ("ETTh1.csv", hashlib.sha256(_Files.content).hexdigest())}
     monkeypatch.setattr(download, "ETT", known)
