@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 
 from trainers.contract import Control, DataProblem, TrainerError, TrialResult, TrialSpec, Value
-from trainers.files import write_json
 from trainers.informer import baselines
 from trainers.informer.config import Config
 from trainers.informer.data import Series, load_series, refuse_short
@@ -42,10 +40,9 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     device = prepare_device(spec.gpus, cpus=spec.cpus, trainer="informer")
     series = load_series(spec)
     refuse_short(series, config.seq_len)
-    files = AttemptFiles(spec.out)
     training = _build(spec, config, series, device, epochs)
     notes = attempt.resume(training, spec)
-    training.run(control, files)
+    training.run(control, AttemptFiles(spec.out))
     best = training.best
     beside = baselines.measure(series, "val", config.seq_len)
     windows = {part: len(series.starts(part, config.seq_len)) for part in series.parts}
@@ -54,13 +51,9 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     if training.batch_size != config.batch_size:
         effective["batch_size"] = training.batch_size
     result = _result("val", best["metrics"], beside, windows["val"], notes, effective, epochs_run=training.epoch)
-    write_json(files.summary, attempt.summary(spec, config, result))
-    try:
-        curves.draw(spec.out, training.history, best["epoch"], PANELS)
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        # A missing font or a full disk must not cost a finished training; the result says what happened.
-        return dataclasses.replace(result, notes={**notes, "plots_failed": f"{type(error).__name__}: {error}"})
-    return result
+    return attempt.finish(
+        spec, config, result, lambda: curves.draw(spec.out, training.history, best["epoch"], PANELS)
+    )
 
 
 def test(spec: TrialSpec, control: Control) -> TrialResult:

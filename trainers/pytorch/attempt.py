@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from trainers.contract import BadConfig, TrialResult, TrialSpec
+from trainers.files import write_json
 from trainers.layout import AttemptFiles
 from trainers.pytorch import checkpoint
 from trainers.pytorch.device import device_name
@@ -111,7 +112,19 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def summary(spec: TrialSpec, config: Any, result: TrialResult) -> dict[str, object]:
+def finish(spec: TrialSpec, config: Any, result: TrialResult, draw: Callable[[], None]) -> TrialResult:
+    """Write summary.json and draw the curves; the result says where drawing failed. Raises OSError."""
+    write_json(AttemptFiles(spec.out).summary, _summary(spec, config, result))
+    try:
+        draw()
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        # A missing font or a full disk must not cost a finished training; the result says what happened.
+        failed = {"plots_failed": f"{type(error).__name__}: {error}"}
+        return dataclasses.replace(result, notes={**result.notes, **failed})
+    return result
+
+
+def _summary(spec: TrialSpec, config: Any, result: TrialResult) -> dict[str, object]:
     """summary.json of an attempt, in the schema of val_summary.json, with what is known of the training beside."""
     metrics: dict[str, Any] = {
         name: {"value": value, "direction": result.directions[name]} for name, value in result.metrics.items()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import torch
 
 from trainers.contract import Control, TrainerError, TrialResult, TrialSpec, Value
-from trainers.files import write_json
 from trainers.layout import AttemptFiles
 from trainers.pytorch import attempt, checkpoint
 from trainers.pytorch.device import built_within_memory, choose_dtype, device_name, halving_batch, prepare_device
@@ -34,10 +32,9 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     epochs = attempt.epoch_budget(spec, directions=DIRECTIONS)
     device = prepare_device(spec.gpus, cpus=spec.cpus, trainer="resnet9")
     data = load_data(spec)
-    files = AttemptFiles(spec.out)
     training = _build(spec, config, data, device, epochs)
     notes = attempt.resume(training, spec)
-    training.run(control, files)
+    training.run(control, AttemptFiles(spec.out))
     best = training.best
     notes |= _notes(training, data)
     effective: dict[str, Value] = {}
@@ -52,13 +49,7 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
         notes=notes,
         epochs_run=training.epoch,
     )
-    write_json(files.summary, attempt.summary(spec, config, result))
-    try:
-        plots.draw(spec.out, training.history, best["epoch"])
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        # A missing font or a full disk must not cost a finished training; the result says what happened.
-        return dataclasses.replace(result, notes={**notes, "plots_failed": f"{type(error).__name__}: {error}"})
-    return result
+    return attempt.finish(spec, config, result, lambda: plots.draw(spec.out, training.history, best["epoch"]))
 
 
 def test(spec: TrialSpec, control: Control) -> TrialResult:

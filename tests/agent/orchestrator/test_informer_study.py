@@ -1,4 +1,4 @@
-"""Rounds of a real Informer on a small series, with folds, the test part and the baselines beside the model."""
+"""Rounds of a real Informer on a small series, with the test part and the baselines beside the model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ def test_two_rounds_of_informer_on_a_csv_file(tmp_path: Path) -> None:
             auto_train=True,
             launcher="local",
             candidates=1,
-            folds=(0, 1),
             epochs=1,
             max_rounds=2,
             use_test=True,
@@ -50,11 +49,11 @@ def test_two_rounds_of_informer_on_a_csv_file(tmp_path: Path) -> None:
     )
     assert outcome.closed == 2
     study = Study(tmp_path / "runs" / "power")
-    assert all(trial.value is not None and trial.n == 2 for trial in study.history)
+    assert all(trial.value is not None and trial.n == 1 for trial in study.history)
     assert any("beside c0" in line and "nlinear" in line and "repeat_last" in line for line in said)
     folder = next((tmp_path / "runs" / "power").glob("round_2_*"))
     summary = json.loads((folder / "val_summary.json").read_text())
     assert {"val_mse", "val_mse_repeat_last", "val_mse_seasonal_naive", "val_mse_nlinear"} <= set(summary["metrics"])
-    assert [entry["samples"] for entry in summary["per_fold"]] == [45, 45]
+    assert [entry["samples"] for entry in summary["per_fold"]] == [45]
     tested = json.loads((folder / "test_summary.json").read_text())
-    assert tested["metrics"]["test_mse"]["n"] == 2 and tested["metrics"]["test_mse_nlinear"]["value"] > 0
+    assert tested["metrics"]["test_mse"]["n"] == 1 and tested["metrics"]["test_mse_nlinear"]["value"] > 0

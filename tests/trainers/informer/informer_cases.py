@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 
-from trainers.contract import Control, StopFlag, TrialResult, TrialSpec, Value
+from tests.trainers.trial_cases import StopAfter, epochs, quiet, same_weights, trial_spec
+from trainers.contract import TrialResult, TrialSpec, Value
 from trainers.informer.config import Config
+
+__all__ = ["StopAfter", "epochs", "make_spec", "quiet", "run", "same_weights", "values", "write_csv"]
 
 ROOT = Path(__file__).parents[3]
 ETTH1 = ROOT.parent / "shared" / "data" / "ett" / "ETTh1.csv"
@@ -58,53 +61,17 @@ def values(**changed: Value) -> dict[str, Value]:
 def make_spec(
     out: Path, *, data: Mapping[str, Value], hyper: Mapping[str, Value] | None = None, **changed: Any
 ) -> TrialSpec:
-    out.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
-        "study": "s",
-        "task": "own",
         "trainer": "informer",
-        "round": 1,
-        "candidate": "c00",
-        "row": 0,
-        "fold": 0,
-        "folds": 1,
-        "seed": 0,
-        "attempt": 1,
         "values": values(**(hyper or {})),
-        "reference": out / "hyperparameter_reference.json",
-        "out": out,
-        "epochs": 2,
         "data": {"pred_len": 6, **data},
         "objective": "val_mse",
         "direction": "minimize",
     }
-    return TrialSpec(**(settings | changed))
-
-
-class StopAfter(StopFlag):
-    """Is set after it was looked at so many times."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.looks = looks
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
-def quiet(stop: StopFlag | None = None) -> Control:
-    return Control(stop=stop or StopFlag(), report=lambda epoch, metrics: None)
+    return trial_spec(out, **(settings | changed))
 
 
 def run(spec: TrialSpec) -> TrialResult:
     from trainers.informer.train import train
 
     return train(spec, quiet())
-
-
-def epochs(out: Path) -> list[dict[str, str]]:
-    """Rows of metrics_epoch.csv without the seconds, which no two runs share."""
-    with open(out / "metrics_epoch.csv", newline="") as stream:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]

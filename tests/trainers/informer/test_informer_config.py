@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import itertools
 import json
 from typing import Any
 
@@ -13,6 +10,7 @@ import pytest
 from informer_cases import ROOT
 
 from agent.reference import load_reference
+from tests.trainers.trial_cases import documented
 from trainers.contract import BadConfig
 from trainers.informer import config as module
 from trainers.informer.config import CHOICES, Config
@@ -27,18 +25,6 @@ PROMISED = (
 )  # fmt: skip
 
 
-def documented() -> dict[str, str]:
-    """Field -> the text under it."""
-    tree = ast.parse(inspect.getsource(module))
-    (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
-    found = {}
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            assert isinstance(field.target, ast.Name) and isinstance(text.value, ast.Constant)
-            found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
-
-
 def test_the_reference_is_valid_and_tunes_what_was_promised() -> None:
     reference = load_reference(SHIPPED)
     assert reference.trainer == "informer" and str(reference.objective.metric) == "val_mse"
@@ -48,7 +34,7 @@ def test_the_reference_is_valid_and_tunes_what_was_promised() -> None:
 
 def test_fields_defaults_and_descriptions_equal_the_reference() -> None:
     assert {name: p["default"] for name, p in PARAMETERS.items()} == dataclasses.asdict(Config())
-    assert {name: p["description"] for name, p in PARAMETERS.items()} == documented()
+    assert {name: p["description"] for name, p in PARAMETERS.items()} == documented(module)
     assert list(PARAMETERS) == [field.name for field in dataclasses.fields(Config)]
     for name, choices in CHOICES.items():
         assert tuple(PARAMETERS[name]["choices"]) == choices

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from informer_cases import ETTH1, StopAfter, epochs, make_spec, needs_etth1, quiet, run, write_csv
+from informer_cases import ETTH1, StopAfter, epochs, make_spec, needs_etth1, quiet, run, same_weights, write_csv
 
 torch = pytest.importorskip("torch")
 
@@ -21,16 +21,6 @@ from trainers.informer.train import train  # noqa: E402
 pytestmark = pytest.mark.train
 PLOTS = ("loss.png", "val_loss.png", "mse.png", "mae.png", "combined.png")
 BASELINES = ("repeat_last", "seasonal_naive", "nlinear")
-
-
-def last_weights(out: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(out / "checkpoint_last.pt", weights_only=True)["model"]
-    return state
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    left, right = last_weights(one), last_weights(other)
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
 def test_a_training_leaves_its_files_and_reports_each_epoch(
@@ -104,7 +94,7 @@ def test_the_best_checkpoint_is_the_best_epochs_and_not_the_lasts(series_csv: Pa
     result = run(spec)
     best = torch.load(tmp_path / "checkpoint_best.pt", weights_only=True)
     assert best["epoch"] == result.notes["best_epoch"] < 8  # the rate is too large: it gets worse again
-    last = last_weights(tmp_path)
+    last = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)["model"]
     assert any(not torch.equal(best["model"][name], last[name]) for name in last)
 
 

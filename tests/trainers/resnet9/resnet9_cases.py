@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from trainers.contract import Control, StopFlag, TrialResult, TrialSpec, Value
+from tests.trainers.trial_cases import StopAfter, epochs, last_weights, quiet, same_weights, trial_spec
+from trainers.contract import TrialResult, TrialSpec, Value
 from trainers.resnet9.config import Config
 from trainers.resnet9.train import train
+
+__all__ = ["StopAfter", "epochs", "last_weights", "make_spec", "quiet", "run", "same_weights", "values", "write_npz"]
 
 SMALL: Mapping[str, Value] = {"width": 0.0625, "train_batch_size": 32}
 
@@ -44,61 +45,15 @@ def values(**changed: Value) -> dict[str, Value]:
 def make_spec(
     out: Path, *, data: Mapping[str, Value], hyper: Mapping[str, Value] | None = None, **changed: Any
 ) -> TrialSpec:
-    out.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
-        "study": "s",
-        "task": "own",
         "trainer": "resnet9",
-        "round": 1,
-        "candidate": "c00",
-        "row": 0,
-        "fold": 0,
-        "folds": 1,
-        "seed": 0,
-        "attempt": 1,
         "values": values(**(hyper or {})),
-        "reference": out / "hyperparameter_reference.json",
-        "out": out,
-        "epochs": 2,
         "data": data,
         "objective": "val_accuracy",
         "direction": "maximize",
     }
-    return TrialSpec(**(settings | changed))
-
-
-class StopAfter(StopFlag):
-    """Is set after it was looked at so many times."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.looks = looks
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
-def quiet(stop: StopFlag | None = None) -> Control:
-    return Control(stop=stop or StopFlag(), report=lambda epoch, metrics: None)
+    return trial_spec(out, **(settings | changed))
 
 
 def run(spec: TrialSpec) -> TrialResult:
     return train(spec, quiet())
-
-
-def epochs(out: Path) -> list[dict[str, str]]:
-    """Rows of metrics_epoch.csv without the seconds, which no two runs share."""
-    with open(out / "metrics_epoch.csv", newline="") as stream:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
-
-
-def last_weights(out: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(out / "checkpoint_last.pt", weights_only=True)["model"]
-    return state
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    left, right = last_weights(one), last_weights(other)
-    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import itertools
 import json
 import subprocess
 import sys
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.reference import load_reference
+from tests.trainers.trial_cases import documented
 from trainers.contract import BadConfig
 from trainers.registry import TRAINERS
 from trainers.resnet9 import config as module
@@ -24,18 +22,6 @@ pytestmark = pytest.mark.train
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "doc" / "hyperparameter_reference" / "resnet9.json"
 PARAMETERS: dict[str, Any] = json.loads(SHIPPED.read_text())["parameters"]
-
-
-def documented() -> dict[str, str]:
-    """Field -> the text under it."""
-    tree = ast.parse(inspect.getsource(module))
-    (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
-    found = {}
-    for field, text in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-            assert isinstance(field.target, ast.Name) and isinstance(text.value, ast.Constant)
-            found[field.target.id] = " ".join(str(text.value.value).split())
-    return found
 
 
 def test_the_reference_is_valid_and_tunes_five_parameters() -> None:
@@ -64,7 +50,7 @@ def test_the_tuned_space_is_exactly_the_promised_one() -> None:
 
 def test_fields_defaults_and_descriptions_equal_the_reference() -> None:
     assert {name: p["default"] for name, p in PARAMETERS.items()} == dataclasses.asdict(Config())
-    assert {name: p["description"] for name, p in PARAMETERS.items()} == documented()
+    assert {name: p["description"] for name, p in PARAMETERS.items()} == documented(module)
     assert list(PARAMETERS) == [field.name for field in dataclasses.fields(Config)]
     for name, choices in CHOICES.items():
         assert tuple(PARAMETERS[name]["choices"]) == choices
