@@ -28,6 +28,8 @@ class DataKey:
 
     kind: Literal["path", "text", "int", "float", "bool"]
     description: str
+    fixed: bool = False
+    """Whether its texts come from a fixed set or grammar, so that they name nothing of the person's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +131,16 @@ _INFORMER = RegisteredTrainer(
         "date": DataKey(kind="text", description="name of the column of dates (date)"),
         "target": DataKey(kind="text", description="column to forecast with features S and MS (the last one)"),
         "features": DataKey(
-            kind="text", description="M: all columns forecast all; S: target itself; MS: all the target"
+            kind="text", fixed=True, description="M: all columns forecast all; S: target itself; MS: all the target"
         ),
         "columns": DataKey(kind="text", description="columns to read, separated by commas (all)"),
         "pred_len": DataKey(kind="int", description="time steps to forecast (24)"),
-        "freq": DataKey(kind="text", description="step between rows, such as 15min, 1h, 1d, 1mo (found)"),
-        "fill": DataKey(kind="text", description="what closes gaps: none, previous or interpolate (none: refused)"),
+        "freq": DataKey(kind="text", fixed=True, description="step between rows, such as 15min, 1h, 1d, 1mo (found)"),
+        "fill": DataKey(
+            kind="text", fixed=True, description="what closes gaps: none, previous or interpolate (none: refused)"
+        ),
         "season": DataKey(kind="int", description="period of the seasonal-naive forecast in steps (from freq)"),
-        "split": DataKey(kind="text", description="ett: 12, 4, 4 months; ratio: by the fractions"),
+        "split": DataKey(kind="text", fixed=True, description="ett: 12, 4, 4 months; ratio: by the fractions"),
         "val_fraction": DataKey(kind="float", description="part of the rows that validates, with split=ratio (0.1)"),
         "test_fraction": DataKey(
             kind="float", description="last part of the rows, tested on, with split=ratio (0.2)"
@@ -150,6 +154,12 @@ _INFORMER = RegisteredTrainer(
 COMMAND_MODULE = "trainers.command.run"
 
 TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_RESNET9, _INFORMER)}
+
+
+def personal_data(trainer: str, data: Mapping[str, Value]) -> dict[str, Value]:
+    """The options of `--data` whose texts may name what a person keeps private; all of a trainer that was brought."""
+    keys = (TRAINERS[trainer].data_keys if trainer in TRAINERS else None) or {}
+    return {key: value for key, value in data.items() if key not in keys or not keys[key].fixed}
 
 
 def data_checker(trainer: RegisteredTrainer) -> Callable[..., None] | None:

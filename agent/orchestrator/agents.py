@@ -24,6 +24,7 @@ from trainers.contract import Value
 from trainers.files import FileProblem, read_json_object
 from trainers.layout import candidate_name
 from trainers.manifest import load_manifest
+from trainers.registry import personal_data
 
 VERDICT_WORDS = ("ok", "block", "none")
 """Of the checker's schema (agent.roles.checker.verdict_schema) and its prompt."""
@@ -52,7 +53,7 @@ def aliases_of(work: Work, reference: Reference) -> Aliases:
         task=config.task,
         study=config.study,
         trainer=config.trainer,
-        data=config.data,
+        data=personal_data(config.trainer, config.data),
         classes=class_names(work),
         hosts=_hosts(work),
         folder=None if offline else work.store.paths.root,

@@ -11,11 +11,11 @@ from informer_cases import ROOT
 
 from agent.reference import load_reference
 from tests.trainers.trial_cases import documented
-from trainers.contract import BadConfig
+from trainers.contract import BadConfig, Value
 from trainers.informer import config as module
 from trainers.informer.config import CHOICES, Config
 from trainers.informer.options import TYPES
-from trainers.registry import TRAINERS
+from trainers.registry import TRAINERS, personal_data
 
 SHIPPED = ROOT / "doc" / "hyperparameter_reference" / "informer.json"
 PARAMETERS: dict[str, Any] = json.loads(SHIPPED.read_text())["parameters"]
@@ -96,6 +96,18 @@ def test_the_registry_knows_the_keys_of_data_and_their_types() -> None:
     assert keys is not None
     kinds = {"path": str, "text": str, "int": int, "float": float, "bool": bool}
     assert {name: kinds[key.kind] for name, key in keys.items()} == TYPES
+
+
+def test_texts_of_a_fixed_set_are_no_names_to_hide_from_language_models() -> None:
+    data: dict[str, Value] = {
+        "path": "/data/plant.csv",
+        "target": "OT",
+        "features": "MS",
+        "fill": "none",
+        "freq": "1h",
+    }
+    assert personal_data("informer", data) == {"path": "/data/plant.csv", "target": "OT"}
+    assert personal_data("brought", data) == data
 
 
 def test_every_parameter_and_data_key_is_in_the_document() -> None:
