@@ -158,12 +158,13 @@ class SlurmReader:
     def _reconcile(
         self,
         submissions: Sequence[Submission],
-        queue: Iterable[Record],
+        queue: Sequence[Record],
         history: Iterable[Record],
         patience: float,
         now: float,
     ) -> dict[Key, TaskStatus]:
         active = {(r.name, r.task): r for r in queue}
+        going = {(r.name, r.index): r for r in queue if state_of(r.raw) in (State.PENDING, State.RUNNING)}
         past: dict[tuple[str, str], Record] = {}
         for record in history:
             key = (record.name, record.task)
@@ -175,7 +176,12 @@ class SlurmReader:
                 # The unique name beside the id: SLURM reuses ids, and the other job must not speak for this one.
                 shown = _ours(active.get((submission.name, task)), submission)
                 ended = _ours(past.get((submission.name, task)), submission)
-                result[submission.name, item] = self._judge((submission.name, item), shown, ended, patience, now)
+                status = self._judge((submission.name, item), shown, ended, patience, now)
+                # A submission that arrived after it had been made again: its task may be the one that has the row.
+                twin = going.get((submission.name, task.partition("_")[2]))
+                if status.state in (State.GONE, State.UNKNOWN) and twin is not None and twin.task != task:
+                    status = _status(twin)
+                result[submission.name, item] = status
         return result
 
     def _judge(self, key: Key, shown: Record | None, ended: Record | None, patience: float, now: float) -> TaskStatus:

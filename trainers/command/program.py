@@ -6,6 +6,7 @@ program's process group is all that is cleaned up.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -29,6 +30,9 @@ SCAN_BYTES = 2**20
 TAIL_LINES, LINE_CHARACTERS, TAIL_CHARACTERS = 20, 300, 1500
 ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
 PR_SET_PDEATHSIG = 1
+#: What tells the guard that nothing is left to guard.
+_DISMISSED = b"done"
+_FOR_THE_TASK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class ProgramFailed(TrainerError):
@@ -69,28 +73,30 @@ def run_program(
         raise ProgramFailed(f"the working directory {folder} is not there")
     token = uuid.uuid4().hex
     program = command[0] if "/" not in command[0] else str(folder / command[0])
-    with log.open("ab") as stream:
-        begin = stream.tell()
+    with _guard(token) as tell:
+        with log.open("ab") as stream:
+            begin = stream.tell()
+            try:
+                process = subprocess.Popen(
+                    [program, *command[1:]],
+                    cwd=folder,
+                    env={**environment, TOKEN_VARIABLE: token},
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_in_the_child(),
+                )
+            except OSError as error:
+                raise ProgramFailed(f"{program} cannot be started in {folder}: {error.strerror or error}") from None
+            except ValueError as error:
+                raise BadConfig(f"a value cannot be handed to {program}: {error}") from None
+        tell(process.pid)
         try:
-            process = subprocess.Popen(
-                [program, *command[1:]],
-                cwd=folder,
-                env={**environment, TOKEN_VARIABLE: token},
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_in_the_child(),
-            )
-        except OSError as error:
-            raise ProgramFailed(f"{program} cannot be started in {folder}: {error.strerror or error}") from None
-        except ValueError as error:
-            raise BadConfig(f"a value cannot be handed to {program}: {error}") from None
-    try:
-        stopped = _wait(process, stop, watch)
-        _end(process, token, grace_s if stopped else CHILDREN_GRACE_S)
-    finally:
-        _end(process, token, 0.0)
+            stopped = _wait(process, stop, watch)
+            _end(process, token, grace_s if stopped else CHILDREN_GRACE_S)
+        finally:
+            _end(process, token, 0.0)
     watch()
     code = process.returncode
     return Ended(code=128 - code if code < 0 else code, stopped=stopped, output=_written(log, begin))
@@ -173,6 +179,71 @@ def _marked(entry: str, marker: bytes) -> bool:
         return marker in Path("/proc", entry, "environ").read_bytes().split(b"\0")
     except OSError:
         return False  # another person's process, or it ended
+
+
+@contextlib.contextmanager
+def _guard(token: str) -> Iterator[Callable[[int], None]]:
+    """Around the program: where this process is killed outright, another one ends what the program leaves.
+
+    The death signal below reaches the program alone, not what it started: a shell script's training would go on
+    beside the row's next attempt. SLURM ends it where it tracks processes by cgroup; where it follows parents
+    (proctrack/linuxproc), and on one machine alone, nobody else does. Yields what is to be told the program's pid.
+    """
+    if not sys.platform.startswith("linux"):
+        yield _nobody
+        return
+    reading, writing = os.pipe()
+
+    def tell(session: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # somebody killed the guard: nothing is lost with it
+            os.write(writing, b"%d\n" % session)
+
+    guard = os.fork()
+    if not guard:
+        try:
+            os.close(writing)
+            _stand_by(reading, token)
+        finally:
+            os._exit(0)
+    os.close(reading)
+    try:
+        yield tell
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(writing, _DISMISSED)
+        os.close(writing)
+        os.waitpid(guard, 0)
+
+
+def _nobody(session: int) -> None:
+    """No guard stands by."""
+
+
+def _stand_by(reading: int, token: str) -> None:
+    """The guard: waits until it is dismissed, or until the pipe ends because its parent is dead."""
+    # Signals to the task's group, or to all of a job, are the task's to answer; SIGKILL to all leaves nothing to do.
+    os.setsid()
+    for number in _FOR_THE_TASK:
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+    told = b""
+    while part := os.read(reading, 64):
+        told += part
+    if told.endswith(_DISMISSED):
+        return
+    session = int(told or b"-1")
+    deadline = time.monotonic() + CHILDREN_GRACE_S
+    while time.monotonic() < deadline:
+        left = 0
+        for handle in _members(session, token):
+            left += 1
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        if not left:
+            return
+        time.sleep(POLL_FIRST_S)
 
 
 def _in_the_child() -> Callable[[], None] | None:

@@ -92,6 +92,18 @@ def test_the_newest_run_counts(reader: SlurmReader, slurm: FakeSlurm) -> None:
     assert only(reader).raw == "COMPLETED"
 
 
+def test_line_2_a_row_is_not_gone_while_a_second_job_of_its_name_may_have_it(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    """A submission that was taken for lost arrived after it had been made again, and its task was the first to claim."""
+    slurm.answer("squeue", squeue("15_0", "COMPLETED") + squeue("14_0", "RUNNING") + squeue("14_1", "RUNNING"))
+    slurm.answer("sacct", sacct("15_0", "COMPLETED"))
+    assert only(reader).state is State.RUNNING
+    slurm.answer("squeue", squeue("15_0", "COMPLETED") + squeue("14_0", "FAILED") + squeue("14_1", "RUNNING"))
+    clock.now += 60
+    assert (only(reader).state, only(reader).raw) == (State.GONE, "COMPLETED")
+
+
 def test_missing_is_not_done(reader: SlurmReader, clock: Clock) -> None:
     assert only(reader).state is State.UNKNOWN
     clock.now += 119

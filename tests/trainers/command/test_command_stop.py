@@ -151,6 +151,24 @@ def test_a_task_that_is_killed_takes_its_program_along(bench):
     wait_for(lambda: not alive(inner))
 
 
+@pytest.mark.parametrize("whom", ["the task", "its group"])
+def test_a_task_that_is_killed_takes_along_what_its_program_started(bench, whom):
+    """Else the row's next attempt would train beside it. The second child left the session, the third its marks."""
+    task, inner = start_task(
+        bench,
+        "",
+        "sleep 60 & setsid sleep 60 & (exec env -i /bin/sleep 60) & jobs -p > pids.new; mv pids.new pids; wait",
+    )
+    wait_for(lambda: len(pids(bench.folder / "pids")) == 3)
+    family = [inner, *pids(bench.folder / "pids")]
+    if whom == "the task":
+        task.kill()
+    else:
+        os.killpg(task.pid, signal.SIGKILL)
+    task.wait()
+    wait_for(lambda: not any(map(alive, family)))
+
+
 def start_task(bench, before: str, after: str):
     """A process that trains as a task does and exits with 42 when interrupted; and the program's pid."""
     spec = bench.bash(f'{before} echo $$ > "$RT_OUT/pids"; {after}')
@@ -171,6 +189,6 @@ try:
 except Interrupted:
     sys.exit(42)
 """
-    task = subprocess.Popen([sys.executable, "-c", code], env={**os.environ})
+    task = subprocess.Popen([sys.executable, "-c", code], env={**os.environ}, start_new_session=True)
     wait_for(lambda: len(pids(spec.out / "pids")) == 1)
     return task, pids(spec.out / "pids")[0]
