@@ -79,7 +79,7 @@ def _queue(folder: Path, submitted: list[dict[str, Any]], finished: int) -> None
         for item, task in zip(entry["items"], entry["tasks"], strict=True):
             train = entry["kind"] == "train"
             state = "PENDING" if not train else "COMPLETED" if item < finished else "RUNNING"
-            known.append(f"{task}|{state}|0:0|00:00:10|{at}|n1|{entry['name']}")
+            known.append(f"{task}|{state}|0:0|00:00:10|{at}|{at}|n1|{entry['name']}")
             if state != "COMPLETED":
                 reason = "None" if train else "Dependency"
                 active.append(f"{task}|{state}|{at}|0:10|n1|{reason}|{entry['name']}")

@@ -1,6 +1,6 @@
 """Calls of the orchestrator, each in a forked process of its own: only this process pays for the imports.
 
-    python -m tests.soak.driver STUDIES TRAINER        (jobs on standard input, answers on standard output, JSON a line)
+    python -m tests.soak.driver STUDIES TRAINER     (jobs on standard input, answers on standard output, JSON lines)
 
 A job: {"call": "tune" | "ticks" | "collect" | "state", "target": round, "resume": bool, "kill_at": change | null,
 "kill_after_s": seconds | null}. Its answer: {"code": exit code, negative for a signal, "state": ..., "error": name of
@@ -10,6 +10,7 @@ the exception's class, "message": ...}.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -146,12 +147,8 @@ def _child(studies: Path, trainer: Path, job: Job, pipe: int) -> None:
 
 def main() -> None:
     # Once, before the forks.
-    import optuna  # noqa: F401
-
-    import agent.launch.sbatch
-    import agent.orchestrator
-    import tests.soak.replay  # noqa: F401
-
+    for module in ("optuna", "agent.launch.sbatch", "agent.orchestrator", "tests.soak.replay"):
+        importlib.import_module(module)
     studies, trainer = map(Path, sys.argv[1:])
     for line in sys.stdin:
         sys.stdout.write(json.dumps(call(studies, trainer, json.loads(line))) + "\n")

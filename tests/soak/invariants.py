@@ -115,7 +115,7 @@ def hours_wrong(store: Store, runs: Mapping[tuple[str, str], Sequence[Run]]) -> 
 
 
 def hours_missing(store: Store, runs: Mapping[tuple[str, str], Sequence[Run]]) -> Iterator[str]:
-    """Rows at their declared charge although accounting knows their end, and such rows that `status` does not list."""
+    """Rows at their declared charge although accounting knows their end, or that `status` does not list."""
     unaccounted = Ledger(store.journal.entries).unaccounted()
     tasks = {e["name"]: dict(zip(e["items"], e["tasks"], strict=True)) for e in store.journal.of("submitted")}
     for name, items in unaccounted.items():

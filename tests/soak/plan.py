@@ -1,4 +1,4 @@
-"""Which faults befall a round: drawn by seed and round number, so that one round can be run again without the others."""
+"""Which faults befall a round: drawn by seed and round number, so that one can be run again without the others."""
 
 from __future__ import annotations
 

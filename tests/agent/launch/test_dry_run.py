@@ -268,7 +268,7 @@ def test_line_36_all_runs_of_a_task_are_counted_and_nobody_elses(
 def test_line_24_hours_come_with_the_query_that_is_made_anyway(fake: FakeSlurm) -> None:
     now = [NOW]
     reader = SlurmReader(Pace(interval_s=60), environment=fake.environment(), clock=lambda: now[0])
-    line = "15_{0}|{1}|0:0|00:01:0{0}|2030-03-17T17:46:40|n1|x\n"
+    line = "15_{0}|{1}|0:0|00:01:0{0}|2030-03-17T17:48:40|2030-03-17T17:46:40|n1|x\n"
     fake.answer("sacct", line.format(0, "COMPLETED") + line.format(1, "RUNNING"))
     made = [submission((0, 1))]
     reader.poll(made)

@@ -58,7 +58,7 @@ def squeue(task: str, state: str, name: str = "train-x", *, at: float = NOW, rea
 
 
 def sacct(task: str, state: str, name: str = "train-x", *, at: float = NOW, code: str = "0:0") -> str:
-    return f"{task}|{state}|{code}|00:00:07|{format_time(at)}|n1|{name}\n"
+    return f"{task}|{state}|{code}|00:00:07|{format_time(at + 7)}|{format_time(at)}|n1|{name}\n"
 
 
 def only(reader: SlurmReader, *submissions: Submission) -> TaskStatus:
@@ -95,7 +95,7 @@ def test_the_newest_run_counts(reader: SlurmReader, slurm: FakeSlurm) -> None:
 def test_line_2_a_row_is_not_gone_while_a_second_job_of_its_name_may_have_it(
     reader: SlurmReader, slurm: FakeSlurm, clock: Clock
 ) -> None:
-    """A submission that was taken for lost arrived after it had been made again, and its task was the first to claim."""
+    """A submission taken for lost arrived after it had been made again, and its task was the first to claim."""
     slurm.answer("squeue", squeue("15_0", "COMPLETED") + squeue("14_0", "RUNNING") + squeue("14_1", "RUNNING"))
     slurm.answer("sacct", sacct("15_0", "COMPLETED"))
     assert only(reader).state is State.RUNNING

@@ -103,15 +103,15 @@ def test_squeue() -> None:
 def test_sacct_folds_steps_and_keeps_every_run() -> None:
     head = "2031-02-03T04:05:0"
     text = (
-        f"15_0|FAILED|0:125|00:00:09|{head}1|n1|t\n"
-        f"15_0.batch|OUT_OF_MEMORY|0:125|00:00:09|{head}1|n1|batch\n"
-        f"15_1|COMPLETED|0:0|00:00:09|{head}1|n1|t\n"
-        f"15_1.0|OUT_OF_MEMORY|0:125|00:00:02|{head}1|n1|bash\n"
-        f"15_2|PREEMPTED|0:0|00:00:09|{head}1|n1|t\n"
-        f"15_2.batch|CANCELLED|0:15|00:00:09|{head}1|n1|batch\n"
-        f"15_2|PENDING|0:0|00:00:00|{head}9|None assigned|t\n"
-        f"15_3|CANCELLED by 1000|0:0|00:00:00|Unknown||t\n"
-        f"99_9.batch|OUT_OF_MEMORY|0:125|00:00:09|{head}1|n1|batch\n"
+        f"15_0|FAILED|0:125|00:00:09|{head}9|{head}1|n1|t\n"
+        f"15_0.batch|OUT_OF_MEMORY|0:125|00:00:09|{head}9|{head}1|n1|batch\n"
+        f"15_1|COMPLETED|0:0|00:00:09|{head}9|{head}1|n1|t\n"
+        f"15_1.0|OUT_OF_MEMORY|0:125|00:00:02|{head}9|{head}1|n1|bash\n"
+        f"15_2|PREEMPTED|0:0|00:00:09|{head}9|{head}1|n1|t\n"
+        f"15_2.batch|CANCELLED|0:15|00:00:09|{head}9|{head}1|n1|batch\n"
+        f"15_2|PENDING|0:0|00:00:00|Unknown|{head}9|None assigned|t\n"
+        f"15_3|CANCELLED by 1000|0:0|00:00:00|Unknown|Unknown||t\n"
+        f"99_9.batch|OUT_OF_MEMORY|0:125|00:00:09|{head}9|{head}1|n1|batch\n"
     )
     shown = [(record.task, record.raw, record.exit_code) for record in parse_sacct(text)]
     assert shown == [
@@ -121,6 +121,17 @@ def test_sacct_folds_steps_and_keeps_every_run() -> None:
         ("15_2", "PENDING", "0:0"),
         ("15_3", "CANCELLED by 1000", "0:0"),
     ]
+
+
+def test_line_36_the_seconds_of_an_ended_task_count_only_beside_its_end() -> None:
+    """While slurmctld hands on what a restarted slurmdbd missed, Elapsed of what is over grows with the clock."""
+    since = "2031-02-03T04:05:06"
+    text = (
+        f"15_0|PREEMPTED|0:0|00:00:11|Unknown|{since}|n1|t\n"
+        f"15_1|COMPLETED|0:0|00:00:01|2031-02-03T04:05:07|{since}|n1|t\n"
+        f"15_2|RUNNING|0:0|00:00:11|Unknown|{since}|n1|t\n"
+    )
+    assert [record.elapsed_s for record in parse_sacct(text)] == [None, 1.0, 11.0]
 
 
 @pytest.mark.parametrize(
