@@ -133,11 +133,12 @@ class Launcher(Protocol):
     def largest_index(self) -> int | None:
         """The largest array index allowed (MaxArraySize - 1), or None when there is no limit."""
 
-    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
+    def elapsed(self, submissions: Sequence[Submission], *, ask: bool = True) -> Mapping[tuple[str, int], float]:
         """Seconds that all runs of each ended task took together (a requeued task has several).
 
         Tasks that have not ended, or that accounting does not know (yet), are left out. At most one query, and none
-        when one was made lately. Raises SchedulerUnavailable.
+        when one was made lately or, not `ask`, where a `poll` follows: that one asks for these tasks as well. Raises
+        SchedulerUnavailable.
         """
 
     def test_only(self, batch: Batch) -> str | None:

@@ -153,7 +153,7 @@ class LocalLauncher:
     def largest_index(self) -> int | None:
         return None
 
-    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
+    def elapsed(self, submissions: Sequence[Submission], *, ask: bool = True) -> Mapping[tuple[str, int], float]:
         found: dict[tuple[str, int], float] = {}
         for submission in submissions:
             folder = Path(submission.job_id)

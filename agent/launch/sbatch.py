@@ -143,6 +143,7 @@ class SbatchLauncher:
         if parsed is None:
             said = f"sbatch took {batch.name} but printed no job id: {reply.words}"
             raise AmbiguousSubmission(said, name=batch.name)
+        self._reader.note_made(batch.name)
         return _submission(batch, offset, parsed[0], parsed[1], before)
 
     def command(self, batch: Batch) -> list[str]:
@@ -178,8 +179,8 @@ class SbatchLauncher:
     def largest_index(self) -> int | None:
         return self._reader.largest_index()
 
-    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
-        return self._reader.elapsed(submissions)
+    def elapsed(self, submissions: Sequence[Submission], *, ask: bool = True) -> Mapping[tuple[str, int], float]:
+        return self._reader.elapsed(submissions, ask=ask)
 
     def test_only(self, batch: Batch) -> str | None:
         # The very line of a submission, so that what is refused here would be refused there.

@@ -82,7 +82,9 @@ class SlurmReader:
         self._trouble = ""
         self._config: dict[str, str] | None = None
         self._seconds: dict[Key, float] = {}
+        self._owed: dict[str, Submission] = {}
         self._next_sacct = 0.0
+        self._made: dict[str, float] = {}
 
     # --- asking ---
 
@@ -94,29 +96,41 @@ class SlurmReader:
         except CommandTimeout as error:
             raise SchedulerUnavailable(f"{error}; ask again later") from error
 
+    def note_made(self, name: str) -> None:
+        """A submission of this name was made just now: until `interval_s` have passed it is pending, unasked."""
+        self._made[name] = self._clock()
+
     def poll(self, submissions: Sequence[Submission]) -> dict[Key, TaskStatus]:
-        """The status of every task, at most `interval_s` old; submissions not asked about before are asked at once.
+        """The status of every task, at most `interval_s` old; submissions not asked about before are asked at once,
+        but for those just made.
 
         Raises SchedulerUnavailable when squeue does not answer, and again without asking until the next query is due.
         """
-        wanted = frozenset(submission.name for submission in submissions)
         now = self._clock()
+        asked = frozenset(submission.name for submission in submissions) - self._fresh(now)
         # A clock that went back must not silence the reader until it catches up.
         due = now >= self._next_query or now < self._next_query - 3 * self.pace.interval_s
-        if wanted and (due or (not self._trouble and not wanted <= self._names)):
+        if asked and (due or (not self._trouble and not asked <= self._names)):
             self._query(submissions, now)
-        if self._trouble:
+        if self._trouble and asked:
             raise SchedulerUnavailable(self._trouble)
-        return {key: self._known[key] for s in submissions for key in ((s.name, item) for item in s.items)}
+        keys = ((s.name, item) for s in submissions for item in s.items)
+        return {key: self._known.get(key, _JUST_MADE) for key in keys}
+
+    def _fresh(self, now: float) -> set[str]:
+        """Names of submissions that were made less than an interval ago."""
+        self._made = {name: at for name, at in self._made.items() if 0 <= now - at < self.pace.interval_s}
+        return set(self._made)
 
     def _query(self, submissions: Sequence[Submission], now: float) -> None:
         try:
             known: dict[Key, TaskStatus] = {}
             for cluster in sorted({s.cluster or "" for s in submissions}):
                 group = [s for s in submissions if (s.cluster or "") == cluster]
+                owed = [s for s in self._owed.values() if (s.cluster or "") == cluster and s not in group]
                 queue = self._ask_squeue(group, cluster)
-                history, patience = self._ask_sacct(group, cluster)
-                self._account(group, history, now)
+                history, patience = self._ask_sacct([*group, *owed], cluster)
+                self._account([*group, *owed], history, now)
                 known.update(self._reconcile(group, queue, history, patience, now))
         except SchedulerUnavailable as error:
             self._failures += 1
@@ -230,13 +244,17 @@ class SlurmReader:
 
     # --- hours ---
 
-    def elapsed(self, submissions: Sequence[Submission]) -> dict[Key, float]:
+    def elapsed(self, submissions: Sequence[Submission], *, ask: bool = True) -> dict[Key, float]:
         """Seconds of all runs of each ended task that accounting knows: from the last query, else from one more.
 
-        Not asked within `interval_s` of the last sacct. Raises SchedulerUnavailable where it does not answer.
+        Not asked within `interval_s` of the last sacct, and where not `ask` with the next poll's question. Raises
+        SchedulerUnavailable where it does not answer.
         """
         missing = [s for s in submissions if any((s.name, item) not in self._seconds for item in s.items)]
+        self._owed = {s.name: s for s in missing}
         now = self._clock()
+        fresh = self._fresh(now)
+        missing = [s for s in missing if ask and s.name not in fresh]
         due = now >= self._next_sacct or now < self._next_sacct - 3 * self.pace.interval_s
         for cluster in sorted({s.cluster or "" for s in missing} if due else ()):
             group = [s for s in missing if (s.cluster or "") == cluster]
@@ -335,6 +353,8 @@ class SlurmReader:
         return int(size) - 1 if size.isdigit() and int(size) > 0 else None
 
 
+#: What is known of a task whose submission was made less than an interval ago.
+_JUST_MADE = TaskStatus(state=State.PENDING)
 _ALREADY_GONE = ("Invalid job id", "already completing or completed", "Job/step already")
 
 

@@ -66,6 +66,7 @@ class SubmititLauncher:
             record = {"processes": processes, "session": answer["session"], "at": before}
             local_queue.write_json(Path(request["folder"]) / "processes.json", record)
             return _submission(batch, ids, request["folder"], before)
+        self._reader.note_made(batch.name)
         return _submission(batch, ids, ids[0].partition("_")[0], before)
 
     def _request(self, batch: Batch) -> dict[str, Any]:
@@ -153,9 +154,9 @@ class SubmititLauncher:
     def largest_index(self) -> int | None:
         return None if self._cluster == "local" else self._reader.largest_index()
 
-    def elapsed(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], float]:
+    def elapsed(self, submissions: Sequence[Submission], *, ask: bool = True) -> Mapping[tuple[str, int], float]:
         # submitit's local executor notes no times.
-        return {} if self._cluster == "local" else self._reader.elapsed(submissions)
+        return {} if self._cluster == "local" else self._reader.elapsed(submissions, ask=ask)
 
     def test_only(self, batch: Batch) -> str | None:
         """Asked with the rendered array script, which has the same settings: submitit's own is made on submission."""

@@ -124,7 +124,9 @@ def _grace_is_over(work: Work, fates: Fates, rows: Sequence[Row]) -> bool:
 def row_statuses(work: Work) -> Mapping[int, TaskStatus]:
     """How the launcher's newest task for each row stands."""
     made = [submission for _, submission in submissions(work.store, work.paths, "train")]
-    polled = work.tools.launcher().poll(made)
+    # With the evaluations, which are asked about next: one question to the scheduler for both.
+    behind = [submission for _, submission in submissions(work.store, work.paths, "eval")]
+    polled = work.tools.launcher().poll([*made, *behind])
     return {item: polled[submission.name, item] for submission in made for item in submission.items}
 
 

@@ -113,6 +113,8 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
             continue
         opened += new and work.kind == "round"
         if waiting is not None:
+            # What the question about its rows told of earlier rounds' hours.
+            budget.settle(store, tools)
             return report(work, waiting, opened, closed, rendered="render" in ran)
         if work.kind == "round":
             closed += 1

@@ -233,6 +233,31 @@ def test_a_new_submission_is_asked_about_at_once(reader: SlurmReader, slurm: Fak
     assert [status.state for status in seen.values()] == [State.RUNNING, State.PENDING]
 
 
+def test_line_24_what_was_made_just_now_is_pending_unasked(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    reader.note_made("train-x")
+    assert only(reader).state is State.PENDING and slurm.calls("squeue") == slurm.calls("sacct") == []
+    assert reader.elapsed([submission()]) == {} and slurm.calls("sacct") == []
+    clock.now += 59
+    assert only(reader, submission(job="16")).state is State.PENDING and slurm.calls("squeue") == []
+    slurm.answer("squeue", squeue("15_0", "RUNNING"))
+    clock.now += 1
+    assert only(reader).state is State.RUNNING and len(slurm.calls("squeue")) == 1
+
+
+def test_line_24_hours_that_are_owed_come_with_the_next_poll(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock
+) -> None:
+    earlier = submission("train-w", "14")
+    assert reader.elapsed([earlier], ask=False) == {} and slurm.calls("sacct") == []
+    slurm.answer("sacct", sacct("14_0", "COMPLETED", "train-w") + sacct("15_0", "RUNNING"))
+    only(reader)
+    assert reader.elapsed([earlier], ask=False) == {("train-w", 0): 7.0}
+    (asked,) = slurm.calls("sacct")
+    assert asked[asked.index("-j") + 1] == "14,15"
+
+
 def test_a_silent_controller_is_unavailable_and_asked_less_often(
     reader: SlurmReader, slurm: FakeSlurm, clock: Clock
 ) -> None:
