@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -20,6 +21,9 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="where its files go, a folder that is not there yet; they stay")
     parser.add_argument("--quiet", action="store_true", help="the figures at the end alone")
     chosen = parser.parse_args()
+    # What ends it early still tells its figures; a shell's background job ignores SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     home = (chosen.home or Path(tempfile.mkdtemp(prefix="rt-soak-")) / "soak").absolute()
     try:
         with Cluster(CLUSTER) as cluster:
@@ -48,6 +52,7 @@ def _run(cluster: Cluster, home: Path, chosen: argparse.Namespace) -> int:
         code = 130
     finally:
         soak.close()
+    soak.count()
     print("\n".join([*soak.tally.lines(), f"files in {home}"]))
     return code
 

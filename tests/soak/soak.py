@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.api.begin import begin
+from agent.budget import Ledger
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.cluster.cluster import Cluster
@@ -263,19 +264,16 @@ class Soak:
             runs = invariants.accounting(self.cluster)
             return [*invariants.hours_missing(store, runs), *invariants.hours_wrong(store, runs)]
 
-        found = self._settled(missing, 90)
-        self._count()
-        if found:
+        if found := self._settled(missing, 90):
             raise self._failed(draw(self.seed, self.first + self.tally.rounds - 1, patient=self.patient), found)
 
-    def _count(self) -> None:
-        from agent.budget import Ledger
-
+    def count(self) -> None:
+        """Complete the tally."""
         store = Store.open(self.root)
         ledger = Ledger(store.journal.entries)
         self.tally.unaccounted = sum(map(len, ledger.unaccounted().values()))
         self.tally.accounted = sum(len(ledger.seconds(name)) for name in ledger.charges)
-        self.tally.calls.update(call.program for call in self.shims.calls())
+        self.tally.calls = Counter(call.program for call in self.shims.calls())
 
     def _failed(self, plan: Plan, found: list[str]) -> SoakFailed:
         lines = [f"seed {self.seed}, round {plan.number}: {plan.describe()}", *found]
