@@ -1,4 +1,5 @@
-"""What watching a study costs: CPU seconds of a controller's look and of a cron tick, and of a day of either.
+"""What watching a study costs: CPU seconds of a controller's look and of a cron tick, and of a day of either; the
+memory of a tick; how often SLURM is asked.
 
     python benchmarks/unattended.py [--tasks 1000 10000] [--looks 10]
 
@@ -67,7 +68,7 @@ def _programs(folder: Path) -> None:
     answers = {"sbatch": "4242\n", "scontrol": "MaxArraySize = 1000001\n"}
     for name in PROGRAMS:
         (folder / f"{name}.out").write_text(answers.get(name, ""))
-        (folder / name).write_text(f'#!/bin/sh\nexec cat "{folder}/{name}.out"\n')
+        (folder / name).write_text(f'#!/bin/sh\necho {name} >>"{folder}/calls"\nexec cat "{folder}/{name}.out"\n')
         (folder / name).chmod(0o755)
 
 
@@ -125,6 +126,7 @@ def looks(root: Path, count: int) -> dict[str, float]:
     store = Store.open(root)
     # Every look is to ask the scheduler; the day is reckoned with POLL_S.
     store.put_settings(dataclasses.replace(store.settings(), poll_s=0.001))
+    calls = _calls(root)
     me = Identity(generation=1, kind="foreground", host="here", pid=os.getpid(), started=0, boot="")
     controller = resident.Resident(root, me, say=lambda line: None)
     spent = []
@@ -135,15 +137,19 @@ def looks(root: Path, count: int) -> dict[str, float]:
         controller._beat(store, next_in=POLL_S)
         spent.append(resident._cpu_seconds() - before)
         time.sleep(0.01)
-    return {"first": spent[0], "look": sum(spent[1:]) / count}
+    return {"first": spent[0], "look": sum(spent[1:]) / count, "calls": (_calls(root) - calls) / (count + 1)}
 
 
-def a_day(first: float, look: float) -> float:
-    """CPU seconds of a day of looks at the controller's own pace."""
+def _calls(root: Path) -> int:
+    """Calls of SLURM's programs so far."""
+    return len((root.parents[1] / "bin" / "calls").read_text().splitlines())
+
+
+def wait_of(look: float) -> float:
+    """Seconds between looks of so many CPU seconds: the controller's own rule."""
     from agent.api.resident import CPU_DAY_SHARE, LONGEST_WAIT
 
-    wait = min(max(POLL_S, look * CPU_DAY_SHARE), LONGEST_WAIT * POLL_S)
-    return first + look * DAY_S / wait
+    return min(max(POLL_S, look * CPU_DAY_SHARE), LONGEST_WAIT * POLL_S)
 
 
 def main() -> int:
@@ -156,7 +162,9 @@ def main() -> int:
         print(json.dumps(looks(options.resident, options.looks)))
         return 0
     print(f"{machine()}; CPU seconds")
-    print(f"{'tasks':>6} {'with a result':>13} {'first look':>10} {'look':>7} {'a day':>7} {'tick':>7} {'a day':>7}")
+    print(f"{'':30} resident {'':30} cron")
+    head = f"{'tasks':>6} {'with a result':>13} {'first look':>10} {'look':>7} {'a day':>7} {'calls/h':>7}"
+    print(f"{head} {'tick':>7} {'a day':>7} {'calls/h':>7} {'MB':>5}")
     missed = False
     with bytecode() as environment:
         for tasks in options.tasks:
@@ -176,14 +184,18 @@ def _line(tasks: int, finished: int, environment: dict[str, str], count: int) ->
         os.environ["PATH"] = environment["PATH"]
         make(root, programs, tasks, finished)
         run_child([*roundtable(), "tick", "--study", str(root)], environment=environment)
+        before = _calls(root)
         ticks = [run_child([*roundtable(), "tick", "--study", str(root)], environment=environment) for _ in range(3)]
+        calls = (_calls(root) - before) / len(ticks)
         argv = [sys.executable, __file__, "--resident", str(root), "--looks", str(count)]
         done = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout)
-    tick = min(used.cpu for used in ticks)
-    resident, cron = a_day(found["first"], found["look"]), tick * DAY_S / CRON_EVERY_S
-    figures = f"{found['first']:10.3f} {found['look']:7.4f} {resident:7.1f} {tick:7.3f} {cron:7.1f}"
-    print(f"{tasks:6d} {finished:13d} {figures}", flush=True)
+    tick, peak = min(used.cpu for used in ticks), max(used.peak_mb for used in ticks)
+    wait = wait_of(found["look"])
+    resident, cron = found["first"] + found["look"] * DAY_S / wait, tick * DAY_S / CRON_EVERY_S
+    watched = f"{found['first']:10.3f} {found['look']:7.4f} {resident:7.1f} {found['calls'] * 3600 / wait:7.0f}"
+    ticked = f"{tick:7.3f} {cron:7.1f} {calls * 3600 / CRON_EVERY_S:7.0f} {peak:5.0f}"
+    print(f"{tasks:6d} {finished:13d} {watched} {ticked}", flush=True)
     return tasks == TARGET_TASKS and (resident >= RESIDENT_S or cron >= CRON_S)
 
 

@@ -109,7 +109,9 @@ def call(studies: Path, trainer: Path, job: Job) -> dict[str, Any]:
         _child(studies, trainer, job, writing)
     os.close(writing)
     limit = job["kill_after_s"]
-    hung = not select.select([reading], [], [], CALL_LIMIT_S if limit is None else limit)[0]
+    # Jobs come one by one: what can be read before the answer is the end of the soak itself.
+    ready = select.select([reading, sys.stdin], [], [], CALL_LIMIT_S if limit is None else limit)[0]
+    hung = reading not in ready
     if hung:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)

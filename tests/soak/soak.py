@@ -20,7 +20,7 @@ from agent.store.study import Settings
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
 from tests.soak import invariants
-from tests.soak.driver import ADOPT_AFTER_S, POLL_S, RESULT_GRACE_S, STUDY, options
+from tests.soak.driver import ADOPT_AFTER_S, CANDIDATES, POLL_S, RESULT_GRACE_S, STUDY, options
 from tests.soak.plan import DaemonFault, Kill, Plan, draw
 from tests.soak.replay import contradictions, derived
 from tests.soak.shims import Shims
@@ -135,6 +135,7 @@ class Soak:
             launcher="sbatch",
             auto_train=True,
             confirm="never",
+            candidates=CANDIDATES,
             poll_s=POLL_S,
             adopt_after_s=ADOPT_AFTER_S,
             result_grace_s=RESULT_GRACE_S,
