@@ -178,7 +178,10 @@ class SlurmReader:
         now: float,
     ) -> dict[Key, TaskStatus]:
         active = {(r.name, r.task): r for r in queue}
-        going = {(r.name, r.index): r for r in queue if state_of(r.raw) in (State.PENDING, State.RUNNING)}
+        tasks = {task for submission in submissions for task in submission.tasks}
+        # A submission that arrived after it had been made again: its task may be the one that has the row.
+        twins = [r for r in queue if r.task not in tasks and state_of(r.raw) in (State.PENDING, State.RUNNING)]
+        going = {(r.name, r.index): r for r in twins}
         past: dict[tuple[str, str], Record] = {}
         for record in history:
             key = (record.name, record.task)
@@ -191,10 +194,9 @@ class SlurmReader:
                 shown = _ours(active.get((submission.name, task)), submission)
                 ended = _ours(past.get((submission.name, task)), submission)
                 status = self._judge((submission.name, item), shown, ended, patience, now)
-                # A submission that arrived after it had been made again: its task may be the one that has the row.
-                twin = going.get((submission.name, task.partition("_")[2]))
-                if status.state in (State.GONE, State.UNKNOWN) and twin is not None and twin.task != task:
-                    status = _status(twin)
+                if going and status.state in (State.GONE, State.UNKNOWN):
+                    twin = going.get((submission.name, task.partition("_")[2]))
+                    status = _status(twin) if twin is not None else status
                 result[submission.name, item] = status
         return result
 

@@ -139,7 +139,7 @@ def parse_sacct(text: str) -> list[Record]:
             if index is not None and raw.startswith("OUT_OF_MEMORY") and records[index].raw.startswith("FAILED"):
                 records[index] = replace(records[index], raw="OUT_OF_MEMORY", exit_code=exit_code)
             continue
-        unknown = state_of(raw) is State.GONE and not end[:1].isdigit()
+        unknown = not end[:1].isdigit() and state_of(raw) is State.GONE
         for single in expand(task):
             newest[single] = len(records)
             record = Record(
