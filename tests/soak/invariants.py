@@ -14,11 +14,13 @@ from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from tests.cluster.cluster import Cluster
 from trainers.manifest import load_manifest
-from trainers.results import read_row
+from trainers.results import read_result
 
 OURS = "rt-"
 SLACK_S = 1.0
 """An attempt's charge and accounting's own figure for it may differ by so much."""
+LAST_LOOK_S = 10.0
+"""From the last reading of a round's results to the record of its collection, on a busy machine."""
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL", "OUT_OF_MEMORY", "DEADLINE")
 
 
@@ -38,8 +40,12 @@ def trained_twice(home: Path) -> Iterator[str]:
     yield from (f"began twice: {key}" for key, count in Counter(map(tuple, begun)).items() if count > 1)
 
 
-def results_lost(store: Store, paths: RoundPaths) -> Iterator[str]:
-    """Finished rows of a closed round that its record does not count, and counted rows that are not there."""
+def results_lost(store: Store, paths: RoundPaths, delivered: Mapping[Path, float]) -> Iterator[str]:
+    """Finished rows of a closed round that its record does not count, and counted rows that are not there.
+
+    delivered: when results appeared that did so late. What appeared as its round was being closed may count or not.
+    """
+    last_look = (paths.steps / "07_collect.json").stat().st_mtime - LAST_LOOK_S
     manifest = load_manifest(paths.manifest)
     record = store.round_record(paths)
     trials = {trial["row"]: trial for entry in record["candidates"] for trial in entry["trials"]}
@@ -47,11 +53,18 @@ def results_lost(store: Store, paths: RoundPaths) -> Iterator[str]:
         yield f"round {paths.number} has rows {sorted(trials)} in its record"
         return
     for row in manifest.rows:
-        result, trial = read_row(paths, manifest, row), trials[row.row]
-        found = (result.attempt, result.metrics) if result is not None and result.outcome == "ok" else None
-        counted = (trial["attempt"], trial["metrics"]) if trial["outcome"] == "ok" else None
-        if found != counted:
-            yield f"round {paths.number} row {row.row}: on disk {found}, in round.json {counted}"
+        trial = trials[row.row]
+        found = {}
+        for attempt in paths.attempts(row.candidate, row.fold, row.seed):
+            folder = paths.attempt(row.candidate, row.fold, row.seed, attempt)
+            result = read_result(folder, manifest, row, attempt)
+            if result is not None and result.outcome == "ok":
+                found[attempt] = (result.metrics, delivered.get(folder.result, 0.0) < last_look)
+        if trial["outcome"] == "ok":
+            if trial["attempt"] not in found or found[trial["attempt"]][0] != trial["metrics"]:
+                yield f"round {paths.number} row {row.row}: on disk {found}, in round.json {trial}"
+        elif any(in_time for _, in_time in found.values()):
+            yield f"round {paths.number} row {row.row} finished ({found}), in round.json {trial}"
 
 
 def fingerprints(paths: RoundPaths) -> dict[str, str]:

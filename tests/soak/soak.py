@@ -121,6 +121,7 @@ class Soak:
         self.root = home / "runs" / STUDY
         self.tally = Tally()
         self._fingerprints: dict[str, str] = {}
+        self._delivered: dict[Path, float] = {}
         self._begin()
         environment = cluster.environment()
         environment["PATH"] = f"{self.shims.folder}{os.pathsep}{environment['PATH']}"
@@ -202,7 +203,9 @@ class Soak:
         for path in self.root.glob("round_*/trials/*/*/result.json.late:*"):
             due = path.stat().st_mtime + float(path.name.rpartition(":")[2])
             if not late_only or time.time() >= due:
-                path.rename(path.with_name("result.json"))
+                result = path.with_name("result.json")
+                self._delivered[result] = time.time()
+                path.rename(result)
 
     # -- what must hold ----------------------------------------------------------------------------------------
 
@@ -226,7 +229,7 @@ class Soak:
             yield f"closed rounds: {[paths.number for paths in closed]}; open: {store.open_folder()}"
             return
         yield from invariants.trained_twice(self.home)
-        yield from invariants.results_lost(store, closed[-1])
+        yield from invariants.results_lost(store, closed[-1], self._delivered)
         yield from contradictions(self.root)
         # This process derives the state, a new one does, and a call with nothing to do leaves it as it is.
         before = derived(self.root)
