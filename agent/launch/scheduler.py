@@ -172,16 +172,17 @@ class SlurmReader:
     def _reconcile(
         self,
         submissions: Sequence[Submission],
-        queue: Sequence[Record],
+        queue: Iterable[Record],
         history: Iterable[Record],
         patience: float,
         now: float,
     ) -> dict[Key, TaskStatus]:
-        active = {(r.name, r.task): r for r in queue}
-        tasks = {task for submission in submissions for task in submission.tasks}
-        # A submission that arrived after it had been made again: its task may be the one that has the row.
-        twins = [r for r in queue if r.task not in tasks and state_of(r.raw) in (State.PENDING, State.RUNNING)]
-        going = {(r.name, r.index): r for r in twins}
+        active: dict[tuple[str, str], Record] = {}
+        twins: dict[tuple[str, str], Record] = {}
+        for record in queue:
+            active[record.name, record.task] = record
+            if state_of(record.raw) is not State.GONE:
+                twins[record.name, _index(record.task)] = record
         past: dict[tuple[str, str], Record] = {}
         for record in history:
             key = (record.name, record.task)
@@ -194,9 +195,10 @@ class SlurmReader:
                 shown = _ours(active.get((submission.name, task)), submission)
                 ended = _ours(past.get((submission.name, task)), submission)
                 status = self._judge((submission.name, item), shown, ended, patience, now)
-                if going and status.state in (State.GONE, State.UNKNOWN):
-                    twin = going.get((submission.name, task.partition("_")[2]))
-                    status = _status(twin) if twin is not None else status
+                # An array that was submitted twice: whichever task came first has the row, and must have ended too.
+                twin = _ours(twins.get((submission.name, _index(task))), submission)
+                if twin is not None and status.state in (State.GONE, State.UNKNOWN):
+                    status = _status(twin)
                 result[submission.name, item] = status
         return result
 
@@ -283,7 +285,8 @@ class SlurmReader:
         reply = self.run("squeue", "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
         if reply.code:
             raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
-        records = parse_squeue(reply.out)
+        # What sbatch was refused for its demands stays in the queue as a failed job, and not in accounting.
+        records = [record for record in parse_squeue(reply.out) if not _was_refused(record)]
         since = format_time(self._clock() - FIND_WINDOW_S)
         reply = self.run("sacct", "-u", me, "-n", "-P", "-D", "-S", since, "--name", name, f"--format={SACCT_FORMAT}")
         if reply.code == 0:
@@ -367,6 +370,15 @@ def no_accounting(reply: Reply) -> bool:
 
 def _on(cluster: str) -> tuple[str, ...]:
     return ("-M", cluster) if cluster else ()
+
+
+def _was_refused(record: Record) -> bool:
+    return state_of(record.raw) is State.GONE and record.reason == "BadConstraints"
+
+
+def _index(task: str) -> str:
+    """The array index of "123_4"; empty for a job that is no array."""
+    return task.partition("_")[2]
 
 
 def _label(key: Key) -> str:

@@ -68,11 +68,6 @@ class Record:
     def job(self) -> str:
         return self.task.partition("_")[0]
 
-    @property
-    def index(self) -> str:
-        """Its place in the array; empty for a job that is no array."""
-        return self.task.partition("_")[2]
-
 
 def state_of(raw: str) -> State:
     """A state's meaning. "CANCELLED by 1000" counts as CANCELLED; an unknown word is never taken for an end."""
