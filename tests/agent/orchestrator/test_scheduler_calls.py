@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,7 +95,7 @@ def test_line_24_a_call_in_the_foreground_asks_as_seldom(
     make: Make, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = make(candidates=3, rounds=2, fails={(1, 0, 1)})
-    monkeypatch.setattr(run.time, "sleep", cluster.sleep)
+    monkeypatch.setattr(run, "time", SimpleNamespace(sleep=cluster.sleep, monotonic=cluster.clock))
     assert lab.tune(launcher="sbatch", candidates=3, max_iterations=2).closed == 2
     cluster.note_calls()
     assert_one_question_a_minute(cluster)
