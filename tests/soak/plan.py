@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ROWS, MOST_FAULTY_ATTEMPTS = 4, 2
@@ -94,13 +94,6 @@ class Plan:
         ]
         parts += [f"{fault.action} at {fault.at_s} s for {fault.for_s} s" for fault in self.daemons]
         return f"{self.driver}; {'; '.join(parts) or 'no fault'}"
-
-    def faults(self) -> Iterator[str]:
-        """The name of each fault, for the count."""
-        yield from (f"row {fault.split(':')[0]}" for fault in self.rows.values())
-        yield from (f"sbatch {fault.split(':')[0]}" for fault in self.submissions if fault)
-        yield from ("SIGKILL at a change" if kill.boundary else "SIGKILL at a time" for kill in self.kills)
-        yield from (fault.action for fault in self.daemons)
 
 
 def draw(seed: int, number: int, *, patient: bool = True) -> Plan:

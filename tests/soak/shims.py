@@ -23,6 +23,7 @@ refused() { echo "sbatch: error: Batch job submission failed: $1" >&2; exit 1; }
 number=$(($(cat "$here/count") + 1))
 echo $number >"$here/count"
 fault=$(cat "$here/fault.$number" 2>/dev/null)
+[ -z "$fault" ] || echo "$fault" >>"$here/befallen.log"
 case "$fault" in
     refused) refused "Invalid account or account/partition combination specified" ;;
     limit) echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; refused "Job violates accounting/QOS policy" ;;
@@ -72,6 +73,11 @@ class Shims:
             if fault:
                 (self.folder / f"fault.{number}").write_text(fault)
         (self.folder / "count").write_text("0\n")
+
+    def befallen(self) -> list[str]:
+        """The faults that sbatch calls have met so far."""
+        path = self.folder / "befallen.log"
+        return path.read_text().splitlines() if path.exists() else []
 
     def calls(self) -> list[Call]:
         """All calls so far, oldest first."""

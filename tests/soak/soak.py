@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
     """Of each round, its checks left out."""
     faults: Counter[str] = field(default_factory=Counter)
-    """Drawn: some never happen, such as those of a second attempt that was not needed."""
+    """Those that befell: a second attempt's, say, never happen where none was needed."""
     errors: Counter[str] = field(default_factory=Counter)
-    """Errors that ended a call and passed by themselves, and kills."""
+    """Errors that ended a call and passed by themselves, and calls that were killed."""
     outcomes: Counter[str] = field(default_factory=Counter)
     """Of the rows, as the rounds' records count them."""
     calls: Counter[str] = field(default_factory=Counter)
@@ -69,7 +70,7 @@ class Tally:
 
 
 class Driver:
-    """The process that forks the orchestrator's calls."""
+    """The process that forks the orchestrator's calls (driver.py)."""
 
     def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "tests.soak.driver", str(home / "runs"), str(TRAINER / "soak.yaml")]
@@ -87,8 +88,6 @@ class Driver:
         self, kind: str, target: int, *, kill: Kill, resume: bool, meanwhile: Callable[[], None]
     ) -> dict[str, Any]:
         """Have a call made, and do something else while it runs."""
-        import select
-
         assert self._process.stdin is not None and self._process.stdout is not None
         job = {
             "call": kind,
@@ -163,7 +162,7 @@ class Soak:
             weather.clear()
         self.tally.seconds.append(time.monotonic() - began)
         self.tally.rounds = target
-        self.tally.faults.update(plan.faults())
+        self.tally.faults.update(weather.begun)
         self._check(plan, target)
         return plan
 
@@ -277,6 +276,10 @@ class Soak:
         ledger = Ledger(store.journal.entries)
         self.tally.unaccounted = sum(map(len, ledger.unaccounted().values()))
         self.tally.accounted = sum(len(ledger.seconds(name)) for name in ledger.charges)
+        befallen = self.home / "befallen.log"
+        rows = [line.split()[1] for line in befallen.read_text().splitlines()] if befallen.exists() else []
+        self.tally.faults.update(f"row {fault.partition(':')[0]}" for fault in rows)
+        self.tally.faults.update(f"sbatch {fault.partition(':')[0]}" for fault in self.shims.befallen())
         self.tally.calls = Counter(call.program for call in self.shims.calls())
 
     def _failed(self, plan: Plan, found: list[str]) -> SoakFailed:
@@ -289,17 +292,19 @@ class Soak:
 class Weather:
     """The daemons' faults of one round."""
 
-    def __init__(self, cluster: Cluster, faults: tuple[DaemonFault, ...] | list[DaemonFault] | Any) -> None:
+    def __init__(self, cluster: Cluster, faults: Sequence[DaemonFault]) -> None:
         self._cluster = cluster
         self._began = time.monotonic()
         self._coming = sorted(faults, key=lambda fault: fault.at_s)
         self._going: list[tuple[float, DaemonFault]] = []
+        self.begun: list[str] = []
 
     def change(self) -> None:
         """Begin and end what is due now."""
         now = time.monotonic() - self._began
         while self._coming and self._coming[0].at_s <= now:
             fault = self._coming.pop(0)
+            self.begun.append(fault.action)
             action, _, daemon = fault.action.partition(" ")
             if action == "restart":
                 self._cluster.restart(daemon)
