@@ -167,6 +167,16 @@ def test_a_reused_id_does_not_speak_for_us(reader: SlurmReader, slurm: FakeSlurm
     assert only(reader).state is State.UNKNOWN
 
 
+def test_a_task_is_not_gone_while_its_twin_may_run(reader: SlurmReader, slurm: FakeSlurm, clock: Clock) -> None:
+    """An array that was submitted twice under its one name: the task that came second ends at once."""
+    slurm.answer("squeue", squeue("15_0", "COMPLETED") + squeue("14_0", "RUNNING") + squeue("14_1", "PENDING"))
+    found = reader.poll([submission(n=2)])
+    assert [found["train-x", item].state for item in (0, 1)] == [State.RUNNING, State.PENDING]
+    clock.now += PACE.interval_s
+    slurm.answer("squeue", squeue("15_0", "COMPLETED") + squeue("14_0", "COMPLETED"))
+    assert only(reader).state is State.GONE
+
+
 def test_clocks_may_differ_a_little(reader: SlurmReader, slurm: FakeSlurm) -> None:
     slurm.answer("sacct", sacct("15_0", "COMPLETED", at=NOW - 120))
     assert only(reader).raw == "COMPLETED"
@@ -303,6 +313,16 @@ def test_find_takes_the_first_of_several(
     with caplog.at_level(logging.WARNING):
         assert reader.find("train-x") == ("15", None, NOW - 60)
     assert "submitted 2 times" in caplog.text
+
+
+def test_find_passes_over_what_was_refused(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    """sbatch failed, yet the queue keeps a failed job under that name (measured on 22.05)."""
+    refused = squeue("14_0", "FAILED", reason="BadConstraints")
+    slurm.answer("squeue", refused)
+    assert reader.find("train-x") is None
+    slurm.answer("squeue", refused + squeue("15_0", "PENDING", reason="BadConstraints"))
+    found = reader.find("train-x")
+    assert found is not None and found[0] == "15"
 
 
 def test_find_knows_that_it_does_not_know(reader: SlurmReader, slurm: FakeSlurm) -> None:
