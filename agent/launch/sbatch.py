@@ -94,11 +94,13 @@ def refusal(reply: Reply, name: str) -> LaunchError:
     What is not clearly an answer of the controller is ambiguous, so that it is looked up before any second try.
     """
     words = reply.words
-    if any(phrase in words for phrase in _LIMITS):
+    # Killed, maybe while it asked a full queue again: its last try may have been taken.
+    killed = reply.code < 0 or reply.code > 128
+    if not killed and any(phrase in words for phrase in _LIMITS):
         return SubmitLimit(f"the cluster takes no more jobs of yours now: {words}; try again when some have ended")
     if any(phrase in words for phrase in _NOT_SENT):
         return SchedulerUnavailable(f"sbatch could not reach SLURM: {words}; nothing was submitted, ask again later")
-    if not any(phrase in words for phrase in _LOST) and any(phrase in words for phrase in _REFUSED):
+    if not killed and not any(phrase in words for phrase in _LOST) and any(phrase in words for phrase in _REFUSED):
         remedy = next((text for word, text in _REMEDIES.items() if word.lower() in words.lower()), "")
         return LaunchError(f"sbatch refused {name}: {words}" + (f" ({remedy})" if remedy else ""))
     return AmbiguousSubmission(

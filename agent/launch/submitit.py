@@ -111,7 +111,7 @@ class SubmititLauncher:
         if "unsent" in answer:
             raise LaunchError(f"submitit could not submit {batch.name}: {answer['unsent']}; or use --launcher sbatch")
         if "refused" in answer:
-            raise refusal(Reply(code=1, out="", err=answer["refused"]), batch.name)
+            raise refusal(Reply(code=answer["code"], out="", err=answer["refused"]), batch.name)
         return answer
 
     def find(self, batch: Batch) -> Submission | None:

@@ -25,7 +25,8 @@ exec bash "$1" "$2" "$3" < /dev/null >> "$0_$task.log" 2>&1
 def submit(request: dict[str, Any]) -> dict[str, Any]:
     """Submit one array.
 
-    Returns {"ids": [...] in the items' order, "session": of local processes}, {"refused": sbatch's words}, or
+    Returns {"ids": [...] in the items' order, "session": of local processes}, {"refused": sbatch's words,
+    "code": its exit code}, or
     {"unsent": why} when it did not come to a submission.
     """
     import submitit
@@ -43,7 +44,7 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
             for item in request["items"]:
                 jobs.append(executor.submit(script, str(item), request["attempt"]))
     except submitit.core.utils.FailedJobError as error:
-        return {"refused": str(error)}
+        return {"refused": str(error), "code": getattr(error.__cause__, "returncode", 1)}
     return {"ids": [job.job_id for job in jobs], "session": os.getsid(0)}
 
 

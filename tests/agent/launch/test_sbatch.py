@@ -190,6 +190,17 @@ def test_a_timeout_is_ambiguous(make: Make, slurm: FakeSlurm, batch: Batch) -> N
     assert len(slurm.calls("sbatch")) == 1
 
 
+def test_an_sbatch_that_was_killed_is_ambiguous_whatever_it_had_said(
+    make: Make, slurm: FakeSlurm, batch: Batch
+) -> None:
+    """It asks a full queue again and again, and may have been killed with a try on its way."""
+    slurm.answer(
+        "sbatch", err="sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n", code=137
+    )
+    with pytest.raises(AmbiguousSubmission, match="may have submitted"):
+        make().submit(batch)
+
+
 def test_success_without_an_id_is_ambiguous(make: Make, slurm: FakeSlurm, batch: Batch) -> None:
     slurm.answer("sbatch", "thank you for your submission\n")
     with pytest.raises(AmbiguousSubmission):
