@@ -104,6 +104,12 @@ def _is_requeue_of(folder: AttemptFiles, owner: Owner) -> bool:
     return holder.restart < owner.restart and not folder.result.exists()
 
 
+def newer_begun(files: RoundFiles, row: Row, attempt: int) -> bool:
+    """Whether a later attempt at the row was claimed."""
+    later = (number for number in files.attempts(row.candidate, row.fold, row.seed) if number > attempt)
+    return any(files.attempt(row.candidate, row.fold, row.seed, number).claim.exists() for number in later)
+
+
 def read_claim(path: Path) -> Owner | None:
     """The owner in a claim file; None when there is none or it is broken."""
     try:

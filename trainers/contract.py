@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,10 +125,21 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.outdated = False
+        """Whether somebody else trains the row by now."""
+        self._newer: Callable[[], bool] | None = None
+        self._every_s = self._next_look = 0.0
 
     @property
     def requested(self) -> bool:
-        return self.signal is not None
+        if self._newer is not None and not self.outdated and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + self._every_s
+            self.outdated = self._newer()
+        return self.signal is not None or self.outdated
+
+    def yield_to(self, newer: Callable[[], bool], *, every_s: float) -> None:
+        """Also stop once `newer()` is true; it is asked at most every so many seconds, when the flag is looked at."""
+        self._newer, self._every_s = newer, every_s
 
     def request(self, number: int, frame: FrameType | None = None) -> None:
         self.signal = number

@@ -21,10 +21,11 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainers.claim import claim_attempt, this_owner
+from trainers.claim import claim_attempt, newer_begun, this_owner
 from trainers.contract import (
     BadConfig,
     Control,
@@ -46,6 +47,10 @@ from trainers.summary import fold_results
 #: 128 + signal interrupted with a checkpoint saved.
 DONE, FAILED, REFUSED = 0, 1, 2
 MESSAGE_LIMIT = 2000
+
+#: How often a training looks whether a newer attempt at its row has begun. A node that is cut off from its scheduler
+#: trains on while the row is started again elsewhere; then the older attempt gives way.
+GIVE_WAY_S = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,6 +89,7 @@ def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
     except ManifestProblem as error:
         _mark_exit(folder, REFUSED, "refused", str(error))
         raise
+    stop.yield_to(partial(newer_begun, files, row, claim.attempt), every_s=GIVE_WAY_S)
     # A requeued task goes on from its own folder, unless it was killed before it saved anything there.
     earlier = earlier_attempts(files, row, claim.attempt + claim.resumed)
     spec = manifest.spec(files, row, attempt=claim.attempt, values=values, earlier=earlier)
@@ -122,7 +128,8 @@ def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], s
         to_json(measured)  # a NaN or a foreign object would leave a row without a result, to be trained again
     except Interrupted as interrupted:
         code = 128 + (stop.signal or 0)
-        _mark_exit(folder, code, "interrupted", str(interrupted))
+        why = f"a newer attempt at this row has begun; {interrupted}" if stop.outdated else str(interrupted)
+        _mark_exit(folder, code, "interrupted", why)
         return code
     except BadConfig as caught:
         outcome, error = "bad_config", caught

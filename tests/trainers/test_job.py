@@ -138,6 +138,33 @@ def test_an_interrupted_row_leaves_no_result_and_is_resumed(tmp_path: Path, tiny
     assert tiny.specs[1].attempt == 2 and tiny.specs[1].previous == attempt.root
 
 
+def test_a_training_gives_way_to_a_newer_attempt_at_its_row(
+    tmp_path: Path, tiny: TinyTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node was given up for dead, the row was started again elsewhere, and yet it trains."""
+    files = make_round(tmp_path)
+    seen: list[bool] = []
+
+    def train(spec: TrialSpec, control: Control) -> TrialResult:
+        seen.append(control.stop.requested)
+        other = Owner(task="slurm:9_0", restart=0, host="elsewhere", pid=1, started=1, boot="b")
+        assert claim_attempt(files, load_manifest(files.manifest).rows[0], 2, other).attempt == 2
+        seen.append(control.stop.requested)
+        monkeypatch.setattr(control.stop, "_next_look", 0.0)
+        seen.append(control.stop.requested)
+        raise Interrupted("saved at epoch 1")
+
+    monkeypatch.setattr(tiny, "train", train)
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0", "--attempt", "1"]) == 128
+    assert seen == [False, False, True]
+    attempt = files.attempt("c00", 0, 0, 1)
+    marker = json.loads(attempt.exit.read_text())
+    assert marker["outcome"] == "interrupted" and marker["message"].startswith(
+        "a newer attempt at this row has begun"
+    )
+    assert not attempt.result.exists()
+
+
 def test_a_changed_reference_is_refused_by_the_task(tmp_path: Path, tiny: TinyTrainer) -> None:
     files = make_round(tmp_path)
     files.reference("c00").write_text(files.reference("c00").read_text().replace("0.5", "0.6"))
