@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +39,9 @@ def submit(work: Work) -> StepResult:
         work.tools.check_environment()
         train = start(work, manifest, "train", range(len(manifest.rows)), attempt=1)
         start(work, manifest, "eval", range(len(manifest.candidates)), attempt=1, after=train)
+    except SchedulerUnavailable as error:
+        # Asked for its limits, before anything was handed over.
+        return StepResult(status=Status.WAITING, inputs=inputs, message=f"the scheduler does not answer: {error}")
     except NotYet as reason:
         return StepResult(status=Status.WAITING, inputs=inputs, message=str(reason))
     return StepResult(
@@ -115,9 +118,7 @@ def _once(work: Work, batch: Batch) -> Submission:
             if (found := launcher.find(batch)) is not None:
                 return _record(work, batch, found, adopted=True)
             # The local launcher's own files are the truth; a scheduler may still have the job on its way.
-            patience = 0.0 if launcher.name == "local" else work.settings.adopt_after_s
-            until = datetime.fromisoformat(last["at"]) + timedelta(seconds=patience)
-            if work.store.clock() < until:
+            if launcher.name != "local" and work.store.clock() < (until := _looked_up_until(work, last)):
                 raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
         asked = budget.declared(batch)
         journal.append(
@@ -133,6 +134,18 @@ def _once(work: Work, batch: Batch) -> Submission:
         journal.append("refused", name=batch.name, folder=work.paths.root.name, message=str(error)[:500])
         breaker.trip(work.store)
         raise
+
+
+def _looked_up_until(work: Work, intent: Mapping[str, Any]) -> datetime:
+    """When a submission in doubt counts as not made.
+
+    The wait begins with the first answer that does not know it, not with the intent: after an outage longer than the
+    wait, the scheduler may answer questions before it has taken what was sent to it meanwhile.
+    """
+    journal = work.store.journal
+    marks = (e for e in journal.of("not_found") if e["name"] == intent["name"] and e["seq"] > intent["seq"])
+    first = next(marks, None) or journal.append("not_found", name=intent["name"], folder=intent["folder"])
+    return datetime.fromisoformat(first["at"]) + timedelta(seconds=work.settings.adopt_after_s)
 
 
 def _record(work: Work, batch: Batch, made: Submission, *, adopted: bool) -> Submission:
