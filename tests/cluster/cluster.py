@@ -161,6 +161,10 @@ class Cluster:
         """Names for pause, resume and restart, in starting order."""
         return tuple(self._daemons)
 
+    def pid(self, daemon: str) -> int | None:
+        """Process id of a daemon; None while it does not run."""
+        return self._daemon(daemon).pid
+
     def environment(self) -> dict[str, str]:
         """This process's environment without its own SLURM settings, with those that reach the cluster."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(SLURM_PREFIXES)}
@@ -252,6 +256,16 @@ class Cluster:
     def kill(self, daemon: str) -> None:
         """Ends a daemon at once (SIGKILL), as a crashed machine would; `restart` brings it back."""
         self._daemon(daemon).end(patience_s=0.0)
+
+    def halt(self, daemon: str) -> None:
+        """Ends a daemon as an administrator would (SIGTERM), so that it saves its state; `restart` brings it back."""
+        self._daemon(daemon).end(patience_s=30.0)
+
+    def lose(self, node: str) -> None:
+        """A node loses its power: slurmd, step daemons and jobs end at once. `restart` brings its slurmd back."""
+        self.kill(f"slurmd-{node}")
+        for process in processes.node_processes(self.state, node):
+            processes.send(process, signal.SIGKILL)
 
     def restart(self, daemon: str) -> None:
         """Ends a daemon and starts it again with its state; returns once it answers."""

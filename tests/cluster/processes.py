@@ -67,6 +67,25 @@ def cluster_processes(state: Path) -> list[Process]:
     return [process for process in everything if process.pid in own and process.pid != os.getpid()]
 
 
+def node_processes(state: Path, node: str) -> list[Process]:
+    """The step daemons of one node, then the jobs under them: in the order in which they must die.
+
+    A step daemon that outlives its job reports the job's end, which a lost machine does not.
+    """
+    everything = {process.pid: process for process in cluster_processes(state)}
+    jobs = [process for process in everything.values() if _on_node(process, node)]
+    parents = {process.parent for process in jobs}
+    daemons = [p for p in everything.values() if p.pid in parents and p.name == "slurmstepd"]
+    return [*daemons, *(process for process in jobs if process not in daemons)]
+
+
+def _on_node(process: Process, node: str) -> bool:
+    try:
+        return f"SLURMD_NODENAME={node}".encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def send(process: Process, number: signal.Signals) -> None:
     """Signals the process unless it is gone or its pid belongs to another by now."""
     now = _read(process.pid)
