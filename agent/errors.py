@@ -16,6 +16,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 ├── TrainingEnvironmentError        the training environment cannot be built or cannot import what the trainer needs
 ├── LaunchError                     costs a submission: the scheduler refused or could not be asked
 │   ├── SchedulerUnavailable        try again later; nothing is known to have been submitted
+│   │   └── SubmitLimit             the cluster takes no more jobs now; for certain nothing was submitted
 │   └── AmbiguousSubmission         may have been submitted; looked up by name before any second try
 ├── BudgetExceeded              a submission could exceed a cap on hours; nothing was submitted, the round stays open
 ├── RoundCancelled                  a person cancelled the open round; it waits until they say how to go on
@@ -133,6 +134,18 @@ class LaunchError(RoundtableError):
 
 class SchedulerUnavailable(LaunchError):
     """The scheduler did not answer; asking again later is safe."""
+
+
+class SubmitLimit(SchedulerUnavailable):
+    """The cluster takes no more jobs now; it will when some have ended.
+
+    own: the limit is on this person's, account's or QOS's jobs, so fewer rows may fit at once. Otherwise the whole
+    queue is full, and sbatch has waited two minutes for room already.
+    """
+
+    def __init__(self, message: str, *, own: bool = True) -> None:
+        self.own = own
+        super().__init__(message)
 
 
 class AmbiguousSubmission(LaunchError):

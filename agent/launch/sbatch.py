@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, UsageError
+from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, Submission, TaskStatus
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import scrub
@@ -34,19 +34,12 @@ MANAGED = (
 )
 
 
-class SubmitLimit(SchedulerUnavailable):
-    """The cluster takes no more jobs of this person now; it will when some have ended."""
-
-
 #: Nothing was sent: sbatch failed before it could talk to the controller.
 _NOT_SENT = ("Could not establish a configuration source", "Munge encode failed", "fetch_config:")
-_LIMITS = (
-    "MaxSubmitJob",
-    "MaxSubmitPA",
-    "MaxJobCount",
-    "Resource temporarily unavailable",
-    "temporarily unable to accept job",
-)
+#: Limits on how many jobs a person, account or QOS may have in the queue (squeue(1), "JOB REASON CODES").
+_OWN_LIMITS = ("MaxSubmitJob", "GrpSubmitJob", "MaxSubmitPA")
+#: The whole queue is full (MaxJobCount in slurm.conf).
+_QUEUE_FULL = ("MaxJobCount", "Resource temporarily unavailable", "temporarily unable to accept job")
 #: The request, or its answer, may have been lost on the way. Measured: with slurmctld frozen, sbatch prints
 #: "Socket timed out" after 10 s and the job runs later.
 _LOST = (
@@ -94,13 +87,16 @@ def refusal(reply: Reply, name: str) -> LaunchError:
     What is not clearly an answer of the controller is ambiguous, so that it is looked up before any second try.
     """
     words = reply.words
-    # Killed, maybe while it asked a full queue again: its last try may have been taken.
+    # Killed, maybe while it asked a full queue again by itself: its last try may be the one that was taken, or lost.
     killed = reply.code < 0 or reply.code > 128
-    if not killed and any(phrase in words for phrase in _LIMITS):
-        return SubmitLimit(f"the cluster takes no more jobs of yours now: {words}; try again when some have ended")
+    lost = killed or any(phrase in words for phrase in _LOST)
+    own = any(phrase in words for phrase in _OWN_LIMITS)
+    if not lost and (own or any(phrase in words for phrase in _QUEUE_FULL)):
+        whose = "jobs of yours" if own else "jobs"
+        return SubmitLimit(f"the cluster takes no more {whose} now: {words}; waiting until some have ended", own=own)
     if any(phrase in words for phrase in _NOT_SENT):
         return SchedulerUnavailable(f"sbatch could not reach SLURM: {words}; nothing was submitted, ask again later")
-    if not killed and not any(phrase in words for phrase in _LOST) and any(phrase in words for phrase in _REFUSED):
+    if not lost and any(phrase in words for phrase in _REFUSED):
         remedy = next((text for word, text in _REMEDIES.items() if word.lower() in words.lower()), "")
         return LaunchError(f"sbatch refused {name}: {words}" + (f" ({remedy})" if remedy else ""))
     return AmbiguousSubmission(

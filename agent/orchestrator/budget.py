@@ -91,7 +91,8 @@ def requests_of(work: Work, batches: Sequence[Batch], *, evaluated: int) -> list
 def _seen(store: Store, batches: Sequence[Batch]) -> bool:
     """Whether one of them may be on its way from an earlier look, which has said what it takes."""
     names = {batch.name for batch in batches}
-    marks = {e["name"]: e["event"] for e in store.journal.of("intent", "refused", "submitted") if e["name"] in names}
+    events = store.journal.of("intent", "refused", "deferred", "submitted")
+    marks = {e["name"]: e["event"] for e in events if e["name"] in names}
     return any(event != "refused" for event in marks.values())
 
 

@@ -14,7 +14,7 @@ from agent.errors import LaunchError, RoundCancelled, SchedulerUnavailable, Usag
 from agent.launch.base import State, Submission, TaskStatus
 from agent.launch.states import compact
 from agent.orchestrator.context import Tools, Work
-from agent.orchestrator.submit import submissions
+from agent.orchestrator.submit import MARKS, submissions
 from agent.store.paths import RoundPaths
 from agent.store.requests import CancelRequest, halted, halted_text, open_requests, settle
 from agent.store.store import Store
@@ -119,7 +119,7 @@ def _active(
 
 def in_doubt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
     """Submissions that were begun and never answered, by name: they may be in the queue, or get there later."""
-    events = store.journal.of("intent", "refused", "submitted")
+    events = store.journal.of(*MARKS)
     marks = {entry["name"]: entry["event"] for entry in events if entry["folder"] == paths.root.name}
     names = [name for name, event in marks.items() if event == "intent"]
     launcher = tools.launcher().name if names else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, UsageError
+from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, SlurmSettings, State, Submission
 from agent.launch.profile import Kind
 from agent.launch.states import chunks
@@ -18,6 +18,12 @@ from agent.store.steps import Status
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.manifest import Manifest, load_manifest
+
+#: What the journal says of a submission by its name; the newest entry counts.
+MARKS = ("intent", "refused", "deferred", "submitted")
+
+DEFERRED_MOST_S = 300.0
+"""The longest pause before a cluster that takes not even one more row is asked again."""
 
 
 class NotYet(Exception):
@@ -70,10 +76,17 @@ def start(
     BudgetExceeded before anything is submitted that could exceed a cap, StudyPaused while the breaker is open.
     """
     breaker.check(work.store)
-    made = batches(work, kind, items, attempt=attempt, after=after, settings=settings, first=first)
-    # The evaluation follows by itself: what cannot be evaluated any more must not be trained.
-    budget.admit(work, made, evaluated=len(manifest.candidates) if kind == "train" else 0)
-    return [_once(work, batch) for batch in made]
+    _check_deferred(work)
+    while True:
+        made = batches(work, kind, items, attempt=attempt, after=after, settings=settings, first=first)
+        # The evaluation follows by itself: what cannot be evaluated any more must not be trained.
+        budget.admit(work, made, evaluated=len(manifest.candidates) if kind == "train" else 0)
+        try:
+            return [_once(work, batch) for batch in made]
+        except SubmitLimit as error:
+            # Fewer rows may fit at once. A full queue has cost sbatch two minutes already: at the next look.
+            if not error.own or _room(work) == 1:
+                raise NotYet(f"{work.label}: {error}") from error
 
 
 def batches(
@@ -86,30 +99,83 @@ def batches(
     settings: SlurmSettings | None = None,
     first: int = 0,
 ) -> list[Batch]:
-    """Items as the arrays that they are submitted in. Raises SchedulerUnavailable."""
+    """Items as the arrays that they are submitted in. Raises SchedulerUnavailable.
+
+    What was handed over or is in doubt keeps the items of its intent, whatever the limits are by now; only the others
+    are split anew.
+    """
     profile = work.tools.profile
-    parts = chunks(list(items), work.tools.launcher().largest_index(), max_tasks=profile.max_array_size)
+    parts = _handed_over(work, kind, attempt, first)
+    taken = {item for part in parts for item in part}
+    limits = [limit for limit in (profile.max_array_size, _room(work)) if limit is not None]
+    rest = [item for item in items if item not in taken]
+    parts += chunks(rest, work.tools.launcher().largest_index(), max_tasks=min(limits, default=None))
+    parallel = work.settings.parallel or profile.max_parallel
     return [
         Batch(
-            name=_job_name(work, kind, attempt, number),
+            name=_job_name(work, kind, attempt, first + place),
             kind=kind,
             round_dir=work.paths.root,
             script=work.paths.train_script if kind == "train" else work.paths.eval_script,
             array_script=work.paths.train_array if kind == "train" else work.paths.eval_array,
-            items=tuple(chunk),
+            items=part,
             attempt=attempt,
-            parallel=work.settings.parallel or profile.max_parallel,
+            parallel=_share(parallel, place, len(parts)),
             after=tuple(after),
             settings=settings or profile.settings(kind),
         )
-        for number, chunk in enumerate(parts, first)
+        for place, part in enumerate(parts)
     ]
+
+
+def _handed_over(work: Work, kind: str, attempt: int, first: int) -> list[tuple[int, ...]]:
+    """The items of the arrays, from number `first` on, that the journal knows as submitted or in doubt."""
+    marks = {entry["name"]: entry for entry in work.store.journal.of(*MARKS)}
+    parts: list[tuple[int, ...]] = []
+    while (mark := marks.get(_job_name(work, kind, attempt, first + len(parts)))) is not None:
+        if mark["event"] in ("refused", "deferred") or "items" not in mark:
+            break
+        parts.append(tuple(mark["items"]))
+    return parts
+
+
+def _share(parallel: int | None, place: int, arrays: int) -> int | None:
+    """The throttle of one of several arrays: together they keep to `parallel`, as far as each needs one task."""
+    if parallel is None:
+        return None
+    return max(1, parallel // arrays + (place < parallel % arrays))
+
+
+def _room(work: Work) -> int | None:
+    """Most rows of the next array where the cluster takes no more jobs: half of what it last refused, and twice what
+    it has taken since; None where it has refused nothing of this round."""
+    room: int | None = None
+    for entry in work.store.journal.of("deferred", "submitted"):
+        if entry["folder"] != work.paths.root.name:
+            continue
+        if entry["event"] == "deferred":
+            room = max(1, entry["rows"] // 2)
+        elif room is not None:
+            room = 2 * len(entry["items"])
+    return room
+
+
+def _check_deferred(work: Work) -> None:
+    """Raises NotYet while a cluster that took not even one row is left alone: each time for twice as long."""
+    refused: list[dict[str, Any]] = []
+    for entry in work.store.journal.of("deferred", "submitted"):
+        if entry["folder"] == work.paths.root.name:
+            refused = [*refused, entry] if entry["event"] == "deferred" and entry["rows"] == 1 else []
+    if refused:
+        pause = min(work.settings.poll_s * 2 ** min(len(refused) - 1, 16), DEFERRED_MOST_S)
+        if work.store.clock() < datetime.fromisoformat(refused[-1]["at"]) + timedelta(seconds=pause):
+            raise NotYet(f"{work.label}: {refused[-1]['message']}")
 
 
 def _once(work: Work, batch: Batch) -> Submission:
     """The submission of this batch: journaled already, found under its name, or made now."""
     journal, launcher = work.store.journal, work.tools.launcher()
-    marks = [entry for entry in journal.of("intent", "refused", "submitted") if entry["name"] == batch.name]
+    marks = [entry for entry in journal.of(*MARKS) if entry["name"] == batch.name]
     last = marks[-1] if marks else None
     if last is not None and last["event"] == "submitted":
         return _submission(last)
@@ -122,11 +188,27 @@ def _once(work: Work, batch: Batch) -> Submission:
                 raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
         asked = budget.declared(batch)
         journal.append(
-            "intent", name=batch.name, kind=batch.kind, folder=work.paths.root.name, rows=len(batch.items), **asked
+            "intent",
+            name=batch.name,
+            kind=batch.kind,
+            folder=work.paths.root.name,
+            rows=len(batch.items),
+            items=list(batch.items),
+            **asked,
         )
         return _record(work, batch, launcher.submit(batch), adopted=False)
     except AmbiguousSubmission as error:
         raise NotYet(f"{error}; looking it up under its name before any second try") from error
+    except SubmitLimit as error:
+        # For certain nothing runs, and nothing is wrong either.
+        journal.append(
+            "deferred",
+            name=batch.name,
+            folder=work.paths.root.name,
+            rows=len(batch.items),
+            message=str(error),
+        )
+        raise
     except SchedulerUnavailable as error:
         raise NotYet(f"{error}; trying again later") from error
     except LaunchError as error:
@@ -182,8 +264,8 @@ def _submission(entry: dict[str, Any]) -> Submission:
 
 def begun(store: Store, paths: RoundPaths, *, by_hand: bool = True) -> bool:
     """Whether any row of this round was handed over: an intent of ours, or (by_hand) a task that claimed one."""
-    marks = {e["name"]: e["event"] for e in store.journal.of("intent", "refused") if e["folder"] == paths.root.name}
-    if "intent" in marks.values():
+    marks = {e["name"]: e["event"] for e in store.journal.of(*MARKS) if e["folder"] == paths.root.name}
+    if {"intent", "submitted"} & set(marks.values()):
         return True
     return by_hand and any((paths.root / "trials").glob("*/attempt_*/claim.json"))
 

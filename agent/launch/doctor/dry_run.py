@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from agent.errors import LaunchError, SchedulerUnavailable
+from agent.errors import LaunchError, SchedulerUnavailable, SubmitLimit
 from agent.launch.base import SlurmSettings
 from agent.launch.doctor.finding import Area, Asker, Finding
 from agent.launch.options import quote_value
-from agent.launch.sbatch import SubmitLimit, refusal
+from agent.launch.sbatch import refusal
 
 _area = Area("profile")
 

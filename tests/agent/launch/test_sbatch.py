@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, UsageError
+from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, SlurmSettings, Submission
-from agent.launch.sbatch import SbatchLauncher, SubmitLimit
+from agent.launch.sbatch import SbatchLauncher
 from agent.launch.submitit import SubmititLauncher
 from tests.cases.fake_slurm import FakeSlurm
 
@@ -135,6 +135,19 @@ ANSWERS = [
         "no more jobs",
     ),
     ("sbatch: error: Batch job submission failed: Resource temporarily unavailable", SubmitLimit, "no more jobs"),
+    (
+        "sbatch: error: AssocGrpSubmitJobsLimit\nsbatch: error: Batch job submission failed: Job violates"
+        " accounting/QOS policy",
+        SubmitLimit,
+        "no more jobs of yours",
+    ),
+    (
+        # A full queue is asked again by sbatch itself; the answer to its last try was lost.
+        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        AmbiguousSubmission,
+        "looked up",
+    ),
     (
         "sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n"
         "sbatch: fatal: Could not establish a configuration source",
