@@ -83,7 +83,9 @@ def probe(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> dic
 def _run(command: list[str], root: Path | None) -> subprocess.CompletedProcess[str]:
     """A check in the training python, with the environment that its tasks will have."""
     environment = scrub(dict(os.environ))
-    environment.pop("PYTHONPATH", None)
+    # As the tasks' scripts do: both belong to the submitting shell's python.
+    for name in ("PYTHONPATH", "PYTHONHOME"):
+        environment.pop(name, None)
     if root is not None:
         environment["PYTHONPATH"] = str(root)
     try:

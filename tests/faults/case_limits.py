@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,64 @@ def drained(slurm: Cluster) -> Iterator[Cluster]:
     slurm.drain()
     yield slurm
     slurm.drain()
+
+
+#: Notes what reached it, byte by byte, and that it ran; its score is the length of its value.
+NOTES = """\
+import json, os, sys
+log, value = os.fsencode(sys.argv[1]), os.fsencode(sys.argv[2])
+names = ("ROUND", "CANDIDATE", "FOLD", "SEED")
+with open(log, "a") as stream:
+    stream.write(" ".join(os.environ["RT_" + name] for name in names) + "\\n")
+notes = {
+    "arguments": [os.fsencode(argument).hex() for argument in sys.argv[2:]],
+    "environment": {os.fsencode(name).hex(): os.fsencode(text).hex() for name, text in os.environ.items()},
+    "folder": os.getcwd(),
+}
+with open(os.environ["RT_OUT"] + "/notes.json", "w") as stream:
+    json.dump(notes, stream)
+with open(os.environ["RT_SUMMARY"], "w") as stream:
+    json.dump({"score": float(len(value))}, stream)
+"""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What one trial's program was given."""
+
+    arguments: list[bytes]
+    environment: dict[str, str]
+    folder: str
+
+
+def note_trainer(folder: Path, choices: Sequence[str] = ("plain",), **keys: Any) -> Path:
+    """A trainer whose program leaves `Notes`; it gets one of `choices` in every way that there is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "notes.py").write_text(NOTES)
+    description = {
+        "name": "notes",
+        "command": ["{python}", "notes.py", "{data.log}", "{value}", "--value={value}"],
+        "environment": {"COPY": "{value}"},
+        "parameters": {"value": {"type": "categorical", "choices": [*choices], "default": choices[0]}},
+        "pass_values": ["arguments", "environment", "reference"],
+        "objective": {"metric": "score", "direction": "maximize"},
+    }
+    path = folder / "notes.yaml"
+    path.write_text(dump_yaml(description | keys))
+    return path
+
+
+def notes_of(paths: RoundPaths) -> dict[str, Notes]:
+    """What each candidate's program of a round was given."""
+    found = {}
+    for path in sorted(paths.root.glob("trials/*/attempt_*/notes.json")):
+        raw = json.loads(path.read_text())
+        pairs = raw["environment"].items()
+        environment = {_text(name): _text(value) for name, value in pairs}
+        arguments = [bytes.fromhex(argument) for argument in raw["arguments"]]
+        found[environment["RT_CANDIDATE"]] = Notes(arguments, environment, raw["folder"])
+    return found
+
+
+def _text(digits: str) -> str:
+    return os.fsdecode(bytes.fromhex(digits))
