@@ -1,6 +1,7 @@
 """`python -m tests.faults.surrounded JSON ARGUMENTS...`: roundtable as if called with these variables set.
 
-They are set after python has started: some (PYTHONHOME, PYTHONPATH) could break this python itself, which is not asked.
+They are set after python has started: some (PYTHONHOME, PYTHONPATH) could break this python itself, which is no fault
+of what it hands on.
 """
 
 from __future__ import annotations

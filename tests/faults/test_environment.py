@@ -148,7 +148,7 @@ def run_copy(checkout: Path, folder: Path, argv: list[str]) -> subprocess.Comple
 
 
 def test_line_09_a_checkout_and_a_folder_with_odd_names(lab: Lab, drained: Cluster) -> None:
-    """Roundtable itself lies in a folder with spaces, quotes, Unicode and a %, and is called from another such one."""
+    """Roundtable itself lies in a folder with spaces, quotes, Unicode and a %, and is called from another odd one."""
     odd = lab.root / 'a "checkout" of $(touch pwned) it\'s ünï 値 100%'
     trainer = note_trainer(lab.root / "trainer", ("one", "two"))
     argv = command(lab, "sbatch", "--candidates", "2", trainer=trainer)

@@ -100,6 +100,25 @@ def test_squeue() -> None:
     assert records[0].job == records[1].job == "15"
 
 
+def test_sacct_tells_a_task_that_could_not_be_launched_from_one_that_was_cancelled() -> None:
+    """As 22.05 showed them: a failing Prolog under --no-requeue, and scancel by root and by a person."""
+    head = "|00:00:02|2031-02-03T04:05:01|n1|"
+    text = (
+        f"4_0|CANCELLED by 0|0:0{head}t\n4_0.batch|CANCELLED|{head}batch\n"
+        f"4_1|CANCELLED|0:0{head}t\n4_1.batch|CANCELLED|{head}batch\n"
+        f"4_2|CANCELLED by 0|0:0{head}t\n4_2.batch|CANCELLED|0:15{head}batch\n"
+        f"4_3|CANCELLED by 1000|0:0{head}t\n4_3.batch|CANCELLED|{head}batch\n"
+        f"4_4|CANCELLED by 0|0:0{head}t\n4_4.extern|CANCELLED|{head}extern\n"
+    )
+    assert [record.raw for record in parse_sacct(text)] == [
+        "LAUNCH_FAILED",
+        "LAUNCH_FAILED",
+        "CANCELLED by 0",
+        "CANCELLED by 1000",
+        "CANCELLED by 0",
+    ]
+
+
 def test_sacct_folds_steps_and_keeps_every_run() -> None:
     head = "2031-02-03T04:05:0"
     text = (
