@@ -12,6 +12,7 @@ from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavaila
 from agent.launch.base import State, TaskStatus
 from agent.orchestrator.attempts import Fates, carry_out, close_by_quorum, next_attempt, open_wave
 from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.overtaken import stop_overtaken
 from agent.orchestrator.submit import NotYet, begun, interrupted, start, submissions
 from agent.records import Outcome
 from agent.store.disk import read_text
@@ -55,6 +56,7 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     if (wave := open_wave(work)) is not None:
         return _retried(work, manifest, wave)
     fates = Fates(work)
+    stop_overtaken(work, fates, results)
     unfinished = [row for row in manifest.rows if not fates.settled(row.row, results[row.row])]
     if not unfinished:
         return None

@@ -1,4 +1,4 @@
-"""Rows that wait for somebody, and nodes that cannot launch them: told in `status` with a remedy, which then works."""
+"""Rows that wait for somebody, nodes that cannot launch them: told in `status` with a remedy, which then works."""
 
 from __future__ import annotations
 
