@@ -61,14 +61,21 @@ _FAULTS = {
 
 
 def classify(
-    result: RowResult | None, marker: Mapping[str, Any] | None, status: Ending, *, claimed: bool
+    result: RowResult | None,
+    marker: Mapping[str, Any] | None,
+    status: Ending,
+    *,
+    claimed: bool,
+    holder: str = "",
 ) -> tuple[Outcome, str]:
     """How an attempt ended, and one line of evidence that ends with the scheduler's word, exit code and node.
 
     result, marker: its result.json and exit.json, None where they are not there. status: of its task, which is gone.
-    claimed: whether the task came as far as claiming its row.
+    claimed: whether the task came as far as claiming its row. holder: who has claimed it instead of this task.
     """
     outcome, why = _judge(result, marker, status, claimed)
+    if holder and result is None and marker is None and outcome is Outcome.NO_RESULT:
+        why = f"its row had been claimed by {holder}, which has left no result"
     return outcome, _line(why, status)
 
 

@@ -7,6 +7,7 @@ under the same attempt number, so that what was in doubt is found under its name
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,8 @@ from agent.records import Outcome
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows
 from agent.store.store import Store
+from trainers.files import FileProblem, read_json_object
+from trainers.layout import AttemptFiles
 from trainers.manifest import Manifest, Row
 from trainers.results import RowResult, read_exit
 
@@ -90,6 +93,18 @@ def _of(work: Work, event: str) -> list[Entry]:
     return [entry for entry in work.store.journal.of(event) if entry["folder"] == work.paths.root.name]
 
 
+def stranger(folder: AttemptFiles, made: Submission, row: int) -> str:
+    """Who has claimed an attempt, if it was not the task that it was handed to; empty otherwise."""
+    try:
+        claim = read_json_object(folder.claim)
+    except FileProblem:
+        return ""
+    task, host = claim.get("task"), claim.get("host")
+    if made.launcher == "local":
+        return f"{task} on {host}" if host != socket.gethostname() else ""
+    return f"{task} on {host}" if task != f"slurm:{made.tasks[made.items.index(row)]}" else ""
+
+
 class Fates:
     """What is known of a round's rows beyond their results: from the journal, as it stands now."""
 
@@ -145,7 +160,8 @@ class Fates:
             # Without accounting nothing else tells that a person ended it.
             outcome, evidence = Outcome.CANCELLED, f"a person cancelled it: {status.raw}"
         else:
-            outcome, evidence = classify(own, read_exit(folder), status, claimed=folder.claim.exists())
+            claimed, holder = folder.claim.exists(), stranger(folder, handed.submission, row.row)
+            outcome, evidence = classify(own, read_exit(folder), status, claimed=claimed, holder=holder)
         entry = self.work.store.journal.append(
             "outcome",
             folder=self.work.paths.root.name,
