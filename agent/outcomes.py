@@ -114,6 +114,8 @@ def _marked(marker: Mapping[str, Any]) -> tuple[Outcome, str]:
         return Outcome.LOST, f"stopped by {_signal(number)}"
     if said == "refused":
         return Outcome.CRASHED, f"refused to train: {message}"
+    if said == "disk":
+        return Outcome.NO_RESULT, f"the disk refused: {message}"
     return Outcome.NO_RESULT, f"its exit marker says {said}, but result.json is not there"
 
 

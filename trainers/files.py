@@ -17,7 +17,7 @@ def write_atomic(path: Path, data: str | bytes, *, mode: int | None = None) -> N
     A temporary name of its own (not `path.tmp`) keeps two writers on a shared filesystem from sharing one
     half-written file. On any failure the temporary file is removed and what stood at `path` still stands.
 
-    Raises OSError as the filesystem gives it (full, read-only, quota).
+    Raises OSError as the filesystem gives it (full, read-only, quota), always with `path` as its file name.
     """
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
@@ -29,7 +29,9 @@ def write_atomic(path: Path, data: str | bytes, *, mode: int | None = None) -> N
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
         temporary.unlink(missing_ok=True)
         raise
 
@@ -40,7 +42,7 @@ def create_exclusive(path: Path, data: str) -> bool:
     Written under a temporary name and then hard-linked, because link() is atomic on NFS where O_EXCL with a
     later write would show other nodes an empty file.
 
-    Raises OSError other than "exists".
+    Raises OSError other than "exists", with `path` as its file name.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -53,6 +55,9 @@ def create_exclusive(path: Path, data: str) -> bool:
         except FileExistsError:
             return False
         return True
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

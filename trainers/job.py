@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from trainers.contract import (
     TrialResult,
     TrialSpec,
 )
+from trainers.disk import keep, refuses
 from trainers.files import read_json_object, to_json, write_atomic, write_json
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
@@ -68,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ManifestProblem as error:
         _say(str(error))
         return REFUSED
+    except OSError as error:
+        if not refuses(error):
+            raise
+        _say(f"{error.filename}: {error.strerror}: nothing more could be written; free some space and start it again")
+        return FAILED
 
 
 def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
@@ -136,8 +143,10 @@ def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], s
     except OutOfMemory as caught:
         outcome, error = "gpu_oom", caught
     except (Exception, SystemExit) as caught:
+        _traceback()
+        if refuses(caught):
+            return _without_room(folder, caught)
         outcome, error = "crashed", caught
-        traceback.print_exc()
     if error is not None:
         _say(f"row {spec.row}: {outcome}: {error}")
     seconds = time.monotonic() - clock
@@ -153,9 +162,17 @@ def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], s
     if error is None:
         record |= measured
     code = DONE if error is None else FAILED
-    write_json(folder.result, record)
+    keep(folder.result, record, say=_say, stop=stop)
     _mark_exit(folder, code, outcome, "" if error is None else str(error))
     return code
+
+
+def _without_room(folder: AttemptFiles, error: BaseException) -> int:
+    """The disk refused while it trained: no result, because that says nothing about the settings."""
+    _say(f"the disk refused: {error}")
+    with suppress(OSError):
+        _mark_exit(folder, FAILED, "disk", str(error))
+    return FAILED
 
 
 def _measured(result: TrialResult) -> dict[str, Any]:
@@ -190,7 +207,8 @@ def _mark_exit(folder: AttemptFiles, code: int, outcome: str, message: str) -> N
 
 
 class _Progress:
-    """Writes progress.json for whoever watches. Not synced to disk: a lost one costs nothing."""
+    """Writes progress.json for whoever watches. Not synced to disk, and nothing where that is full: a lost one costs
+    nothing."""
 
     def __init__(self, folder: AttemptFiles, epochs: int | None) -> None:
         self._path = folder.progress
@@ -199,9 +217,10 @@ class _Progress:
     def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
         record = {"epoch": epoch, "epochs": self._epochs, "metrics": dict(metrics), "at": time.time()}
         temporary = self._path.with_suffix(".tmp")
-        # NaN is allowed here: a diverging run should be seen diverging.
-        temporary.write_text(json.dumps(record), encoding="utf-8")
-        temporary.replace(self._path)
+        with suppress(OSError):
+            # NaN is allowed here: a diverging run should be seen diverging.
+            temporary.write_text(json.dumps(record), encoding="utf-8")
+            temporary.replace(self._path)
         shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         _say(f"epoch {epoch}{f'/{self._epochs}' if self._epochs else ''} {shown}")
 
@@ -246,7 +265,7 @@ def _tested(
         raw = _measured(measured) | {"costs": _costs(time.monotonic() - clock, spec.gpus)}
         to_json(raw)
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
+        _traceback()
         return RowResult(row=row, attempt=result.attempt, outcome="crashed", message=str(error)[:MESSAGE_LIMIT])
     return RowResult(
         row=row,
@@ -308,8 +327,15 @@ def probe(trainer: str, modules: Sequence[str]) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')} {text}\n")
-    sys.stderr.flush()
+    # The log may be on the disk that is full, which must not end a training.
+    with suppress(OSError):
+        sys.stderr.write(f"{datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')} {text}\n")
+        sys.stderr.flush()
+
+
+def _traceback() -> None:
+    with suppress(OSError):
+        traceback.print_exc()
 
 
 def _parser() -> argparse.ArgumentParser:

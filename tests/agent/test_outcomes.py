@@ -121,6 +121,7 @@ def test_a_local_task_that_could_not_start_never_began() -> None:
         (gone("PREEMPTED", "143:0"), marker("interrupted", 143), Outcome.PREEMPTED),
         (gone("TIMEOUT", "0:15"), marker("interrupted", 140), Outcome.TIMEOUT),
         (gone("FAILED", "2:0"), marker("refused", 2, "sha256 differs"), Outcome.CRASHED),
+        (gone("FAILED", "1:0"), marker("disk", 1, "No space left on device"), Outcome.NO_RESULT),
         (gone("COMPLETED", "0:0"), marker("ok", 0), Outcome.NO_RESULT),
         (gone("FAILED", "1:0"), marker("crashed", 1), Outcome.NO_RESULT),
     ],

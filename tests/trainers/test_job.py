@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -127,6 +128,24 @@ def test_failures_are_outcomes_without_a_score(
     manifest = load_manifest(files.manifest)
     result = read_row(files, manifest, manifest.rows[0])
     assert result is not None and result.outcome == outcome and message in result.message and not result.metrics
+
+
+def test_a_full_disk_while_it_trains_is_no_outcome_of_the_settings(
+    tmp_path: Path, tiny: TinyTrainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(spec: Any, control: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(spec.out / "checkpoint_last.pt"))
+
+    files = make_round(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny, "train", full)
+        assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == job.FAILED
+    attempt = files.attempt("c00", 0, 0, 1)
+    marker = json.loads(attempt.exit.read_text())
+    assert not attempt.result.exists() and marker["outcome"] == "disk" and "checkpoint_last.pt" in marker["message"]
+    assert "the disk refused: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == job.DONE
+    assert tiny.specs[-1].attempt == 2 and tiny.specs[-1].previous == attempt.root
 
 
 def test_an_interrupted_row_leaves_no_result_and_is_resumed(tmp_path: Path, tiny: TinyTrainer) -> None:

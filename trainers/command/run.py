@@ -5,6 +5,7 @@ The program runs in its own session with its output in program.log; see `trainer
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     """Run the program on one row and read its summary.
 
     Raises BadConfig (a listed exit code, an undefined objective), OutOfMemory (a listed sign of it), Interrupted
-    (told to stop), ProgramFailed, SummaryMissing, SummaryBroken, or TrainerError for a broken description.
+    (told to stop), ProgramFailed, SummaryMissing, SummaryBroken, OSError (a full disk), or TrainerError for a broken
+    description.
     """
     description = _description(spec)
     summary = spec.out / description.summary
@@ -111,8 +113,12 @@ def _run(
     _judge(description, ended, spec.out / LOG_NAME)
 
 
+#: How programs word it that there was no room for what they wrote.
+NO_ROOM = tuple(os.strerror(code).encode() for code in (errno.ENOSPC, errno.EDQUOT))
+
+
 def _judge(description: Description, ended: Ended, log: Path) -> None:
-    """Raise what a program's end means; return where it ended well."""
+    """Raise what a program's end means, OSError where the disk was full; return where it ended well."""
     if ended.stopped:
         # Also with exit code 0: what it wrote then may be the summary of half a training.
         raise Interrupted(f"told to stop; the program ended with exit code {ended.code}")
@@ -125,6 +131,9 @@ def _judge(description: Description, ended: Ended, log: Path) -> None:
         raise OutOfMemory(message)
     if ended.code in description.bad_config_exit_codes:
         raise BadConfig(message)
+    # Its words may be missing: the log is on the same disk.
+    if any(text in ended.output for text in NO_ROOM) or os.statvfs(log.parent).f_bavail == 0:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {message}", str(log.parent))
     raise ProgramFailed(message)
 
 
