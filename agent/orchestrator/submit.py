@@ -85,7 +85,7 @@ def start(
             return [_once(work, batch) for batch in made]
         except SubmitLimit as error:
             # Fewer rows may fit at once. A full queue has cost sbatch two minutes already: at the next look.
-            if not error.own or _room(work) == 1:
+            if not error.own or _deferred(work)[-1]["rows"] == 1:
                 raise NotYet(f"{work.label}: {error}") from error
 
 
@@ -160,12 +160,18 @@ def _room(work: Work) -> int | None:
     return room
 
 
-def _check_deferred(work: Work) -> None:
-    """Raises NotYet while a cluster that took not even one row is left alone: each time for twice as long."""
-    refused: list[dict[str, Any]] = []
+def _deferred(work: Work) -> list[dict[str, Any]]:
+    """What the cluster did not take of this round since it took something last."""
+    found: list[dict[str, Any]] = []
     for entry in work.store.journal.of("deferred", "submitted"):
         if entry["folder"] == work.paths.root.name:
-            refused = [*refused, entry] if entry["event"] == "deferred" and entry["rows"] == 1 else []
+            found = [*found, entry] if entry["event"] == "deferred" else []
+    return found
+
+
+def _check_deferred(work: Work) -> None:
+    """Raises NotYet while a cluster that took not even one row is left alone: each time for twice as long."""
+    refused = [entry for entry in _deferred(work) if entry["rows"] == 1]
     if refused:
         pause = min(work.settings.poll_s * 2 ** min(len(refused) - 1, 16), DEFERRED_MOST_S)
         if work.store.clock() < datetime.fromisoformat(refused[-1]["at"]) + timedelta(seconds=pause):

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import UsageError
@@ -18,6 +19,7 @@ from agent.report.costs import costs, summary
 from agent.report.hours import hours, hours_lines
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows, halted, halted_text
+from agent.store.steps import Status
 from agent.store.store import Store
 from trainers.files import FileProblem, read_json_object
 from trainers.layout import AttemptFiles
@@ -95,6 +97,8 @@ def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
         "notes": _notes(paths),
         "rows": [],
     }
+    if waits := _waiting(paths):
+        state["waiting"] = waits
     try:
         manifest = load_manifest(paths.manifest)
     except ManifestProblem:
@@ -139,9 +143,22 @@ def _notes(paths: RoundPaths) -> list[str]:
     return []
 
 
+def _records(paths: RoundPaths) -> list[Path]:
+    return sorted(paths.steps.glob("*.json")) if paths.steps.is_dir() else []
+
+
 def _last_step(paths: RoundPaths) -> str:
-    records = sorted(paths.steps.glob("*.json")) if paths.steps.is_dir() else []
+    records = _records(paths)
     return records[-1].stem[3:] if records else "begun"
+
+
+def _waiting(paths: RoundPaths) -> str:
+    """What the last step said that it waits for: a full queue, a scheduler that does not answer, late results."""
+    try:
+        record: Any = read_json_object(_records(paths)[-1])
+        return str(record["details"].get("message") or "") if record["status"] == Status.WAITING else ""
+    except (IndexError, FileProblem, KeyError, AttributeError):
+        return ""
 
 
 def row_state(paths: RoundPaths, manifest: Manifest, row: Row) -> dict[str, Any]:
@@ -308,7 +325,8 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
         table.add_row(*cells, epoch, f"{value:.4f}" if isinstance(value, int | float) else "")
     if len(rows) > most:
         table.add_row("...", f"{len(rows) - most} more")
-    notes = [Text(note) for note in state.get("notes", ())]
+    notes = [Text(f"waiting: {state['waiting']}")] if "waiting" in state else []
+    notes += [Text(note) for note in state.get("notes", ())]
     notes += [Text(state["halted"], style="bold yellow")] if "halted" in state else []
     for group in state.get("pending", ()):
         # In words too: on many terminals, and in every file, there is no colour.

@@ -28,8 +28,9 @@ from trainers.yaml_file import dump_yaml
 
 lab = a_lab
 
-#: The sizes of the requirement instead of smaller ones: minutes. ROUNDTABLE_FULL_FAULTS=1
+#: The sizes of the requirement instead of smaller ones, and every launcher: minutes more. ROUNDTABLE_FULL_FAULTS=1
 FULL = os.environ.get("ROUNDTABLE_FULL_FAULTS") == "1"
+full_size = pytest.mark.skipif(not FULL, reason="full size only: set ROUNDTABLE_FULL_FAULTS=1")
 
 
 def profile(lab: Lab, **keys: Any) -> Path:

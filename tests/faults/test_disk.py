@@ -20,7 +20,7 @@ from agent.api import run, tune
 from agent.errors import StorageError
 from agent.store.disk import Disk
 from tests.agent.orchestrator.conftest import Lab, wait_for
-from tests.faults.case_limits import FULL, assert_sound
+from tests.faults.case_limits import FULL, assert_sound, full_size
 from tests.faults.case_limits import lab as lab
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import load_manifest
@@ -246,7 +246,7 @@ def test_line_30_an_evaluation_without_room_names_its_file_and_can_be_repeated(l
 
 
 @pytest.mark.train
-@pytest.mark.skipif(not FULL, reason="a minute of training: set ROUNDTABLE_FULL_FAULTS=1")
+@full_size
 def test_line_30_a_checkpoint_without_room_is_no_crash(lab: Lab) -> None:
     """The trainer of this repository, whose checkpoints are larger than the disk."""
     pytest.importorskip("torch")

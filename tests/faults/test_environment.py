@@ -15,7 +15,7 @@ import pytest
 from agent.api import Study
 from tests.agent.orchestrator.conftest import NOOP, Lab
 from tests.cluster.cluster import Cluster
-from tests.faults.case_limits import Notes, assert_sound, note_trainer, notes_of, profile
+from tests.faults.case_limits import Notes, assert_sound, full_size, note_trainer, notes_of, profile
 from tests.faults.case_limits import drained as drained
 from tests.faults.case_limits import lab as lab
 
@@ -83,7 +83,7 @@ def leaked(notes: Notes, hostile: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in hostile.items() if notes.environment.get(name) == text}
 
 
-@pytest.mark.parametrize("launcher", ["sbatch", "submitit", "local"])
+@pytest.mark.parametrize("launcher", ["sbatch", "submitit", pytest.param("local", marks=full_size)])
 def test_line_05_a_hostile_environment_inside_another_job_changes_nothing(
     lab: Lab, drained: Cluster, launcher: str
 ) -> None:

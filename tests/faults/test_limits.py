@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from agent.__main__ import main
 from agent.api import tick_once
 from tests.agent.orchestrator.conftest import Lab
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
 from tests.cluster.fixtures import require_cluster
-from tests.faults.case_limits import FULL, assert_sound, hurry, profile
+from tests.faults.case_limits import FULL, assert_sound, full_size, hurry, profile
 from tests.faults.case_limits import lab as lab
 
 pytestmark = pytest.mark.cluster
@@ -46,11 +47,11 @@ def items(lab: Lab, kind: str = "train") -> list[list[int]]:
     return [one["items"] for one in arrays(lab, kind)]
 
 
-@pytest.mark.parametrize("launcher", ["sbatch", "submitit"])
+@pytest.mark.parametrize("launcher", ["sbatch", pytest.param("submitit", marks=full_size)])
 def test_line_11_a_round_above_maxarraysize_is_split_and_keeps_its_indices(
     lab: Lab, narrow: Cluster, launcher: str
 ) -> None:
-    rows = ROWS if launcher == "sbatch" or FULL else 2 * SIZE - 1
+    rows = ROWS
     hurry(lab, seeds=rows)
     lost = 'if [[ "$0" = */train_* && "$roundtable_item" = 13 && "$roundtable_attempt" = 1 ]]; then exit 7; fi'
     mine = profile(lab, setup=[lost])
@@ -86,15 +87,12 @@ def limited(cluster: Cluster, change: str, limit: int) -> Iterator[None]:
         modify(-1)
 
 
-@pytest.mark.parametrize(("word", "launcher"), list(zip(QUEUE_LIMITS, ("sbatch", "submitit", "sbatch"), strict=True)))
-def test_line_11_a_limit_on_submitted_jobs_defers_what_does_not_fit(
-    lab: Lab, narrow: Cluster, word: str, launcher: str
-) -> None:
+def test_line_11_a_limit_on_submitted_jobs_defers_what_does_not_fit(lab: Lab, narrow: Cluster) -> None:
     """Five rows and an evaluation where three jobs may be in the queue: no array of five is ever taken whole."""
     hurry(lab, seeds=5)
-    mine = profile(lab)
+    word = "AssocMaxSubmitJobLimit"
     with limited(narrow, QUEUE_LIMITS[word], 3):
-        outcome = lab.tune(launcher=launcher, profile=mine, seeds=tuple(range(5)), poll_s=0.3)
+        outcome = lab.tune(launcher="sbatch", profile=profile(lab), seeds=tuple(range(5)), poll_s=0.3)
     assert outcome.closed == 1
     store = lab.store()
     assert sorted(row for part in items(lab) for row in part) == list(range(5))
@@ -106,8 +104,21 @@ def test_line_11_a_limit_on_submitted_jobs_defers_what_does_not_fit(
     assert_sound(lab, narrow)
 
 
+@pytest.mark.parametrize(
+    ("word", "launcher"), [("AssocGrpSubmitJobsLimit", "sbatch"), ("QOSMaxSubmitJobPerUserLimit", "submitit")]
+)
+def test_line_11_every_such_limit_is_known_by_its_words(lab: Lab, narrow: Cluster, word: str, launcher: str) -> None:
+    hurry(lab, seeds=5, launcher=launcher, auto_train=True)
+    profile(lab, extra={"begin": "now+1hour"}).rename(lab.root / "demo" / "profile.yaml")
+    with limited(narrow, QUEUE_LIMITS[word], 3):
+        assert word in tick_once(lab.store()).message
+    assert items(lab) == [[0, 1], [2]]
+    assert {entry["rows"] for entry in lab.store().journal.of("deferred")} == {5, 2, 1}
+    narrow.drain()
+
+
 def test_line_11_a_queue_that_is_full_of_other_jobs_is_left_alone_and_asked_ever_less_often(
-    lab: Lab, narrow: Cluster
+    lab: Lab, narrow: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hurry(lab, seeds=2, launcher="sbatch", auto_train=True, poll_s=60.0)
     profile(lab).rename(lab.root / "demo" / "profile.yaml")
@@ -119,6 +130,9 @@ def test_line_11_a_queue_that_is_full_of_other_jobs_is_left_alone_and_asked_ever
     # Two rows, then one; after that nobody asks until the pause is over.
     assert [entry["rows"] for entry in lab.store().journal.of("deferred")] == [2, 1]
     assert not items(lab)
+    assert main(["status", "--study", str(lab.root / "demo")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "waiting: round 1: the cluster takes no more jobs of yours now" in shown
     narrow.drain()
 
 

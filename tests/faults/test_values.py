@@ -12,7 +12,7 @@ from agent.__main__ import main
 from agent.errors import UsageError
 from tests.agent.orchestrator.conftest import Lab
 from tests.cluster.cluster import Cluster
-from tests.faults.case_limits import assert_sound, note_trainer, notes_of, profile
+from tests.faults.case_limits import assert_sound, full_size, note_trainer, notes_of, profile
 from tests.faults.case_limits import drained as drained
 from tests.faults.case_limits import lab as lab
 
@@ -35,11 +35,12 @@ def pwned(*folders: Path) -> list[Path]:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("launcher", ["sbatch", "submitit"])
-def test_line_1_values_reach_the_program_as_they_are_on_slurm(lab: Lab, drained: Cluster, launcher: str) -> None:
+def test_line_01_values_reach_the_program_as_they_are_on_slurm(lab: Lab, drained: Cluster, launcher: str) -> None:
     _values(lab, drained, launcher)
 
 
-def test_line_1_values_reach_the_program_as_they_are_on_this_machine(lab: Lab) -> None:
+@full_size
+def test_line_01_values_reach_the_program_as_they_are_on_this_machine(lab: Lab) -> None:
     _values(lab, None, "local")
 
 
@@ -63,7 +64,7 @@ def _values(lab: Lab, cluster: Cluster | None, launcher: str) -> None:
     assert_sound(lab, cluster)
 
 
-def test_line_8_a_newline_in_a_choice_is_refused_by_name(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_line_08_a_newline_in_a_choice_is_refused_by_name(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = note_trainer(lab.root / "trainer", ["plain", "two\nlines"])
     with pytest.raises(UsageError, match=r"choices\[1\].*control characters such as newline"):
         lab.tune(trainer=str(trainer))
