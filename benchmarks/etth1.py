@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainers.contract import Control, StopFlag, TrialSpec, Value
+from trainers.contract import Control, Interrupted, StopFlag, TrialSpec, Value
 from trainers.informer.config import Config
 
 SMALL: Mapping[str, Value] = {
@@ -92,7 +92,11 @@ def main() -> int:
         for seed in settings.seeds:
             cpu = time.process_time()
             spec = trial(settings, seed, values, (settings.out or Path(temporary)) / f"seed{seed}")
-            found = train(spec, control).metrics["val_mse"]
+            try:
+                found = train(spec, control).metrics["val_mse"]
+            except Interrupted as stopped:
+                print(stopped)
+                return 1
             tested = test(spec, control).metrics["test_mse"]
             used = time.process_time() - cpu
             print(f"seed {seed}: val_mse {found:.4f}, test_mse {tested:.4f}, {used:.0f} CPU s", flush=True)
