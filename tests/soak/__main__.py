@@ -21,6 +21,11 @@ def main() -> int:
     parser.add_argument("--home", type=Path, help="where its files go, a folder that is not there yet; they stay")
     parser.add_argument("--quiet", action="store_true", help="the figures at the end alone")
     chosen = parser.parse_args()
+    for name, least in (("rounds", 1), ("first", 1)):
+        if getattr(chosen, name) < least:
+            parser.error(f"--{name} {getattr(chosen, name)}: must be {least} or more")
+    if chosen.home is not None and chosen.home.exists():
+        parser.error(f"--home {chosen.home} exists: give a folder that is not there yet")
     # What ends it early still tells its figures; a shell's background job ignores SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
