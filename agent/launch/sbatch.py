@@ -105,6 +105,20 @@ def refusal(reply: Reply, name: str) -> LaunchError:
     )
 
 
+def withdrawn(error: LaunchError, name: str, reader: SlurmReader) -> LaunchError:
+    """The error, once nothing is left in the queue of a submission that was refused for what no node offers.
+
+    Where nobody can tell it is ambiguous: the job is looked up by its name before any second try.
+    """
+    if isinstance(error, (SchedulerUnavailable, AmbiguousSubmission)) or "node configuration" not in str(error):
+        return error
+    try:
+        left = reader.withdraw(name)
+    except SchedulerUnavailable as trouble:
+        return AmbiguousSubmission(f"{error}; whether a job was left behind is not known: {trouble}", name=name)
+    return LaunchError(f"{error}; SLURM kept job {', '.join(left)} all the same: cancelled") if left else error
+
+
 class SbatchLauncher:
     """`sbatch --array` on the round's .slurm. Tasks start in the round's folder, logs go to its logs/."""
 
@@ -136,7 +150,7 @@ class SbatchLauncher:
                 f"{error}; {batch.name} may have been submitted: it is looked up by its name first", name=batch.name
             ) from error
         if reply.code:
-            raise refusal(reply, batch.name)
+            raise withdrawn(refusal(reply, batch.name), batch.name, self._reader)
         parsed = parse_submission(reply.out)
         if parsed is None:
             said = f"sbatch took {batch.name} but printed no job id: {reply.words}"

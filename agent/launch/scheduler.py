@@ -285,21 +285,43 @@ class SlurmReader:
         reply = self.run("squeue", "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
         if reply.code:
             raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
-        # What sbatch was refused for its demands stays in the queue as a failed job, and not in accounting.
-        records = [record for record in parse_squeue(reply.out) if not _was_refused(record)]
+        records = parse_squeue(reply.out)
         since = format_time(self._clock() - FIND_WINDOW_S)
         reply = self.run("sacct", "-u", me, "-n", "-P", "-D", "-S", since, "--name", name, f"--format={SACCT_FORMAT}")
         if reply.code == 0:
             records += parse_sacct(reply.out)
         elif not no_accounting(reply):
             raise SchedulerUnavailable(f"sacct failed: {reply.words}; ask again later")
-        jobs = sorted({int(record.job) for record in records if record.name == name and record.job.isdigit()})
+        mine = [record for record in records if record.name == name and record.job.isdigit()]
+        mine = [record for record in mine if not _refused_at_birth(record)]
+        # One that was withdrawn after a refusal speaks only where there is no other.
+        alive = [record for record in mine if state_of(record.raw) is not State.GONE or record.node]
+        jobs = sorted({int(record.job) for record in alive or mine})
         if not jobs:
             return None
         if len(jobs) > 1:
             _log.warning("%s was submitted %d times (jobs %s); going on with %d", name, len(jobs), jobs, jobs[0])
         times = [r.submitted for r in records if r.job == str(jobs[0]) and r.submitted is not None]
         return str(jobs[0]), None, min(times, default=self._clock())
+
+    def withdraw(self, name: str) -> list[str]:
+        """Cancel what a refused submission left in the queue under its name; the jobs' ids.
+
+        "Requested node configuration is not available" is said with return code 1, and a job with our name is there
+        all the same: FAILED, BadConstraints [measured on 22.05, where it needs no cancelling], or held.
+        Raises SchedulerUnavailable.
+        """
+        me = str(os.getuid())
+        reply = self.run("squeue", "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
+        if reply.code:
+            raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
+        records = [record for record in parse_squeue(reply.out) if record.name == name]
+        left = sorted({record.job for record in records if state_of(record.raw) is not State.GONE})
+        if left:
+            reply = self.run("scancel", *left)
+            if reply.code and not any(word in reply.words for word in _ALREADY_GONE):
+                raise SchedulerUnavailable(f"scancel failed: {reply.words}; ask again later")
+        return left
 
     def cancel(self, submissions: Sequence[Submission], *, items: Collection[int] | None = None) -> None:
         """scancel by id, and by name for a duplicate nobody has the id of; items: these tasks of each array alone.
@@ -368,12 +390,13 @@ def no_accounting(reply: Reply) -> bool:
     return "accounting storage is disabled" in reply.words
 
 
+def _refused_at_birth(record: Record) -> bool:
+    """Whether a refused submission left this behind: it failed and never had a node, so nothing of it ran."""
+    return record.raw.startswith("FAILED") and not record.node and not record.elapsed_s
+
+
 def _on(cluster: str) -> tuple[str, ...]:
     return ("-M", cluster) if cluster else ()
-
-
-def _was_refused(record: Record) -> bool:
-    return state_of(record.raw) is State.GONE and record.reason == "BadConstraints"
 
 
 def _index(task: str) -> str:

@@ -22,7 +22,7 @@ from agent.launch import local_queue, submitit_call
 from agent.launch.base import Batch, State, Submission, TaskStatus
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import scrub
-from agent.launch.sbatch import SUBMIT_TIMEOUT_S, SbatchLauncher, checked_directives, dependency, refusal
+from agent.launch.sbatch import SUBMIT_TIMEOUT_S, SbatchLauncher, checked_directives, dependency, refusal, withdrawn
 from agent.launch.scheduler import SlurmReader
 from agent.launch.states import parse_minutes
 
@@ -111,7 +111,8 @@ class SubmititLauncher:
         if "unsent" in answer:
             raise LaunchError(f"submitit could not submit {batch.name}: {answer['unsent']}; or use --launcher sbatch")
         if "refused" in answer:
-            raise refusal(Reply(code=answer["code"], out="", err=answer["refused"]), batch.name)
+            refused = refusal(Reply(code=answer["code"], out="", err=answer["refused"]), batch.name)
+            raise withdrawn(refused, batch.name, self._reader)
         return answer
 
     def find(self, batch: Batch) -> Submission | None:

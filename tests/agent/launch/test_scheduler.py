@@ -315,14 +315,30 @@ def test_find_takes_the_first_of_several(
     assert "submitted 2 times" in caplog.text
 
 
-def test_find_passes_over_what_was_refused(reader: SlurmReader, slurm: FakeSlurm) -> None:
-    """sbatch failed, yet the queue keeps a failed job under that name (measured on 22.05)."""
-    refused = squeue("14_0", "FAILED", reason="BadConstraints")
-    slurm.answer("squeue", refused)
+def born_dead(task: str) -> str:
+    """What squeue shows of a refused submission ("Requested node configuration is not available"), 22.05."""
+    return f"{task}|FAILED|{format_time(NOW)}|0:00||BadConstraints|train-x\n"
+
+
+def test_find_does_not_take_a_refused_submission_for_the_job(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", born_dead("15_0") + born_dead("15_1"))
     assert reader.find("train-x") is None
-    slurm.answer("squeue", refused + squeue("15_0", "PENDING", reason="BadConstraints"))
+    slurm.answer("squeue", born_dead("15_0") + squeue("17_0", "RUNNING"))
+    found = reader.find("train-x")
+    assert found is not None and found[0] == "17"
+    # A job that failed on a node is one.
+    slurm.answer("squeue", "")
+    slurm.answer("sacct", sacct("15_0", "FAILED"))
     found = reader.find("train-x")
     assert found is not None and found[0] == "15"
+
+
+def test_what_a_refusal_left_in_the_queue_is_withdrawn(reader: SlurmReader, slurm: FakeSlurm) -> None:
+    slurm.answer("squeue", born_dead("15_0") + squeue("16_0", "PENDING", reason="BadConstraints"))
+    assert reader.withdraw("train-x") == ["16"]
+    assert slurm.calls("scancel") == [["16"]]
+    slurm.answer("squeue", born_dead("15_0"))
+    assert reader.withdraw("train-x") == [] and len(slurm.calls("scancel")) == 1
 
 
 def test_find_knows_that_it_does_not_know(reader: SlurmReader, slurm: FakeSlurm) -> None:

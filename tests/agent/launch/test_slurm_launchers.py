@@ -76,6 +76,23 @@ class SlurmCase(LauncherCase):
         seen = self.wait_gone(launcher, submission)
         assert {status.raw.split()[0] for status in seen.values()} == {"CANCELLED"}
 
+    def test_what_no_node_offers_is_refused_and_what_it_leaves_behind_is_not_adopted(
+        self, launcher: Launcher, round: Round, slurm: Cluster
+    ) -> None:
+        """sbatch says no with return code 1, and squeue shows a FAILED job under our name."""
+        batch = round.batch("impossible", [0, 1])
+        much = tuple((k, "900G" if k == "mem" else v) for k, v in _settings().directives)
+        with pytest.raises(LaunchError, match=r"node configuration.*ask for less") as caught:
+            launcher.submit(replace(batch, settings=SlurmSettings(directives=much)))
+        assert not isinstance(caught.value, (AmbiguousSubmission, SchedulerUnavailable))
+        left = slurm.run(["squeue", "-h", "-t", "all", "--name", batch.name, "-o", "%T %r"], check=True).stdout
+        assert set(left.splitlines()) <= {"FAILED BadConstraints"}
+        assert launcher.find(batch) is None
+        made = launcher.submit(batch)
+        found = launcher.find(batch)
+        assert found is not None and found.job_id == made.job_id
+        self.wait_gone(launcher, made)
+
     def test_a_refusal_says_why_and_submits_nothing(self, launcher: Launcher, round: Round) -> None:
         wrong = (("partition", "nosuchpartition"), ("time", "5"))
         batch = replace(round.batch("refused", [0, 1]), settings=SlurmSettings(directives=wrong))
