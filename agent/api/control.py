@@ -15,7 +15,7 @@ from typing import Any
 from agent.api.cron import cron_lines
 from agent.api.resident import Ending, Resident, held_soon
 from agent.api.successor import Succession, job_of, profile_of, submit_generation
-from agent.api.wiring import Say
+from agent.api.wiring import Say, check_requeue
 from agent.errors import SchedulerUnavailable, StudyBusy, UsageError
 from agent.launch.controller import ControllerJobs, check_programs, job_name, margin, script_text, time_limit
 from agent.launch.local_queue import boot_id, identity, process_alive
@@ -86,7 +86,7 @@ def drive_job(root: Path, generation: int, *, say: Say) -> Ending:
     store = Store.open(root)
     limit = time_limit(profile_of(store))
     me = _identity(generation, "slurm")
-    succession = Succession(ControllerJobs(), me, say=say)
+    succession = Succession(_jobs(store), me, say=say)
     return Resident(root, me, say=say, lifetime_s=limit - margin(limit), succession=succession).run()
 
 
@@ -144,7 +144,7 @@ def _refuse_second(store: Store) -> None:
     last = control.newest(store)
     if last is not None and last["event"] == "controller_intent" and ControllerJobs().find(last["name"]) is not None:
         # Killed between sbatch and its record.
-        submit_generation(store, ControllerJobs(), last["generation"], after=last["after"])
+        submit_generation(store, _jobs(store), last["generation"], after=last["after"])
     for entry in control.unended(store):
         if (who := _alive(store, entry)) is not None:
             raise StudyBusy(
@@ -193,6 +193,7 @@ def _settle(store: Store, options: StartOptions) -> None:
         old, auto_train=True, **{name: value for name, value in asked.items() if value is not None}
     )
     check_launcher(settings.launcher)
+    check_requeue(settings)
     if options.controller == "slurm":
         check_programs()
         if settings.launcher == "local":
@@ -226,13 +227,13 @@ def _check_left(store: Store, settings: Settings, *, confirmed: bool) -> None:
 
 def _check_keys(store: Store, settings: Settings) -> None:
     """Whether the language models' keys are found without this shell: jobs and cron lines do not get them from it."""
-    from agent.api.models import models_for
+    from agent.api.models import models_for, without_keys
     from agent.launch.environment import scrub
 
     def ignore(line: str) -> None:
         """Traces are not set up for this look."""
 
-    with _environment(scrub(os.environ)):
+    with _environment(scrub(without_keys(settings))):
         try:
             models_for(store, settings, ignore)
         except UsageError as error:
@@ -284,7 +285,14 @@ def _submit(store: Store, generation: int) -> Entry:
     path = store.paths.controller_script
     if not path.exists() or read_text(path) != script:
         store.disk.write(path, script)
-    return submit_generation(store, ControllerJobs(), generation, after=None)
+    return submit_generation(store, _jobs(store), generation, after=None)
+
+
+def _jobs(store: Store) -> ControllerJobs:
+    """Controller jobs, which inherit no key of a language model from this process."""
+    from agent.api.models import without_keys
+
+    return ControllerJobs(environment=without_keys(store.settings()) if store.paths.settings.exists() else None)
 
 
 def _identity(generation: int, kind: str) -> Identity:

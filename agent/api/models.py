@@ -128,6 +128,12 @@ def key_variables(settings: Settings) -> frozenset[str]:
     return frozenset(name for name in named if name)
 
 
+def without_keys(settings: Settings) -> dict[str, str]:
+    """This process's environment less `key_variables`: what checks and controller jobs may inherit, as tasks do."""
+    named = key_variables(settings)
+    return {name: value for name, value in os.environ.items() if name not in named}
+
+
 def check_models(options: AgentOptions) -> None:
     """Refuse, before a new study leaves anything on disk, models that cannot be asked. Raises UsageError."""
     settings = replace(Settings(), **agent_settings(Settings(), options))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.api.begin import frozen_text
-from agent.api.models import agent_settings, key_variables, models_for, offline_models
+from agent.api.models import agent_settings, key_variables, models_for, offline_models, without_keys
 from agent.api.options import TuneOptions
 from agent.catalogue import frozen_trainer
 from agent.errors import UsageError
@@ -60,10 +60,20 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
         "max_hours": options.max_hours,
     }
     changes |= {name: value for name, value in asked.items() if value is not None}
-    if options.requeue_on_timeout and changes["launcher"] == "local":
-        raise UsageError("--requeue-on-timeout: only SLURM ends tasks at a time limit; not with --launcher local")
     changes |= agent_settings(old, options)
-    return dataclasses.replace(old, **changes)
+    settings = dataclasses.replace(old, **changes)
+    check_requeue(settings)
+    return settings
+
+
+def check_requeue(settings: Settings) -> None:
+    """Raises UsageError where nothing could be requeued. Scripts that a person submits (--slurm) may be."""
+    by_hand = settings.slurm and not settings.auto_train
+    if settings.requeue_on_timeout and settings.launcher == "local" and not by_hand:
+        raise UsageError(
+            "--requeue-on-timeout: only SLURM ends tasks at a time limit; not with --launcher local "
+            "(--no-requeue-on-timeout takes it back)"
+        )
 
 
 def offline_tools(store: Store, settings: Settings) -> Tools:
@@ -97,7 +107,7 @@ def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offlin
     @functools.cache
     def check_environment() -> None:
         frozen = store.paths.trainer_file if found.frozen is not None else None
-        ensure(profile, found.trainer, root=root, trainer_file=frozen)
+        ensure(profile, found.trainer, root=root, trainer_file=frozen, environment=without_keys(settings))
 
     return Tools(
         proposer=TPEProposer(),

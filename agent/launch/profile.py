@@ -98,7 +98,7 @@ class Profile(Resources):
     """What a controller job (`roundtable start`) asks for: one CPU, no GPU; partition, account, qos as above if not
     given here."""
     signal_seconds: int = 60
-    """A training task is warned by USR2 so many seconds before its time limit, to save a checkpoint."""
+    """A training task is warned by USR2 so many seconds before its time limit, to save a checkpoint; 0: never."""
     requeue_on_timeout: bool = False
     """Warned before its time limit, a training task saves a checkpoint and requeues itself (doc/requeue.md)."""
     max_mem: str | None = None
@@ -147,7 +147,7 @@ class Profile(Resources):
         # requeue themselves, slurm may as well: to Roundtable such a row has not ended.
         found += [("requeue" if kind == "train" and self.requeue_on_timeout else "no-requeue", None)]
         found += [("open-mode", "append")]
-        if kind == "train":
+        if kind == "train" and self.signal_seconds:
             # B: with a body that ends in exec reaches the trainer itself [measured: without B: nobody gets it].
             # USR2, because NCCL takes USR1. The evaluation has no checkpoint to save and would only die earlier.
             found.append(("signal", f"B:USR2@{self.signal_seconds}"))

@@ -95,6 +95,8 @@ def _combined(raw: Mapping[str, Any]) -> Iterator[Found]:
     warning = raw.get("signal_seconds")
     if limit is not None and warning is not None and time_in_seconds(str(limit)) <= warning:
         yield "signal_seconds", str(warning), f"must be less than the time limit ({limit})"
+    if raw.get("requeue_on_timeout") and warning == 0:
+        yield "requeue_on_timeout", "True", "needs the warning before the time limit: signal_seconds above 0"
 
 
 def _text(value: Any) -> list[Found]:
@@ -258,7 +260,7 @@ CHECKS: Mapping[str, Check] = {
     "env": _env,
     "eval": _mapping("eval"),
     "controller": _mapping("controller"),
-    "signal_seconds": _whole(1, 65535),
+    "signal_seconds": _whole(0, 65535),
     "requeue_on_timeout": _bool,
     "max_mem": _mem,
     "max_time": _time,

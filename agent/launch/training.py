@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,11 +36,17 @@ def import_root() -> Path | None:
 
 
 def ensure(
-    profile: Profile, trainer: RegisteredTrainer, *, root: Path | None, trainer_file: Path | None = None
+    profile: Profile,
+    trainer: RegisteredTrainer,
+    *,
+    root: Path | None,
+    trainer_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Make sure the training environment imports what the trainer needs; returns the versions found.
 
     trainer_file: the frozen description of a brought trainer, whose program and own probe are checked too.
+    environment: what tasks inherit, less what is always removed; None for this process's own.
 
     Raises TrainingEnvironmentError naming what is missing and how to get it.
     """
@@ -51,18 +58,20 @@ def ensure(
                 f"{_install_hint(trainer, python)}, or set `build: true` in the profile"
             )
         build(python, trainer, root=root)
-    found = probe(python, trainer, root=root)
+    found = probe(python, trainer, root=root, environment=environment)
     if trainer_file is not None:
-        done = _run([str(python), "-m", "trainers.command.probe", str(trainer_file)], root)
+        done = _run([str(python), "-m", "trainers.command.probe", str(trainer_file)], root, environment)
         if done.returncode != 0:
             raise TrainingEnvironmentError(f"{python}: {done.stderr.strip() or done.stdout.strip()}")
     return found
 
 
-def probe(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> dict[str, str]:
+def probe(
+    python: Path, trainer: RegisteredTrainer, *, root: Path | None, environment: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Import the trainer's modules in the training python, in a process of its own."""
     command = [str(python), "-m", "trainers.job", "probe", "--trainer", trainer.name, *trainer.requires]
-    done = _run(command, root)
+    done = _run(command, root, environment)
     try:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         missing, found = answer["missing"], answer["found"]
@@ -80,9 +89,11 @@ def probe(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> dic
     return dict(found)
 
 
-def _run(command: list[str], root: Path | None) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], root: Path | None, inherited: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """A check in the training python, with the environment that its tasks will have."""
-    environment = scrub(dict(os.environ))
+    environment = scrub(os.environ if inherited is None else inherited)
     # As the tasks' scripts do: both belong to the submitting shell's python.
     for name in ("PYTHONPATH", "PYTHONHOME"):
         environment.pop(name, None)

@@ -40,6 +40,11 @@ def test_the_default_profile_asks_for_one_core_and_nothing_else() -> None:
     )
 
 
+def test_a_warning_can_be_left_out() -> None:
+    """For a trainer that saves nothing it would only cost the last minute."""
+    assert "signal" not in dict(Profile(signal_seconds=0).settings("train").directives)
+
+
 FULL = """
 partition: gpu
 account: 1234        # a number where text is meant
@@ -173,7 +178,9 @@ BAD: list[tuple[str, str, str]] = [
     ("time: unlimited", "time", "HH:MM:SS"),
     ("time: -5", "time", "HH:MM:SS"),
     ("time: 00:01:00", "signal_seconds", "less than the time limit"),
-    ("signal_seconds: 0", "signal_seconds", "from 1"),
+    ("signal_seconds: -1", "signal_seconds", "from 0"),
+    ("signal_seconds: 0\nrequeue_on_timeout: true", "requeue_on_timeout", "signal_seconds above 0"),
+    ("requeue_on_timout: true", "requeue_on_timout", "did you mean requeue_on_timeout"),
     ("build: yes", "build", "true or false"),
     ("python: env/bin/python", "python", "absolute"),
     ('python: "/a\\nb"', "python", "U+000A"),

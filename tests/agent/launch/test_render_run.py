@@ -156,6 +156,7 @@ def test_line_15_who_requeues_itself(
         path.chmod(0o755)
     rendered = rendered_round(tmp_path / "round", Profile(requeue_on_timeout=True), python=python)
     write(rendered)
+    (tmp_path / "round" / "logs").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     environ = kept | slurm | {"SLURM_ARRAY_TASK_ID": "0", "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}
     with subprocess.Popen(["bash", str(rendered.train.array_script)], env=environ) as process:
@@ -164,6 +165,8 @@ def test_line_15_who_requeues_itself(
             time.sleep(0.02)
         process.send_signal(number)
         assert process.wait(30) == expected
+    (record,) = (tmp_path / "round" / "logs" / "rc_row_0.txt").read_text().splitlines()
+    assert record.endswith(f" rc {code}" + (", warned" if number == signal.SIGUSR2 else ""))
     lines = (tmp_path / "told").read_text().splitlines() if (tmp_path / "told").exists() else []
     assert lines == told
 

@@ -11,12 +11,14 @@ import pytest
 
 from agent.api import tick_once
 from agent.api.begin import begin
+from agent.api.control import StartOptions, start, stop
 from agent.errors import BudgetExceeded, UsageError
 from agent.store.control import request_stop
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for
 from tests.agent.orchestrator.test_policy_rounds import fails, setup_profile, told
 from tests.agent.orchestrator.test_rounds import edit
+from tests.cluster.cluster import Cluster
 
 __all__ = ["told"]
 
@@ -70,6 +72,45 @@ def test_no_task_inherits_a_key_whose_variable_a_person_named(
     lab.tune(launcher=launcher, profile=profile, key_env="MY_OWN_KEY", **options)
     environment = Path(f"{seen}.0").read_text()
     assert "may-arrive" in environment and "must-never-arrive" not in environment and "MY_OWN_KEY" not in environment
+
+
+@pytest.mark.cluster
+def test_no_controller_inherits_a_named_key_nor_is_it_counted_on(
+    lab: Lab, slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM keeps a job's environment on disk: a key must come from .env."""
+    monkeypatch.chdir(lab.root)
+    monkeypatch.setenv("MY_OWN_KEY", "sk-must-never-arrive")
+    seen = lab.root / "seen"
+    (lab.root / "profile.yaml").write_text(f"partition: main\nsetup: ['env > \"{seen}\"']\n")
+    options: dict[str, Any] = {"provider": "custom", "base_url": "http://127.0.0.1:9", "model": "m"}
+    lab.tune(profile=lab.root / "profile.yaml", key_env="MY_OWN_KEY", **options)
+    seen.unlink()
+    root = lab.store().paths.root
+    again = StartOptions(controller="slurm", launcher="sbatch", max_iterations=2)
+    with pytest.raises(UsageError, match=r"MY_OWN_KEY.*put them into .*\.env"):
+        start(root, again, say=lab.lines.append)
+    (lab.root / ".env").write_text("MY_OWN_KEY=sk-of-the-file\n")
+    assert start(root, again, say=lab.lines.append) is None
+    wait_for(lambda: seen.exists() and "SLURM_JOB_ID" in seen.read_text(), seconds=60)
+    assert "MY_OWN_KEY" not in seen.read_text()
+    stop(root, now=True, say=lab.lines.append)
+    slurm.drain()
+
+
+@pytest.mark.parametrize("controller", ["foreground", "cron"])
+def test_start_refuses_requeues_where_there_is_no_queue(lab: Lab, controller: str) -> None:
+    lab.tune()
+    options = StartOptions(controller=controller, requeue_on_timeout=True, max_iterations=2)
+    with pytest.raises(UsageError, match=r"--requeue-on-timeout.*--launcher local"):
+        start(lab.store().paths.root, options, say=lab.lines.append)
+    assert lab.store().settings().requeue_on_timeout is None
+
+
+def test_scripts_for_a_person_may_requeue_where_there_is_no_slurm(lab: Lab) -> None:
+    lab.tune(auto_train=False, slurm=True, requeue_on_timeout=True)
+    (script,) = (lab.root / "demo").glob("round_1_*/train_*.slurm")
+    assert "#SBATCH --requeue\n" in script.read_text()
 
 
 def test_a_tick_without_the_key_collects_and_then_says_what_is_missing(

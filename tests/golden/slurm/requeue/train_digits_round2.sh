@@ -44,6 +44,10 @@ trainer=$!
 while kill -0 "$trainer" 2>/dev/null; do wait "$trainer" || true; done
 code=0
 wait "$trainer" || code=$?
+# Before the requeue, with which slurm ends this shell; submitit loses exit codes altogether.
+printf '%s attempt %s job %s restart %s rc %s%s\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$roundtable_attempt" \
+    "${SLURM_JOB_ID:-none}" "${SLURM_RESTART_COUNT:-0}" "$code" "${warned:+, warned}" \
+    >>"logs/rc_row_$roundtable_item.txt" || true
 # 140 is 128 + USR2: stopped by the warning, with whatever checkpoint it has.
 if [ -n "$warned" ] && [ "$code" = 140 ] && [ -n "${SLURM_JOB_ID:-}" ]; then
     # By the array's id and index: the last task's own id is the array's, and requeues all of it. A batch of one under
