@@ -164,13 +164,19 @@ def test_line_14_a_time_out_without_requeue_is_the_policys_and_resumes(bench: Be
 
 
 @pytest.fixture(scope="module", params=["REQUEUE", "CANCEL"])
-def pushy(request: pytest.FixtureRequest) -> Iterator[tuple[Cluster, str]]:
+def preempting(request: pytest.FixtureRequest) -> Iterator[tuple[Cluster, str]]:
     """A partition `urgent` whose jobs push those of `main` out: back into the queue, or for good."""
     config = ClusterConfig(preemption=True, preempt_mode=request.param)
     require_cluster(config)
-    with Cluster(config) as cluster, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(cluster.slurm_conf))
+    with Cluster(config) as cluster:
         yield cluster, request.param
+
+
+@pytest.fixture
+def pushy(preempting: tuple[Cluster, str], monkeypatch: pytest.MonkeyPatch) -> tuple[Cluster, str]:
+    """That cluster, for one test alone: exported for longer, later tests would submit to it and ask the other."""
+    monkeypatch.setenv("SLURM_CONF", str(preempting[0].slurm_conf))
+    return preempting
 
 
 @pytest.mark.cluster
