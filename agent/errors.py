@@ -8,6 +8,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 │   ├── InvalidStudy                study.yaml, journal or step record broken, or changed after round 1
 │   ├── InvalidProfile              a cluster profile with problems
 │   ├── InvalidPolicy               a retry policy with problems
+│   ├── InvalidRules                rules of acceptance with problems, or a person's own rule that failed
 │   ├── InvalidTrainer              an unknown trainer, or a trainer description with problems
 │   └── InvalidScript               a rendered script that failed its lint: a bug or a hostile value
 ├── StudyBusy                       another process holds the study's lease
@@ -102,6 +103,10 @@ class InvalidProfile(ProblemsError):
 
 class InvalidPolicy(ProblemsError):
     """A retry policy that may not be used."""
+
+
+class InvalidRules(ProblemsError):
+    """Rules of acceptance that may not be used, or a person's own rule that failed; the round waits in its last step."""
 
 
 class InvalidTrainer(ProblemsError):

@@ -27,6 +27,11 @@ def shipped_policy() -> Path:
     return templates() / "policy.yaml"
 
 
+def shipped_rules() -> Path:
+    """The rules of acceptance of studies that were given none. Raises RoundtableError when they are missing."""
+    return templates() / "acceptance.yaml"
+
+
 def shipped_reference(trainer: str) -> Path:
     """The read-only reference that ships for a trainer: doc/hyperparameter_reference/<trainer>.json.
 

@@ -1,0 +1,129 @@
+"""What a comparison means, in a word and in a sentence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.acceptance.compare import OWN, POOLED, Comparison
+from agent.acceptance.rules import Rules
+from agent.acceptance.student import t_quantile
+
+LEADS, ACCEPTED, BORDERLINE, REJECTED = "leading", "accepted", "borderline", "rejected"
+HELD, UNMEASURED = "incumbent", "unmeasured"
+"""Verdicts of what is not compared: the incumbent itself | a candidate without a value in every row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """The verdict of one candidate of a round."""
+
+    verdict: str
+    """leading, accepted, borderline, rejected, incumbent or unmeasured."""
+    why: str
+    """In one sentence, with its numbers."""
+    rule: str
+    """Who decided: the rules' name, "judge" for a language model."""
+    comparison: Comparison | None = None
+    judge: Mapping[str, Any] | None = None
+    """What the judge said, where it was asked: verdict, reason, call."""
+
+    @property
+    def for_judge(self) -> bool:
+        """Whether a judge may speak: borderline, and the noise does not explain the gain."""
+        return self.verdict == BORDERLINE and self.comparison is not None and self.comparison.above_noise
+
+    def to_json(self) -> dict[str, Any]:
+        numbers = self.comparison.to_json() if self.comparison is not None else None
+        return {
+            "verdict": self.verdict,
+            "text": self.why,
+            "rule": self.rule,
+            "numbers": numbers,
+            "judge": dict(self.judge) if self.judge is not None else None,
+        }
+
+
+def decide(comparison: Comparison, rules: Rules) -> Judgement:
+    """The verdict by the rules, or by a person's own one.
+
+    Raises InvalidRules where that fails or gives no verdict.
+    """
+    if rules.own is not None:
+        verdict, reason = rules.own(comparison.to_json())
+        said = f": {reason}" if reason else ""
+        return Judgement(
+            verdict=verdict,
+            why=f"{verdict} by {rules.name}{said} ({numbers(comparison)})",
+            rule=rules.name,
+            comparison=comparison,
+        )
+    verdict, why = _decide(comparison)
+    return Judgement(verdict=verdict, why=why, rule=rules.name, comparison=comparison)
+
+
+def _decide(c: Comparison) -> tuple[str, str]:
+    told = numbers(c)
+    if c.gain < -c.most_loss:
+        return REJECTED, f"rejected: {told} is a loss beyond {_number(c.most_loss)}"
+    if c.threshold is None or c.noise_floor is None:
+        better = LEADS if c.gain > 0 else BORDERLINE
+        kept = "" if c.gain > 0 else ", the incumbent is kept"
+        return better, f"{better}{kept}: {told}; noise unknown, so nothing can be accepted"
+    floor = f"{c.critical:.2f} standard errors{_corrected(c)} = {_number(c.noise_floor)}"
+    least = f"the least gain worth a change, {_number(c.least_gain)}"
+    if c.gain >= c.threshold and c.gain > 0:
+        return ACCEPTED, f"accepted: {told} reaches {floor} and {least}"
+    if c.above_noise:
+        return BORDERLINE, f"borderline, the incumbent is kept: {told} is more than noise ({floor}) but below {least}"
+    thin = f"; {c.df:.3g} degrees of freedom are thin, --replicates would tell more" if _thin(c) else ""
+    return BORDERLINE, f"borderline, the incumbent is kept: {told} may be noise (below {floor}){thin}"
+
+
+def with_opinion(judgement: Judgement, opinion: Mapping[str, Any]) -> Judgement:
+    """What a judge says of a borderline candidate; opinion: verdict ("accept" or "keep"), reason, call.
+
+    It counts where `for_judge` holds, and nowhere else: what may be noise stays what it is.
+    """
+    if not judgement.for_judge or judgement.comparison is None:
+        return judgement
+    said = f'"{opinion["reason"]}" ({opinion["call"]})'
+    if opinion["verdict"] != "accept":
+        return replace(judgement, judge=opinion, why=f"{judgement.why}; the judge keeps it so: {said}")
+    c = judgement.comparison
+    why = f"accepted by the judge: {numbers(c)} is more than noise, though below {_number(c.least_gain)}: {said}"
+    return replace(judgement, verdict=ACCEPTED, rule="judge", judge=opinion, why=why)
+
+
+def numbers(c: Comparison) -> str:
+    """Gain, standard error, degrees of freedom and n, as a sentence begins."""
+    percent = "" if c.gain_percent is None else f" ({c.gain_percent:+.2g} %)"
+    rows = f"{c.n} {'pair' if c.paired else 'row'}{'' if c.n == 1 else 's'}"
+    rows += "" if c.paired else ", unpaired,"
+    against = f"round {c.against_round} {c.against}"
+    if c.standard_error is None or c.df is None:
+        return f"gain in {c.metric} {_signed(c.gain)}{percent} over {against}, {rows}"
+    source = {POOLED: "", OWN: ", by its own spread, far above the study's"}.get(
+        c.noise_from or "", ", by both spreads"
+    )
+    error = f"standard error {_number(c.standard_error)}, {c.df:.3g} degrees of freedom{source}"
+    return f"gain in {c.metric} {_signed(c.gain)}{percent} over {against}, {rows} ({error})"
+
+
+def _corrected(c: Comparison) -> str:
+    return f" (best of {c.k}, {c.correction})" if c.k > 1 else ""
+
+
+def _thin(c: Comparison) -> bool:
+    """Whether a better known noise of the same size could turn it: z itself, without t's addition, is reached."""
+    known = t_quantile(c.alpha, 1e6)
+    return c.standard_error is not None and c.gain > 0 and c.gain >= known * c.standard_error
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}"
