@@ -106,7 +106,7 @@ class InvalidPolicy(ProblemsError):
 
 
 class InvalidRules(ProblemsError):
-    """Rules of acceptance that may not be used, or a person's own rule that failed; the round waits in its last step."""
+    """Rules of acceptance that may not be used, or a person's own rule that failed: the round stays open."""
 
 
 class InvalidTrainer(ProblemsError):

@@ -105,9 +105,7 @@ def false_acceptances(
     )
 
 
-def power(
-    *, k: int, n: int, gain: float, before: int, studies: int, seed: int, rules: Rules | None = None
-) -> float:
+def power(*, k: int, n: int, gain: float, before: int, studies: int, seed: int, rules: Rules | None = None) -> float:
     """Share of studies that accept the one better candidate (by `gain` noise units) of the round after the default's
     and `before` rounds without a gain."""
     found = []

@@ -94,7 +94,7 @@ def judge_round(
     complete = [c for c in candidates if c.complete and c.key not in barred]
     if held is None and complete:
         held = Incumbent.of(complete[0], objective.metric)
-    own = {} if held is None else known.get(held.place)
+    own = None if held is None else known.get(held.place)
     challengers = [c for c in complete if held is not None and c.place != held.place]
     judgements = {}
     for candidate in candidates:
@@ -105,7 +105,7 @@ def judge_round(
         elif not candidate.complete or held is None:
             judgement = Judgement(verdict=UNMEASURED, why=_why_not(candidate), rule=rules.name)
         else:
-            assert isinstance(own, Measured)
+            assert own is not None, "the incumbent is among what is known"
             judgement = decide(compare(candidate, own, noise, objective, rules, k=len(challengers)), rules)
         judgements[candidate.place] = judgement
     return RoundVerdicts(

@@ -34,9 +34,8 @@ def parse_rules(raw: Mapping[str, Any], *, file: str, name: str = "acceptance.ya
     problems = [Problem(file=file, where=where, value=value, message=text) for where, value, text in _problems(raw)]
     if problems:
         raise InvalidRules(problems)
-    return Rules(
-        **{field: float(value) if _is_float(field, value) else value for field, value in raw.items()}, name=name
-    )
+    given: dict[str, Any] = {field: float(v) if _is_float(field, v) else v for field, v in raw.items()}
+    return Rules(**given, name=name)
 
 
 def _table(path: Path) -> Rules:

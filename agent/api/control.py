@@ -175,7 +175,7 @@ def _settle(store: Store, options: StartOptions) -> None:
     """The study's settings with this call's on top, checked as far as can be before anything drives it."""
     from agent.api.run import take_profile
     from agent.launch.select import check_launcher, default_launcher
-    from agent.orchestrator import breaker, confirm
+    from agent.orchestrator import breaker, fresh
 
     paused = breaker.paused(store.journal)
     if paused is not None and not options.resume:
@@ -201,7 +201,7 @@ def _settle(store: Store, options: StartOptions) -> None:
                 "--controller slurm: the study trains with --launcher local, whose trials would end with each "
                 "controller job; give --launcher submitit (or sbatch), or use --controller foreground"
             )
-    _check_left(store, settings, confirmed=not confirm.wanted(store, settings))
+    _check_left(store, settings, confirmed=not fresh.wanted(store, settings))
     if options.controller != "foreground":
         _check_keys(store, settings)
     if options.profile is not None:

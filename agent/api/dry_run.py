@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from agent.api.begin import begin, open_study, study_root
 from agent.api.options import TuneOptions
-from agent.api.run import check_call, take_policy, take_profile
+from agent.api.run import check_call, take_policy, take_profile, take_rules
 from agent.api.wiring import settings_for, tools_for
 from agent.errors import LaunchError, StorageError, StudyBusy, UsageError
 from agent.store.disk import read_text, storage
@@ -90,6 +90,8 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
         take_profile(store, options.profile)
     if options.policy is not None:
         take_policy(store, options.policy)
+    if options.rules is not None:
+        take_rules(store, options.rules)
     asked = settings_for(store, options, launcher)
     settings = dataclasses.replace(
         asked,

@@ -14,7 +14,7 @@ from agent.llm.config_checks import SEARCH_PROVIDERS
 from trainers.contract import Value
 
 LAUNCHERS = ("submitit", "sbatch", "local")
-CONFIRM = ("final", "never")
+CONFIRM = ("final", "round", "never")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,8 @@ class TuneOptions(AgentOptions):
     profile: Path | None = None
     policy: Path | None = None
     """What is done about each outcome of a row; the shipped table when the study has none."""
+    rules: Path | None = None
+    """When a candidate takes the incumbent's place: a table (.yaml) or a function (.py), doc/acceptance.md."""
     parallel: int | None = None
     requeue_on_timeout: bool | None = None
     """Whether training tasks requeue themselves at their time limit (doc/requeue.md)."""
@@ -64,6 +66,8 @@ class TuneOptions(AgentOptions):
     force_round: int | None = None
     confirm: str | None = None
     confirm_seeds: int | None = None
+    replicates: int | None = None
+    """Train the incumbent at so many fresh seeds (once a study), for the noise floor alone."""
     poll_s: float | None = None
     resume: bool = False
     """Close the circuit breaker of a paused study (doc/unattended.md)."""
@@ -91,7 +95,7 @@ class TuneOptions(AgentOptions):
             raise UsageError("\n".join(problems))
 
 
-_PATHS = ("output_dir", "hp_ref", "profile", "policy", "val_summary", "test_summary")
+_PATHS = ("output_dir", "hp_ref", "profile", "policy", "rules", "val_summary", "test_summary")
 _AGENT_PATHS = ("script", "llm_config", "llm_prices", "prompts")
 _NUMBERS = ("folds", "seeds")
 _WORDS = ("gpus", "tune_names")
@@ -139,6 +143,7 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
         _whole(1),
         "a whole number from 1",
     ),
+    ("replicates",): (_whole(2), "a whole number from 2"),
     ("seed",): (_whole(0), "a whole number from 0"),
     _NUMBERS: (_distinct(_whole(0)), "a tuple of different whole numbers from 0, such as (0, 1)"),
     _WORDS: (_distinct(_text), 'a tuple of different texts, such as ("0", "1")'),

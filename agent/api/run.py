@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.acceptance.rules_file import load_rules
 from agent.api.begin import open_study, study_root
 from agent.api.models import check_models
 from agent.api.options import TuneOptions
@@ -84,6 +85,8 @@ def tune(
             take_profile(store, options.profile)
         if options.policy is not None:
             take_policy(store, options.policy)
+        if options.rules is not None:
+            take_rules(store, options.rules)
         settings = settings_for(store, options, default_launcher())
         tools = tools_for(store, settings, say, detail)
         for line in retired_keys(store.paths.settings) if store.paths.settings.exists() else ():
@@ -103,7 +106,8 @@ def check_call(options: TuneOptions) -> None:
     from agent.launch.profile import load_profile
     from agent.launch.select import check_answers, default_launcher
 
-    given = (options.val_summary, options.test_summary, options.profile, options.policy, options.hp_ref)
+    files = (options.val_summary, options.test_summary, options.profile, options.policy, options.hp_ref)
+    given = (*files, options.rules)
     for path in given:
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file")
@@ -114,6 +118,8 @@ def check_call(options: TuneOptions) -> None:
         load_profile(options.profile)
     if options.policy is not None:
         load_policy(options.policy)
+    if options.rules is not None:
+        load_rules(options.rules)
     if options.auto_train and (options.launcher is not None or not study_root(options).exists()):
         check_answers(options.launcher or default_launcher())
     if not study_root(options).exists():
@@ -138,6 +144,21 @@ def take_policy(store: Store, path: Path) -> None:
     if last is None or last["sha256"] != sha256(text):
         store.journal.append("policy", sha256=sha256(text), path=str(path))
     store.disk.write(store.paths.policy, text)
+
+
+def take_rules(store: Store, path: Path) -> None:
+    """Copy checked rules of acceptance into the study; journaled when they are others than before.
+
+    A Python file is executed later, from its copy, only while that is what was journaled here.
+    """
+    load_rules(path)
+    python = path.suffix == ".py"
+    text = read_text(path)
+    entry = {"sha256": sha256(text), "kind": "python" if python else "table"}
+    last = store.journal.last("rules")
+    if last is None or {name: last[name] for name in entry} != entry:
+        store.journal.append("rules", **entry, path=str(path))
+    store.disk.write(store.paths.rules_python if python else store.paths.rules, text)
 
 
 def _drive(

@@ -19,6 +19,7 @@ from agent.store.study import Settings
 from trainers.registry import RegisteredTrainer
 
 if TYPE_CHECKING:
+    from agent.acceptance import Rules
     from agent.launch.base import Launcher
     from agent.launch.profile import Profile
     from agent.orchestrator.context import Tools
@@ -54,6 +55,7 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
         "use_test": options.use_test,
         "confirm": options.confirm,
         "confirm_seeds": options.confirm_seeds,
+        "replicates": options.replicates,
         "poll_s": options.poll_s,
         "max_gpu_hours": options.max_gpu_hours,
         "max_cpu_hours": options.max_cpu_hours,
@@ -116,6 +118,7 @@ def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offlin
         trainer=found.trainer,
         profile=profile,
         policy=load_policy(store.paths.policy if store.paths.policy.exists() else shipped_policy()),
+        rules=study_rules(store),
         python=training_python(profile),
         import_root=root,
         check_environment=check_environment,
@@ -138,6 +141,29 @@ def tools_for_open_round(store: Store, say: Say, detail: Say) -> tuple[Tools, Us
         if paths is None or not submit.begun(store, paths, by_hand=False):
             raise
         return tools_for(store, settings, say, detail, offline=True), error
+
+
+def study_rules(store: Store) -> Rules:
+    """The rules of acceptance that a person gave the study last, else the shipped ones.
+
+    A Python file is executed: only what was journaled when it was given. Raises InvalidRules, InvalidStudy.
+    """
+    from agent.acceptance.rules_file import load_rules
+    from agent.errors import InvalidStudy, Problem
+    from agent.resources import shipped_rules
+    from agent.store.disk import read_text
+    from agent.store.versions import sha256
+
+    given = store.journal.last("rules")
+    if given is None:
+        return load_rules(shipped_rules())
+    path = store.paths.rules_python if given["kind"] == "python" else store.paths.rules
+    if not path.exists() or (given["kind"] == "python" and sha256(read_text(path)) != given["sha256"]):
+        message = "is not as it was given" if path.exists() else "is not there any more"
+        raise InvalidStudy(
+            [Problem(file=str(path), where="file", value="", message=f"{message}; give --rules again")]
+        )
+    return load_rules(path)
 
 
 def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tuple[Profile, tuple[str, ...]]:

@@ -34,11 +34,15 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     )
     rounds.add_argument(
         "--confirm",
-        choices=("final", "never"),
+        choices=("final", "round", "never"),
         help="final (default): after the last round of a call with --auto-train, train the best and the default "
-        "again at fresh seeds and print the paired gain",
+        "again at fresh seeds and print the paired gain; round: also each round's winner and what it beat",
     )
     rounds.add_argument("--confirm-seeds", type=count, metavar="N", help="seeds of the confirmation (default 3)")
+    rounds.add_argument(
+        "--replicates", type=count, metavar="N", help="train the incumbent at N fresh seeds, for the noise floor"
+    )
+    rounds.add_argument("--rules", type=path, metavar="FILE", help="acceptance: .yaml or .py (doc/acceptance.md)")
     where = command.add_argument_group("where it runs")
     where.add_argument("--slurm", action="store_true", help="render array scripts and print their sbatch lines")
     where.add_argument("--auto-train", action="store_true", help="submit, wait and go on, instead of rendering only")
@@ -73,7 +77,7 @@ def add_tune(command: argparse.ArgumentParser) -> None:
 
 
 #: Roles that may have a model of their own (agent.llm.config.ROLES; a test holds them equal).
-ROLES = ("analyst", "researcher", "autotuner", "consultant_a", "consultant_b", "supervisor", "checker")
+ROLES = ("analyst", "researcher", "autotuner", "consultant_a", "consultant_b", "supervisor", "checker", "judge")
 
 
 def _agents(command: argparse.ArgumentParser) -> None:

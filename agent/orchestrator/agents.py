@@ -26,8 +26,8 @@ from trainers.layout import candidate_name
 from trainers.manifest import load_manifest
 from trainers.registry import personal_data
 
-VERDICT_WORDS = ("ok", "block", "none")
-"""Of the checker's schema (agent.roles.checker.verdict_schema) and its prompt."""
+VERDICT_WORDS = ("ok", "block", "none", "accept", "keep")
+"""Of the schemas of checker and judge (agent.roles.checker.verdict_schema, agent.roles.judge) and their prompts."""
 FAILED = 20
 """Candidates whose nodes are looked up: more than a digest shows failures of."""
 

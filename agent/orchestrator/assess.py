@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from agent import acceptance, diagnosis
+from agent.orchestrator.accept import Accepted, accept
 from agent.orchestrator.attempts import endings
 from agent.orchestrator.context import StepResult, Work
-from agent.records import Observation, Outcome
+from agent.records import Outcome
 from agent.report.tables import best_record, trials_csv
 from agent.store.store import Store, observation
 from agent.summaries import Summary, read_summary
@@ -34,11 +35,9 @@ def assess(work: Work) -> StepResult:
     analyses = _analyse_trials(work, manifest)
     entries = [_entry(candidate, summaries[candidate["name"]]) for candidate in decision["candidates"]]
     observed = [observation(work.number, entry) for entry in entries]
-    history = [*store.history(below=work.number), *observed]
-    later = [o for o in store.history() if o.round > work.number]
-    known = [*history, *later]
-    current = _current(work, known)
-    incumbent = acceptance.incumbent(current, _still_in_the_running(known, current), store.config.objective)
+    found = accept(work, entries)
+    incumbent = found.incumbent
+    entries = [entry | found.of((work.number, entry["name"])) for entry in entries]
     record = {
         "schema_version": 1,
         "kind": work.kind,
@@ -49,7 +48,8 @@ def assess(work: Work) -> StepResult:
         "candidates": entries,
         "analyses": analyses,
         "incumbent": incumbent.to_json() if incumbent else None,
-        "notes": decision["notes"],
+        "acceptance": found.to_json(work.tools.rules),
+        "notes": [*decision["notes"], *_notes(found)],
         "costs": _total(summaries),
     }
     records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]
@@ -62,6 +62,8 @@ def assess(work: Work) -> StepResult:
         store.journal.append("closed", round=work.number, folder=paths.root.name, incumbent=record["incumbent"])
     store.disk.write_json(paths.closed, record)
     best = incumbent.describe() if incumbent else "no candidate has a value yet"
+    for line in found.lines(work.number):
+        work.say(line)
     return StepResult(
         inputs=[paths.candidate_summary(name, "val") for name in manifest.candidates],
         outputs=[paths.closed, *outputs],
@@ -80,10 +82,11 @@ def _beside(record: Mapping[str, Any], metric: str) -> str:
     return f"; beside {best['name']} ({metric} {best['value']:.4g}): {shown}"
 
 
-def _still_in_the_running(known: Sequence[Observation], current: acceptance.Incumbent | None) -> list[Observation]:
-    """What may take the incumbent's place: not the default that it beat in paired trials at fresh seeds."""
-    beaten = current.beaten if current is not None else None
-    return [observation for observation in known if observation.key != beaten]
+def _notes(found: Accepted) -> list[str]:
+    """What became of the judge, where it did not do its work."""
+    if found.judge is None or not found.judge["why"]:
+        return []
+    return [f"the judge: {found.judge['status']}, {found.judge['why']}; the rules' borderline stands"]
 
 
 def put_incumbent(store: Store, incumbent: acceptance.Incumbent, records: Sequence[Mapping[str, Any]]) -> list[Path]:
@@ -92,16 +95,6 @@ def put_incumbent(store: Store, incumbent: acceptance.Incumbent, records: Sequen
     store.disk.write_json(store.paths.incumbent, incumbent.to_json() | {"sha256": _sha256(records, incumbent)})
     store.disk.write_json(store.paths.best, best_record(store.config, records, incumbent, folders))
     return [store.paths.incumbent, store.paths.best]
-
-
-def _current(work: Work, known: Sequence[Observation]) -> acceptance.Incumbent | None:
-    """The incumbent so far, unless its round was run again and no longer has such a candidate."""
-    path = work.store.paths.incumbent
-    if not path.exists():
-        return None
-    found = acceptance.Incumbent.from_json(read_json_object(path))
-    places = {(observation.round, observation.candidate) for observation in known}
-    return found if (found.round, found.candidate) in places else None
 
 
 def _sha256(records: Sequence[Mapping[str, Any]], incumbent: acceptance.Incumbent) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.acceptance import Rules
 from agent.launch.base import Launcher, TaskStatus
 from agent.launch.profile import Profile
 from agent.llm.base import LLM
@@ -62,6 +63,8 @@ class Tools:
     trainer: RegisteredTrainer
     profile: Profile
     policy: Policy
+    rules: Rules
+    """Of acceptance."""
     python: Path
     """The training environment's python."""
     import_root: Path | None

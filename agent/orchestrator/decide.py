@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agent.acceptance import Incumbent
 from agent.errors import LLMError, ProposalError
 from agent.orchestrator.agents import agents_of, situation_of
 from agent.orchestrator.context import StepResult, Work
@@ -217,6 +218,9 @@ def _write_texts(work: Work, draft: Draft, findings: Sequence[Mapping[str, Any]]
 def _record(work: Work, draft: Draft, findings: list[Any], person: bool) -> dict[str, Any]:
     """proposals.json: all that the check step and a replay need besides the history."""
     incumbent = work.store.record(work.store.paths.incumbent)
+    if incumbent is not None:
+        # What the round's verdicts are held against: a broken one is refused before anything is trained.
+        Incumbent.from_json(incumbent)
     return {
         "schema_version": 2,
         "round": work.number,

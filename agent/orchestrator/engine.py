@@ -25,6 +25,7 @@ from agent.orchestrator import (
     confirm,
     decide,
     diagnose,
+    fresh,
     pending,
     prepare,
     submit,
@@ -96,7 +97,7 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
         budget.settle(store, tools)
         work, new = _next_work(store, settings, tools, given, force)
         if work is None:
-            more = store.next_number() <= settings.target_round or confirm.wanted(store, settings)
+            more = store.next_number() <= settings.target_round or fresh.wanted(store, settings)
             if over := budget.time_is_up(store, settings) if more else "":
                 tools.say(over)
             return Report(state="finished", round=None, opened=opened, closed=closed, message=over)
@@ -142,7 +143,8 @@ def stop_if_all_crashed(work: Work) -> None:
 def _next_work(
     store: Store, settings: Settings, tools: Tools, given: Given, force: int | None
 ) -> tuple[Work | None, bool]:
-    """The open round, or a new one if the target allows, or the confirmation of the winner; and whether it is new."""
+    """The open round, or what is to be trained at fresh seeds first, or a new round if the target allows, or the
+    confirmation of the winner; and whether it is new."""
 
     def work(paths: RoundPaths, kind: str) -> Work:
         return work_on(store, settings, tools, paths, kind, given)
@@ -157,15 +159,18 @@ def _next_work(
         return work(*unrecorded), False
     if (paths := store.open_folder()) is not None:
         return work(paths, "round"), False
+    if (paths := store.open_folder("confirm")) is not None:
+        return work(paths, "confirm"), False
     over = budget.time_is_up(store, settings)
-    if (number := store.next_number()) <= settings.target_round and not over:
+    number = store.next_number()
+    if not over and fresh.before_next_round(store, settings) is not None:
+        return work(store.begin(number - 1, "confirm"), "confirm"), True
+    if number <= settings.target_round and not over:
         # A reference that a person broke is refused before the round leaves anything on disk.
         store.versions.current()
         return work(store.begin(number), "round"), True
-    if (paths := store.open_folder("confirm")) is not None:
-        return work(paths, "confirm"), False
-    if not over and confirm.wanted(store, settings):
-        return work(store.begin(store.next_number() - 1, "confirm"), "confirm"), True
+    if not over and fresh.after_last_round(store, settings) is not None:
+        return work(store.begin(number - 1, "confirm"), "confirm"), True
     return None, False
 
 

@@ -188,6 +188,16 @@ class StudyPaths:
         return self.root / "policy.yaml"
 
     @property
+    def rules(self) -> Path:
+        """A copy of the last table of acceptance rules given; without it the shipped one counts."""
+        return self.root / "acceptance.yaml"
+
+    @property
+    def rules_python(self) -> Path:
+        """A copy of a person's own rule of acceptance, where that was given last."""
+        return self.root / "acceptance.py"
+
+    @property
     def reference(self) -> Path:
         return self.root / REFERENCE_NAME
 

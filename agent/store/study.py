@@ -117,10 +117,13 @@ class Settings:
     """Folder of a person's own prompt files."""
     use_test: bool = False
     confirm: str = "final"
-    """"final" or "never": train the best and the default again at fresh seeds when the last round is closed."""
+    """"final": train the best and the default again at fresh seeds when the last round is closed; "round": also each
+    round's winner and what it took the place of; "never"."""
     confirm_seeds: int = 3
     requeue_on_timeout: bool | None = None
     """Whether training tasks requeue themselves at their time limit; None: as the profile says."""
+    replicates: int | None = None
+    """Train the incumbent once more at so many fresh seeds, for the noise alone; None: nothing is spent on that."""
     max_gpu_hours: float | None = None
     """The most GPU-hours that the study may take; what could exceed it is not submitted."""
     max_cpu_hours: float | None = None

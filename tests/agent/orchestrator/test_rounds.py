@@ -56,7 +56,9 @@ def test_two_rounds_leave_every_file_and_train_each_row_once(lab: Lab) -> None:
     study = Study(lab.root / "demo")
     values = [o.value for o in study.history]
     assert len(values) == 6 and None not in values
-    assert study.best is not None and study.best["mean"] == max(v for v in values if v is not None)
+    # A better mean alone takes no place: 1.3 % is less than the least gain worth a change.
+    assert study.best is not None and (study.best["candidate"], study.best["mean"]) == ("c00", values[0])
+    assert study.best["mean"] < max(v for v in values if v is not None) < 1.02 * study.best["mean"]
     assert study.recent(2)[0].candidate == "c02"
     decision = json.loads((second / "tuning_decision_demo_round2.json").read_text())
     assert [c["name"] for c in decision["candidates"]] == ["c00", "c01", "c02"]
@@ -324,13 +326,12 @@ def test_a_used_up_space_ends_the_study_as_a_result(lab: Lab) -> None:
 
 def test_a_confirmed_challenger_takes_the_defaults_place(lab: Lab) -> None:
     """The default leads by a lucky seed; paired trials at fresh seeds show the other to be better."""
-    from agent.orchestrator import confirm
 
     lab.tune(max_rounds=1, candidates=3)
     store = lab.store()
     default = store.history()[0]
-    challenger = confirm._challenger(store)
-    assert challenger is not None and challenger.value is not None and default.value is not None
+    challenger = max(store.history()[1:], key=lambda o: o.value or 0.0)
+    assert challenger.value is not None and default.value is not None
     record = json.loads(store.closed()[0].closed.read_text())
     record["candidates"][0]["value"] = challenger.value + 0.01
     store.closed()[0].closed.write_text(json.dumps(record))
