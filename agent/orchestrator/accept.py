@@ -14,6 +14,7 @@ from agent.orchestrator.agents import agents_of
 from agent.orchestrator.context import Work
 from agent.reference import load_reference
 from agent.roles import judge
+from agent.store.paths import RoundPaths
 from agent.store.store import Store, observation
 from trainers.files import read_json_object
 from trainers.layout import candidate_name
@@ -22,6 +23,8 @@ Record = Mapping[str, Any]
 
 #: Verdicts that are told on the terminal; round.json has all of them.
 MOST_SAID = 8
+#: Replicates that are advised: 4 degrees of freedom.
+_ADVISED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class Accepted:
     incumbent: Incumbent | None
     judge: Mapping[str, Any] | None
     """status (asked or skipped), why, call; None where there was nothing to ask."""
+    trial_s: float | None
+    """Seconds that a trial of this round took in the mean, over all folds; None where nothing says so."""
 
     def to_json(self, rules: acceptance.Rules) -> dict[str, Any]:
         """The round's part of round.json; each candidate's is `of`."""
@@ -56,7 +61,19 @@ class Accepted:
         told = sorted(own, key=lambda place: place != first)
         lines = [f"round {number} {place[1]} {own[place].why}" for place in told[:MOST_SAID]]
         more = len(told) - len(lines)
-        return lines + ([f"round {number}: {more} more verdicts in round.json"] if more > 0 else [])
+        lines += [f"round {number}: {more} more verdicts in round.json"] if more > 0 else []
+        return lines + self._advice(number)
+
+    def _advice(self, number: int) -> list[str]:
+        """What to do, and what it takes, where nothing can be accepted because the noise is unknown."""
+        compared = any(judgement.comparison is not None for judgement in self.verdicts.judgements.values())
+        if self.noise is not None or not compared:
+            return []
+        cost = "" if self.trial_s is None else f" (about {_ADVISED * self.trial_s / 60:.1f} minutes of training)"
+        return [
+            f"round {number}: the noise is unknown, so nothing can be accepted; --replicates {_ADVISED} trains the "
+            f"incumbent {_ADVISED} times more{cost} and tells it; several --folds or --seeds tell it along the way"
+        ]
 
 
 def noise_json(noise: Noise | None) -> dict[str, Any] | None:
@@ -97,7 +114,23 @@ def accept(work: Work, entries: Sequence[dict[str, Any]]) -> Accepted:
     if opinion is not None:
         verdicts = verdicts.with_opinions({(work.number, name): said for name, said in opinion.opinions.items()})
     told = opinion.to_json() if opinion is not None else None
-    return Accepted(verdicts=verdicts, noise=noise, incumbent=verdicts.elect(), judge=told)
+    return Accepted(
+        verdicts=verdicts,
+        noise=noise,
+        incumbent=verdicts.elect(),
+        judge=told,
+        trial_s=_trial_seconds(store, entries),
+    )
+
+
+def _trial_seconds(store: Store, entries: Sequence[Mapping[str, Any]]) -> float | None:
+    """Mean over the candidates of what one seed took in all folds."""
+    spent = [
+        entry["costs"]["wall_seconds"] / entry["n"]
+        for entry in entries
+        if entry["n"] and "wall_seconds" in entry["costs"]
+    ]
+    return len(store.config.folds) * sum(spent) / len(spent) if spent else None
 
 
 def measured_in(store: Store, records: Iterable[Record]) -> dict[Place, Measured]:
@@ -114,15 +147,17 @@ def noise_of(
     store: Store,
     known: Mapping[Place, Measured],
     *,
+    closing: RoundPaths | None = None,
     gains: Sequence[Sequence[float]] = (),
     replicates: Sequence[Sequence[float]] = (),
 ) -> Noise | None:
     """The study's noise floor: all that was measured, the confirmations' pairs, and replicates that were asked for.
 
-    gains, replicates: of a confirmation, or a set of replicates, that is about to close.
+    gains, replicates: of a confirmation, or a set of replicates, that is about to close; `closing` is its folder. Its
+    round.json may be there already after a kill, and must not count twice.
     """
     confirmed, repeated = [*gains], [*replicates]
-    for record in closed_confirmations(store):
+    for record in closed_confirmations(store, but=closing):
         if "gain" in record:
             confirmed.append(record["gain"]["gains"])
         repeated += record.get("replicates", ())
@@ -130,10 +165,10 @@ def noise_of(
     return acceptance.estimate(table, gains=confirmed, replicates=repeated)
 
 
-def closed_confirmations(store: Store) -> list[Record]:
-    """round.json of every confirmation and of every set of replicates that is closed."""
+def closed_confirmations(store: Store, *, but: RoundPaths | None = None) -> list[Record]:
+    """round.json of every confirmation and of every set of replicates that is closed, `but` this one."""
     paths = [store.paths.round(folder) for folder in store.paths.folders("confirm")]
-    return [store.round_record(one) for one in paths if one.closed.exists()]
+    return [store.round_record(one) for one in paths if one.closed.exists() and one != but]
 
 
 def _standing(work: Work, known: Mapping[Place, Measured]) -> Incumbent | None:

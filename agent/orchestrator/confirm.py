@@ -95,7 +95,7 @@ def _cost(entries: list[dict[str, Any]], plan: Plan, count: int) -> str:
     """What it will take, from what the same settings took before."""
     seconds = 0.0
     for entry in (plan.base, *([plan.challenger] if plan.challenger is not None else [])):
-        spent = entry.get("costs", {}).get("seconds")
+        spent = entry.get("costs", {}).get("wall_seconds")
         if not isinstance(spent, int | float) or not entry["n"]:
             return ""
         seconds += count * spent / entry["n"]
@@ -164,7 +164,7 @@ def _close_replicates(work: Work, record: dict[str, Any], cells: Cells) -> str:
     for (fold, _), value in cells.items():
         by_fold.setdefault(fold, []).append(value)
     record["replicates"] = list(by_fold.values())
-    noise = noise_of(work.store, _known(work.store), replicates=record["replicates"])
+    noise = noise_of(work.store, _known(work.store), closing=work.paths, replicates=record["replicates"])
     record["noise"] = noise_json(noise)
     _journal_once(work, noise=record["noise"])
     if noise is None:
@@ -176,7 +176,7 @@ def _close_pair(work: Work, decision: Any, record: dict[str, Any], values: Mappi
     store, rules, objective = work.store, work.tools.rules, work.store.config.objective
     base: dict[Hashable, float] = dict(values["c00"].items())
     best: dict[Hashable, float] = dict(values["c01"].items())
-    noise = noise_of(store, _known(store), gains=[acceptance.paired_gains(base, best, objective)])
+    noise = noise_of(store, _known(store), closing=work.paths, gains=[acceptance.paired_gains(base, best, objective)])
     gain = acceptance.confirmation(base, best, objective, rules, noise)
     key, base_key = (decision["candidates"][position]["key"] for position in (1, 0))
     record |= {"key": key, "gain": gain.to_json() | {"text": gain.describe()}, "noise": noise_json(noise)}

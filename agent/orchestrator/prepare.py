@@ -104,6 +104,8 @@ def _decision(
         "model_diagnosis": checked["model_diagnosis"],
         # By the settings of the steps that asked: a call that was killed may have been followed by one with others.
         "agents_saw_test": any(step["settings"]["agents_see_test"] for step in (proposed, checked)),
+        # What the round was decided on top of, with the verdict that put it there.
+        "incumbent": proposed["incumbent"],
         "notes": checked["notes"],
         "critique": checked["critique"],
         "candidates": decided,

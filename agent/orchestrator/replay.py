@@ -6,6 +6,7 @@ The round's inputs are copied into a folder aside; nothing in the study is touch
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from typing import Any
 
 from agent.errors import InvalidStudy, Problem, UsageError
 from agent.orchestrator import check, decide, diagnose, prepare
-from agent.orchestrator.calls import ASK_AGAIN
+from agent.orchestrator.accept import accept
+from agent.orchestrator.calls import ASK_AGAIN, exchanges
 from agent.orchestrator.context import StepResult, Tools, Work
 from agent.orchestrator.engine import named_problems
 from agent.store.disk import Disk, read_text
@@ -44,7 +46,7 @@ class Replayed:
 
     number: int
     recorded: str
-    """The decision file's text as the study has it."""
+    """The decision file's text as the study has it; where a judge spoke, the round's verdicts behind it."""
     again: str
     """The same file as it came out now."""
     calls: int
@@ -63,7 +65,8 @@ class Replayed:
 
 
 def replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path) -> Replayed:
-    """Do analyse, propose, check and apply of a decided round again, in `scratch`, an empty folder.
+    """Do analyse, propose, check and apply of a decided round again, in `scratch`, an empty folder; and where a judge
+    spoke at its end, the verdicts.
 
     Raises UsageError where the round was not decided yet or a file of it cannot be read, ReplayMismatch where its
     prompts are no longer the recorded ones.
@@ -103,10 +106,35 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
         settings = _settings(left(paths) if left(paths).exists() else paths.proposals)
         tools = make_tools(copy, settings)
         step(Work(store=copy, settings=settings, tools=tools, paths=again, kind="round", rerun=True))
-    calls = len(list(paths.calls.glob("*.json"))) if paths.calls.is_dir() else 0
-    return Replayed(
-        number=paths.number, recorded=read_text(paths.decision), again=read_text(again.decision), calls=calls
-    )
+    made = exchanges(paths.calls) if paths.calls.is_dir() else []
+    recorded, now = read_text(paths.decision), read_text(again.decision)
+    if paths.closed.exists() and any(record["step"] == "assess" for record in made):
+        settings = _settings(paths.checked)
+        work = Work(
+            store=copy, settings=settings, tools=make_tools(copy, settings), paths=again, kind="round", rerun=True
+        )
+        recorded, now = recorded + _verdicts(paths), now + _judged_again(work, paths)
+    return Replayed(number=paths.number, recorded=recorded, again=now, calls=len(made))
+
+
+def _verdicts(paths: RoundPaths) -> str:
+    """A closed round's verdicts as text."""
+    record: Any = read_json_object(paths.closed)
+    judged = {c["name"]: {"verdict": c["verdict"], "judgement": c["judgement"]} for c in record["candidates"]}
+    return _text(record["acceptance"], judged)
+
+
+def _judged_again(work: Work, paths: RoundPaths) -> str:
+    """The same from the rows that were measured and the judge's recorded words."""
+    record: Any = read_json_object(paths.closed)
+    found = accept(work, record["candidates"])
+    judged = {c["name"]: found.of((work.number, c["name"])) for c in record["candidates"]}
+    return _text(found.to_json(work.tools.rules), judged)
+
+
+def _text(acceptance: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
+    whole = {"acceptance": acceptance, "candidates": judged}
+    return json.dumps(whole, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _settings(path: Path) -> Settings:
@@ -122,7 +150,8 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
     """What the round was decided from: the study's frozen files, the closed rounds before it, its own beginning."""
     disk = Disk()
     disk.make_folder(root)
-    for path in (store.paths.study, store.paths.trainer_file, store.paths.journal):
+    files = (store.paths.study, store.paths.trainer_file, store.paths.journal)
+    for path in (*files, store.paths.rules, store.paths.rules_python):
         if path.exists():
             shutil.copyfile(path, root / path.name)
     shutil.copyfile(paths.before, root / store.paths.reference.name)
@@ -131,6 +160,10 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
             disk.write_json(root / path.name, proposed[name])
     for closed in store.closed(below=paths.number):
         shutil.copytree(closed.root, root / closed.root.name, ignore=_large)
+    for folder in store.paths.folders("confirm"):
+        if folder.number < paths.number and store.paths.round(folder).closed.exists():
+            (root / folder.path.name).mkdir()
+            shutil.copyfile(store.paths.round(folder).closed, root / folder.path.name / "round.json")
     own = root / paths.root.name
     own.mkdir()
     for path in (paths.before, paths.proposals):

@@ -36,6 +36,8 @@ MOST_CANDIDATES = 200
 MOST_FAILURES = 5
 #: Rounds whose notes are told, the newest.
 MOST_NOTED = 3
+#: Candidates of the newest round whose verdict is told in words, the best.
+MOST_VERDICTS = 8
 
 
 def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
     incumbent = store.record(store.paths.incumbent)
     confirmations = [
         store.round_record(store.paths.round(folder))
-        for folder in store.paths.newest("confirm")
+        for folder in store.paths.folders("confirm")
         if store.paths.round(folder).closed.exists()
     ]
     open_round = store.open_folder() or store.open_folder("confirm")
@@ -68,13 +70,27 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         "seeds": list(config.seeds),
         "incumbent": incumbent,
         "rounds": [_closed_round(store.round_record(paths), trials=only is not None) for paths in closed],
-        "confirmations": [
-            {"seeds": c["seeds"], "gain": c["gain"], "challenger": c["challenger"]} for c in confirmations
-        ],
+        "confirmations": [_confirmation(record) for record in confirmations if "gain" in record],
         "open": open_round_state(store, open_round) if open_round is not None else None,
         "control": control_view(store),
         "llm": costs(store)["total"],
         "hours": hours(store),
+    }
+
+
+def _confirmation(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One of an earlier version has no base: it was the default."""
+    base = record.get("base")
+    against = (
+        "the default"
+        if base is None or record["purpose"] == "final"
+        else f"round {base['round']} {base['candidate']}"
+    )
+    return {
+        "seeds": record["seeds"],
+        "gain": record["gain"],
+        "challenger": record["challenger"],
+        "against": against,
     }
 
 
@@ -84,8 +100,12 @@ def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
     candidates = [{name: c[name] for name in names} for c in record["candidates"]]
     for shown, candidate in zip(candidates, record["candidates"], strict=True):
         shown["instead_of"] = candidate.get("instead_of")
+        # A round of an earlier version has no verdicts.
+        shown["verdict"] = candidate.get("verdict")
+        shown["why"] = (candidate.get("judgement") or {}).get("text", "")
     head = {name: record[name] for name in ("round", "closed_at", "ranking")}
-    return head | {"notes": record.get("notes", []), "candidates": candidates}
+    noise = (record.get("acceptance") or {}).get("noise")
+    return head | {"notes": record.get("notes", []), "noise": noise, "candidates": candidates}
 
 
 def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
@@ -220,7 +240,7 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
             Text(_source(candidate)),
             Text(_outcomes(trials)),
             _value(candidate),
-            Text(f"best, {best['verdict']}" if chosen and best else ""),
+            Text(f"best, {best['verdict']}" if chosen and best else candidate.get("verdict") or ""),
         )
         if candidate["message"]:
             failures.append(f"round {entry['round']} {candidate['name']}: {' '.join(candidate['message'].split())}")
@@ -235,11 +255,13 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
     for entry in rounds[-MOST_NOTED:]:
         for note in entry["notes"]:
             console.print(Text(f"round {entry['round']}: {note}"))
+    for line in _verdict_lines(rounds[-1]) if rounds else ():
+        console.print(Text(line))
     if view["open"] is not None:
         console.print(open_table(view["open"]))
     for confirmation in view["confirmations"]:
         at, seeds = confirmation["challenger"], ", ".join(map(str, confirmation["seeds"]))
-        head = f"round {at['round']} {at['candidate']} against the default at fresh seeds {seeds}"
+        head = f"round {at['round']} {at['candidate']} against {confirmation['against']} at fresh seeds {seeds}"
         console.print(Text(f"{head}: {confirmation['gain']['text']}"))
     for line in hours_lines(view["hours"]):
         console.print(Text(line))
@@ -247,6 +269,18 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line))
     if spent := summary(view["llm"]):
         console.print(Text(spent))
+
+
+def _verdict_lines(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The newest round's verdicts in words, in the order of its ranking, and the noise that they rest on."""
+    why = {candidate["name"]: candidate.get("why") for candidate in entry["candidates"]}
+    told = [name for name in entry["ranking"] if why.get(name)]
+    for name in told[:MOST_VERDICTS]:
+        yield f"round {entry['round']} {name} {why[name]}"
+    if len(told) > MOST_VERDICTS:
+        yield f"round {entry['round']}: {len(told) - MOST_VERDICTS} more verdicts in its round.json"
+    if noise := entry.get("noise"):
+        yield f"noise: one trial varies by {noise['sd']:.3g} (standard deviation, {noise['df']} degrees of freedom)"
 
 
 def _folded(rounds: Sequence[Mapping[str, Any]]) -> int:
