@@ -29,6 +29,7 @@ from trainers.contract import Value
 CAP = 24_000
 """Characters: some 8,000 tokens."""
 FIRST_LINE_CHARACTERS = 60
+VERDICT_CHARACTERS = 400
 REMEDY_CHARACTERS, TRIAL_CHARACTERS, SOURCES = 300, 500, 3
 
 
@@ -206,7 +207,8 @@ class _Digest:
         place = held.round, held.candidate, held.key
         own = [o for o in self.situation.history if (o.round, o.candidate, o.key) == place]
         shown = replace(held, candidate=self.hide(held.candidate), metric=self.hide(held.metric))
-        return "; ".join([shown.describe(), *(self.settings(o.values) for o in own[-1:])])
+        why = [self.said(held.judgement["text"], VERDICT_CHARACTERS)] if held.judgement else []
+        return "; ".join([shown.describe(), *why, *(self.settings(o.values) for o in own[-1:])])
 
     def base_lines(self) -> list[str]:
         inactive = [self.hide(name) for name in self.reference.tunable() if name not in self.base]

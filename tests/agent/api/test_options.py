@@ -32,7 +32,8 @@ def test_a_count_is_a_whole_number_from_1(name: str, value: object) -> None:
     [
         ("launcher", "pbs", "submitit, sbatch, local"),
         ("launcher", ["local"], "submitit, sbatch, local"),
-        ("confirm", "always", "final, never"),
+        ("confirm", "always", "final, round, never"),
+        ("replicates", 1, "a whole number from 2"),
         ("provider", "claude", "none, anthropic, openai, deepseek"),
         ("proposer", "gpt", "bayes, llm, panel, hybrid"),
         ("search_provider", "bing", "none, anthropic, openai, gemini, google"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.acceptance import incumbent
+from agent.acceptance import Incumbent, measured
 from agent.anonymise import Aliases, Name
 from agent.records import Objective, Observation, Outcome, Proposal
 from agent.reference import Reference
@@ -284,10 +284,11 @@ def test_foreign_text_becomes_one_printable_line(text: str) -> None:
 
 
 def test_the_digest_is_deterministic_and_takes_the_incumbent_given() -> None:
-    found = incumbent(None, HISTORY[:4], OBJECTIVE)
+    why = "accepted: gain in accuracy +0.1 (+9 %) over round 1 c01"
+    found = Incumbent.of(measured(HISTORY[0], [], "accuracy"), "accuracy", judgement={"text": why})
     one = digest(situation(incumbent=found))
     assert one == digest(situation(incumbent=found))
-    assert sections(one)["Incumbent"] == ["- round 1 c00 is leading: accuracy 0.1 over 1 row; lr = 0.01"]
+    assert sections(one)["Incumbent"] == [f"- round 1 c00 is leading: accuracy 0.1 over 1 row; {why}; lr = 0.01"]
 
 
 def test_an_empty_history_says_none() -> None:
