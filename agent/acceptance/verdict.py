@@ -34,6 +34,11 @@ class Judgement:
         """Whether a judge may speak: borderline, and the noise does not explain the gain."""
         return self.verdict == BORDERLINE and self.comparison is not None and self.comparison.above_noise
 
+    @property
+    def thin(self) -> bool:
+        """Whether it is borderline only because too little is known of the noise."""
+        return self.verdict in (LEADS, BORDERLINE) and self.comparison is not None and _thin(self.comparison)
+
     def to_json(self) -> dict[str, Any]:
         numbers = self.comparison.to_json() if self.comparison is not None else None
         return {
@@ -77,7 +82,7 @@ def _decide(c: Comparison) -> tuple[str, str]:
         return ACCEPTED, f"accepted: {told} reaches {floor} and {least}"
     if c.above_noise:
         return BORDERLINE, f"borderline, the incumbent is kept: {told} is more than noise ({floor}) but below {least}"
-    thin = f"; {c.df:.3g} degrees of freedom are thin, --replicates would tell more" if _thin(c) else ""
+    thin = f"; {c.df:.3g} degrees of freedom are too few to tell" if _thin(c) else ""
     return BORDERLINE, f"borderline, the incumbent is kept: {told} may be noise (below {floor}){thin}"
 
 
@@ -116,9 +121,11 @@ def _corrected(c: Comparison) -> str:
 
 
 def _thin(c: Comparison) -> bool:
-    """Whether a better known noise of the same size could turn it: z itself, without t's addition, is reached."""
-    known = t_quantile(c.alpha, 1e6)
-    return c.standard_error is not None and c.gain > 0 and c.gain >= known * c.standard_error
+    """Whether a better known noise of the same size could turn it: nothing is known of it yet, or z itself, without
+    t's addition for few degrees of freedom, is reached."""
+    if c.standard_error is None or c.gain <= 0:
+        return c.gain > 0
+    return not c.above_noise and c.gain >= t_quantile(c.alpha, 1e6) * c.standard_error
 
 
 def _number(value: float) -> str:

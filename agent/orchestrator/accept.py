@@ -65,14 +65,15 @@ class Accepted:
         return lines + self._advice(number)
 
     def _advice(self, number: int) -> list[str]:
-        """What to do, and what it takes, where nothing can be accepted because the noise is unknown."""
-        compared = any(judgement.comparison is not None for judgement in self.verdicts.judgements.values())
-        if self.noise is not None or not compared:
+        """What would decide, and what it takes, where too little is known of the noise. Nothing is spent unasked."""
+        thin = [place[1] for place, j in self.verdicts.judgements.items() if place[0] == number and j.thin]
+        if not thin:
             return []
         cost = "" if self.trial_s is None else f" (about {_ADVISED * self.trial_s / 60:.1f} minutes of training)"
+        known = "is unknown" if self.noise is None else f"rests on {self.noise.df} degrees of freedom"
         return [
-            f"round {number}: the noise is unknown, so nothing can be accepted; --replicates {_ADVISED} trains the "
-            f"incumbent {_ADVISED} times more{cost} and tells it; several --folds or --seeds tell it along the way"
+            f"round {number}: the noise {known}, too little to decide about {', '.join(thin)}; --replicates "
+            f"{_ADVISED} trains the incumbent {_ADVISED} times more{cost}; --folds or --seeds tell it as they go"
         ]
 
 

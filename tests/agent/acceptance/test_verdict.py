@@ -101,8 +101,9 @@ def test_the_best_of_many_needs_more() -> None:
 def test_few_degrees_of_freedom_need_more_and_say_so() -> None:
     found = judged(better(0.0145), noise=replace(NOISE, df=2))
     assert found.verdict == "borderline" and not found.for_judge
-    assert "2 degrees of freedom are thin, --replicates" in found.why
-    assert "--replicates" not in judged(better(0.005)).why, "no estimate would make noise of it a gain"
+    assert "2 degrees of freedom are too few to tell" in found.why and found.thin
+    small = judged(better(0.005))
+    assert "too few" not in small.why and not small.thin, "no estimate would make a gain of it"
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.9, "leading"), (0.5, "borderline"), (0.4, "rejected")])

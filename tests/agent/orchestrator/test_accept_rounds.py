@@ -83,7 +83,9 @@ def test_single_rows_lead_until_replicates_tell_the_noise(lab: Lab) -> None:
     lab.tune(max_rounds=2, **options)
     assert closed(lab, 2)["candidates"][0]["verdict"] == "leading"
     assert closed(lab, 2)["incumbent"]["verdict"] == "leading"
-    assert lab.said("--replicates 5 trains the incumbent 5 times more (about")
+    assert lab.said(
+        "the noise is unknown, too little to decide about c00; --replicates 5 trains the incumbent 5 times"
+    )
     lab.tune(max_iterations=3, replicates=4, **options)
     (record,) = confirmations(lab)
     assert (record["purpose"], record["seeds"]) == ("replicates", [1000, 1001, 1002, 1003])
