@@ -1,6 +1,6 @@
 """What acceptance catches and what it misses: simulated studies, judged by the product's own functions.
 
-    python benchmarks/acceptance.py [--studies 600] [--rounds 20] [--seed 0]
+    python benchmarks/acceptance.py [--studies 1000] [--rounds 20] [--seed 0]
 
 A study has a default and, from round 2 on, K candidates a round over n rows (folds x seeds) each; a row's value is
 the candidate's true mean, what its fold does to all alike (sd 3 noise units), and noise (sd 1 unit = 2.5 % of the
@@ -141,7 +141,7 @@ def _studies(count: int, seed: int, n: int, rules: Rules | None) -> Iterator[Sim
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=600)
+    parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

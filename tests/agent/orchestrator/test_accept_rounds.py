@@ -250,3 +250,31 @@ def test_a_kill_in_the_last_step_asks_the_judge_once_and_changes_no_verdict(lab:
     assert (candidate["verdict"], candidate["judgement"]["rule"]) == ("accepted", "judge")
     assert closed(lab, 2)["acceptance"]["against"]["round"] == 1
     assert read(lab.root / "demo" / "incumbent.json")["round"] == 2
+
+
+# -- studies of an earlier version -------------------------------------------------------------------------------
+
+
+def without(path: Path, *names: str, **changes: Any) -> Any:
+    """Rewrite a JSON file as an earlier version left it."""
+    old = {name: value for name, value in read(path).items() if name not in names} | changes
+    path.write_text(json.dumps(old))
+    return old
+
+
+def test_a_study_of_an_earlier_version_goes_on(lab: Lab) -> None:
+    lab.tune(candidates=3, seeds=(0, 1), confirm="final")
+    path, (confirm,) = rounds(lab)[0] / "round.json", list((lab.root / "demo").glob("confirm_1_*/round.json"))
+    new = ("verdict", "judgement")
+    entries = [{name: v for name, v in entry.items() if name not in new} for entry in read(path)["candidates"]]
+    without(path, "acceptance", candidates=entries)
+    old_gain = {name: v for name, v in read(confirm)["gain"].items() if name not in ("df", "own_error", "critical")}
+    without(confirm, "purpose", "base", "values", "noise", gain=old_gain)
+    without(lab.root / "demo" / "incumbent.json", "judgement", schema_version=1)
+    assert main(["status", "--study", "demo", "--output-dir", str(lab.root)]) == 0
+    before = len(list((lab.root / "demo").glob("confirm_*")))
+    lab.tune(max_iterations=1, candidates=3, confirm="final")
+    assert len(list((lab.root / "demo").glob("confirm_*"))) == before, "what was confirmed then counts"
+    lab.tune(max_iterations=2, candidates=2, confirm="never")
+    assert {c["verdict"] for c in closed(lab, 2)["candidates"]} <= {"accepted", "borderline", "rejected"}
+    assert closed(lab, 2)["acceptance"]["noise"]["df"] == (5 - 1) + 2
