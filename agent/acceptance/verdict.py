@@ -104,16 +104,14 @@ def with_opinion(judgement: Judgement, opinion: Mapping[str, Any]) -> Judgement:
 def numbers(c: Comparison) -> str:
     """Gain, standard error, degrees of freedom and n, as a sentence begins."""
     percent = "" if c.gain_percent is None else f" ({c.gain_percent:+.2g} %)"
-    rows = f"{c.n} {'pair' if c.paired else 'row'}{'' if c.n == 1 else 's'}"
-    rows += "" if c.paired else ", unpaired,"
-    against = f"round {c.against_round} {c.against}"
+    rows = f"{c.n} {'pair' if c.paired else 'unpaired row'}{'' if c.n == 1 else 's'}"
+    gain = f"gain in {c.metric} {_signed(c.gain)}{percent} over round {c.against_round} {c.against}"
     if c.standard_error is None or c.df is None:
-        return f"gain in {c.metric} {_signed(c.gain)}{percent} over {against}, {rows}"
-    source = {POOLED: "", OWN: ", by its own spread, far above the study's"}.get(
-        c.noise_from or "", ", by both spreads"
+        return f"{gain} ({rows})"
+    source = {POOLED: "", OWN: " by its own spread, far above the study's"}.get(
+        c.noise_from or "", " by both spreads"
     )
-    error = f"standard error {_number(c.standard_error)}, {c.df:.3g} degrees of freedom{source}"
-    return f"gain in {c.metric} {_signed(c.gain)}{percent} over {against}, {rows} ({error})"
+    return f"{gain} ({rows}, standard error {_number(c.standard_error)}{source}, {c.df:.3g} degrees of freedom)"
 
 
 def _corrected(c: Comparison) -> str:
