@@ -9,7 +9,7 @@ from typing import Any
 
 from agent import acceptance
 from agent.acceptance import Incumbent, Measured, Noise, Place, RoundVerdicts
-from agent.errors import LLMError
+from agent.errors import LLMError, ReplayMismatch
 from agent.orchestrator.agents import agents_of
 from agent.orchestrator.context import Work
 from agent.reference import load_reference
@@ -85,10 +85,11 @@ def noise_json(noise: Noise | None) -> dict[str, Any] | None:
     return {"sd": noise.sd, "variance": noise.variance, "df": noise.df, "left_out": left_out}
 
 
-def accept(work: Work, entries: Sequence[dict[str, Any]]) -> Accepted:
+def accept(work: Work, entries: Sequence[dict[str, Any]], *, replayed: bool = False) -> Accepted:
     """Judge the candidates of a round that is about to close. entries: as round.json will have them.
 
-    Raises InvalidRules where a person's own rule fails: nothing is written then, and the step is done again.
+    replayed: what the judge said must be on record; raises ReplayMismatch where it is not. Raises InvalidRules where
+    a person's own rule fails: nothing is written then, and the step is done again.
     """
     store, rules = work.store, work.tools.rules
     metric = store.config.metric
@@ -111,7 +112,7 @@ def accept(work: Work, entries: Sequence[dict[str, Any]]) -> Accepted:
         rules,
         barred=barred,
     )
-    opinion = _ask(work, verdicts, entries) if rules.judge else None
+    opinion = _ask(work, verdicts, entries, replayed) if rules.judge else None
     if opinion is not None:
         verdicts = verdicts.with_opinions({(work.number, name): said for name, said in opinion.opinions.items()})
     told = opinion.to_json() if opinion is not None else None
@@ -183,7 +184,9 @@ def _standing(work: Work, known: Mapping[Place, Measured]) -> Incumbent | None:
     return found if again is not None and again.key == found.key and again.complete else None
 
 
-def _ask(work: Work, verdicts: RoundVerdicts, entries: Sequence[Mapping[str, Any]]) -> judge.Opinions | None:
+def _ask(
+    work: Work, verdicts: RoundVerdicts, entries: Sequence[Mapping[str, Any]], replayed: bool
+) -> judge.Opinions | None:
     """What the judge says of this round's borderline candidates; None where there is nothing to ask, or nobody."""
     models, against = work.tools.models, verdicts.against
     open_ = {place[1]: j for place, j in verdicts.for_judge.items() if place[0] == work.number}
@@ -202,6 +205,11 @@ def _ask(work: Work, verdicts: RoundVerdicts, entries: Sequence[Mapping[str, Any
         )
     except LLMError as error:
         return judge.Opinions(status="skipped", why=f"{type(error).__name__}: {error}")
+    except ReplayMismatch:
+        if replayed:
+            raise
+        # A round that runs is collected and closed though its models' keys are gone.
+        return judge.Opinions(status="skipped", why="the language models cannot be asked now")
 
 
 def _entry(work: Work, place: Place, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

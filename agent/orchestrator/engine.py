@@ -72,7 +72,7 @@ def tick(
     """
     settings = store.settings()
     if only_open:
-        settings = replace(settings, target_round=store.next_number() - 1, confirm="never")
+        settings = replace(settings, target_round=store.next_number() - 1, confirm="never", replicates=None)
     with named_problems():
         return _tick(store, tools, settings, given or Given(), force)
 

@@ -127,7 +127,7 @@ def _verdicts(paths: RoundPaths) -> str:
 def _judged_again(work: Work, paths: RoundPaths) -> str:
     """The same from the rows that were measured and the judge's recorded words."""
     record: Any = read_json_object(paths.closed)
-    found = accept(work, record["candidates"])
+    found = accept(work, record["candidates"], replayed=True)
     judged = {c["name"]: found.of((work.number, c["name"])) for c in record["candidates"]}
     return _text(found.to_json(work.tools.rules), judged)
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agent.__main__ import main
-from agent.api import Study, tune
+from agent.api import Study, tick_once, tune
 from agent.api.replay import replay_round
-from agent.errors import InvalidRules, InvalidStudy
+from agent.errors import InvalidRules, InvalidStudy, UsageError
 from agent.orchestrator import replay as replaying
 from agent.store.disk import Disk
 from tests.agent.orchestrator.conftest import Lab
@@ -220,6 +220,26 @@ def test_the_judge_is_not_asked_about_what_may_be_noise(lab: Lab) -> None:
     assert closed(lab, 2)["candidates"][0]["verdict"] in ("borderline", "rejected")
     assert closed(lab, 2)["acceptance"]["judge"] is None
     assert [record["role"] for record in calls(rounds(lab)[1])] == ["autotuner"]
+
+
+def test_a_round_closes_though_its_models_are_gone(lab: Lab) -> None:
+    """Killed when its trials were collected; at the next look the judge cannot be asked any more."""
+
+    def boundary(name: str) -> None:
+        for path in (lab.root / "demo").glob("round_2_*/steps/07_collect.json"):
+            if read(path)["status"] == "done":
+                raise Killed(name)
+
+    options = small_gain(lab, opinion("accept"))
+    with pytest.raises(Killed):
+        tune(lab.options(**options), disk=Disk(boundary=boundary))
+    options["script"].unlink()
+    with pytest.raises(UsageError):
+        tick_once(lab.store())
+    record = closed(lab, 2)
+    assert record["candidates"][0]["verdict"] == "borderline"
+    assert record["acceptance"]["judge"]["status"] == "skipped"
+    assert "the language models cannot be asked now" in json.dumps(record["notes"])
 
 
 def test_a_kill_in_the_last_step_asks_the_judge_once_and_changes_no_verdict(lab: Lab, tmp_path: Path) -> None:
