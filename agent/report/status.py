@@ -240,7 +240,7 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
             Text(_source(candidate)),
             Text(_outcomes(trials)),
             _value(candidate),
-            Text(f"best, {best['verdict']}" if chosen and best else candidate.get("verdict") or ""),
+            Text(f"best, {best['verdict']}" if chosen and best else _verdict(candidate)),
         )
         if candidate["message"]:
             failures.append(f"round {entry['round']} {candidate['name']}: {' '.join(candidate['message'].split())}")
@@ -269,6 +269,12 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line))
     if spent := summary(view["llm"]):
         console.print(Text(spent))
+
+
+def _verdict(candidate: Mapping[str, Any]) -> str:
+    """A round of an earlier version has none. Who was the incumbent when its round closed no longer is it here."""
+    word = candidate.get("verdict") or ""
+    return "was the incumbent" if word == "incumbent" else word
 
 
 def _verdict_lines(entry: Mapping[str, Any]) -> Iterator[str]:

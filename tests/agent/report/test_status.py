@@ -66,6 +66,20 @@ def test_the_best_of_the_study_is_marked_in_an_earlier_round_too() -> None:
     assert _lines(_view(_long(150), incumbent=best))[2] == "1 c00 of 2 optuna_tpe 4 ok 0.1000 (n=2) best, confirmed"
 
 
+def test_verdicts_stand_beside_the_values_and_the_newest_rounds_in_words() -> None:
+    judged = [
+        _candidate("c00", 0.5, verdict="incumbent", why="incumbent: round 1 c00 is leading"),
+        _candidate("c01", 0.6, verdict="borderline", why="borderline, the incumbent is kept: gain +0.1"),
+        _candidate("c02", 0.7, verdict="accepted", why="accepted: gain +0.2"),
+    ]
+    noise = {"sd": 0.0125, "variance": 0.00015625, "df": 12, "left_out": []}
+    entry = _round(1, *judged, ranking=["c02", "c01", "c00"]) | {"noise": noise}
+    lines = _lines(_view([entry], incumbent={"round": 1, "candidate": "c02", "verdict": "accepted"}))
+    assert [line.split(") ")[-1] for line in lines[2:5]] == ["was the incumbent", "borderline", "best, accepted"]
+    assert lines[5] == "round 1 c02 accepted: gain +0.2"
+    assert lines[8] == "noise: one trial varies by 0.0125 (standard deviation, 12 degrees of freedom)"
+
+
 def test_a_round_without_any_value_and_a_newest_round_wider_than_the_table() -> None:
     failed = _round(1, _candidate("c00", None, message="out\nof memory"), _candidate("c01", None), ranking=[])
     wide = _round(2, *(_candidate(f"c{number:02d}", 0.5) for number in range(250)), ranking=["c00"])
