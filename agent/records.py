@@ -106,6 +106,8 @@ class Observation:
     source: str = ""
     message: str = ""
     """For a failure: the trainer's own words, shortened."""
+    violates: str = ""
+    """The limits of the study that it breaks, in words: it may not lead, whatever its value."""
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.n == 0):

@@ -2,7 +2,7 @@
 
     {"schema_version": 1, "split": "val", "candidate": "c00",
      "objective": name, "metrics": {name: {"value", "direction", "std", "n"}},
-     "per_fold": [{"row", "fold", "seed", "attempt", "outcome", "metrics", "samples"}],
+     "per_fold": [{"row", "fold", "seed", "attempt", "outcome", "metrics", "samples", "model_parameters"?}],
      "per_class": {class: {metric: value}}?, "costs": {...}, "outcomes": {outcome: rows}}
 
 `value` is the mean over the rows that ended ok, `std` their sample standard deviation (null below two), `n` their
@@ -56,6 +56,9 @@ def _entry(row: Row, result: RowResult | None) -> dict[str, Any]:
     entry |= {"attempt": result.attempt, "outcome": result.outcome, "metrics": dict(result.metrics)}
     if result.raw.get("samples") is not None:
         entry["samples"] = result.raw["samples"]
+    size = _notes(result).get("model_parameters")
+    if isinstance(size, int) and not isinstance(size, bool):
+        entry["model_parameters"] = size
     if result.message:
         entry["message"] = result.message[:500]
     return entry

@@ -8,6 +8,7 @@ from agent.api.options import TuneOptions
 from agent.catalogue import Found, find_trainer, frozen_trainer, tuned
 from agent.datacheck import check_content, check_data, check_task, with_absolute_path
 from agent.errors import UsageError
+from agent.objectives import check_objectives
 from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
 from agent.store.store import Store
@@ -51,6 +52,7 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         epochs=options.epochs or (preset.epochs if preset else found.trainer.default_epochs),
         data=with_absolute_path(options.data),
     )
+    check_objectives(config.objective, options.also or (), options.limits or ())
     return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen, disk=disk)
 
 

@@ -67,6 +67,10 @@ class TuneOptions(AgentOptions):
     confirm: str | None = None
     confirm_seeds: int | None = None
     replicates: int | None = None
+    also: tuple[str, ...] | None = None
+    """Further objectives, such as "seconds:minimize" (doc/objectives.md); empty: none any more."""
+    limits: tuple[str, ...] | None = None
+    """Bounds that whatever leads must keep, such as "seconds<=600"; empty: none any more."""
     """Train the incumbent at so many fresh seeds (once a study), for the noise floor alone."""
     poll_s: float | None = None
     resume: bool = False

@@ -39,6 +39,11 @@ class Study:
         """best_overall.json, or None while no candidate has a value."""
         return self._store.record(self._store.paths.best)
 
+    @property
+    def pareto(self) -> dict[str, Any] | None:
+        """pareto.json, or None where the study has no further objective or no closed round since it has one."""
+        return self._store.record(self._store.paths.pareto)
+
     def tick(self) -> Any:
         """One idempotent step; see `tick_once`."""
         from agent.api.run import tick_once

@@ -14,6 +14,7 @@ from agent.api.models import agent_settings, key_variables, models_for, offline_
 from agent.api.options import TuneOptions
 from agent.catalogue import frozen_trainer
 from agent.errors import UsageError
+from agent.objectives import check_objectives
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.registry import RegisteredTrainer
@@ -56,12 +57,15 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
         "confirm": options.confirm,
         "confirm_seeds": options.confirm_seeds,
         "replicates": options.replicates,
+        "also": options.also,
+        "limits": options.limits,
         "poll_s": options.poll_s,
         "max_gpu_hours": options.max_gpu_hours,
         "max_cpu_hours": options.max_cpu_hours,
         "max_hours": options.max_hours,
     }
     changes |= {name: value for name, value in asked.items() if value is not None}
+    check_objectives(store.config.objective, changes.get("also", old.also), changes.get("limits", old.limits))
     changes |= agent_settings(old, options)
     settings = dataclasses.replace(old, **changes)
     check_requeue(settings)

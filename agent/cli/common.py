@@ -23,8 +23,11 @@ def tune_options(parsed: argparse.Namespace) -> TuneOptions:
     if len(data) < len(given["data"]):
         raise UsageError("--data: a key stands twice")
     given = given | _agents(given)
-    renamed = {"use_test_data": "use_test", "poll": "poll_s", "tune": "tune_names"}
+    renamed = {"use_test_data": "use_test", "poll": "poll_s", "tune": "tune_names", "limit": "limits"}
     fields = {renamed.get(name, name): value for name, value in given.items()}
+    for name in ("also", "limits"):
+        if fields.get(name) is not None:
+            fields[name] = () if fields[name] == ["none"] else tuple(fields[name])
     wanted = {name: fields[name] for name in TuneOptions.__dataclass_fields__ if name in fields}
     return TuneOptions(**(wanted | {"data": data}))
 

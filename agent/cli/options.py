@@ -42,6 +42,18 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     rounds.add_argument(
         "--replicates", type=count, metavar="N", help="train the incumbent at N fresh seeds, for the noise floor"
     )
+    rounds.add_argument(
+        "--also",
+        action="append",
+        metavar="Q:minimize",
+        help="a further objective, such as seconds:minimize (doc/objectives.md); `none` drops all",
+    )
+    rounds.add_argument(
+        "--limit",
+        action="append",
+        metavar="Q<=X",
+        help="a bound that whatever leads must keep, such as seconds<=600; `none` drops all",
+    )
     rounds.add_argument("--rules", type=path, metavar="FILE", help="acceptance: .yaml or .py (doc/acceptance.md)")
     where = command.add_argument_group("where it runs")
     where.add_argument("--slurm", action="store_true", help="render array scripts and print their sbatch lines")

@@ -10,6 +10,7 @@ from typing import Any
 from agent import acceptance
 from agent.acceptance import Incumbent, Measured, Noise, Place, RoundVerdicts
 from agent.errors import LLMError, ReplayMismatch
+from agent.objectives import parse_limit, quantities, violation
 from agent.orchestrator.agents import agents_of
 from agent.orchestrator.context import Work
 from agent.reference import load_reference
@@ -96,13 +97,18 @@ def accept(work: Work, entries: Sequence[dict[str, Any]], *, replayed: bool = Fa
     own = {
         c.place: c for c in (acceptance.measured(observation(work.number, e), e["trials"], metric) for e in entries)
     }
-    others = [paths for paths in store.closed() if paths.number != work.number]
-    known = {**measured_in(store, [store.round_record(paths) for paths in others]), **own}
+    others = [store.round_record(paths) for paths in store.closed() if paths.number != work.number]
+    known = {**measured_in(store, others), **own}
+    barred = _barred(work, [*(entry for record in others for entry in record["candidates"]), *entries])
     current = _standing(work, known)
+    if current is not None and current.key in barred:
+        # A limit that came later, or a value that crossed it: what is best within the limits is found anew.
+        current = None
     noise = noise_of(store, known)
     # Where the incumbent was lost (its round was run again), all that was measured is held against the first anew.
     every = sorted(known.values(), key=lambda found: found.round)
-    barred = {current.beaten: "the incumbent beat it at fresh seeds"} if current and current.beaten else {}
+    if current is not None and current.beaten:
+        barred[current.beaten] = "the incumbent beat it at fresh seeds"
     verdicts = acceptance.judge_round(
         current,
         list(own.values()) if current is not None else every,
@@ -123,6 +129,15 @@ def accept(work: Work, entries: Sequence[dict[str, Any]], *, replayed: bool = Fa
         judge=told,
         trial_s=_trial_seconds(store, entries),
     )
+
+
+def _barred(work: Work, entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """key -> reason, of measured settings that break a limit of the study as it is now; the newest word counts."""
+    limits = [parse_limit(text) for text in work.settings.limits]
+    if not limits:
+        return {}
+    found = {entry["key"]: violation(quantities(entry), limits) for entry in entries if entry["n"]}
+    return {key: reason for key, reason in found.items() if reason}
 
 
 def _trial_seconds(store: Store, entries: Sequence[Mapping[str, Any]]) -> float | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from agent import acceptance, diagnosis
+from agent.objectives import parse_limit, quantities, violation
 from agent.orchestrator.accept import Accepted, accept
 from agent.orchestrator.attempts import endings
 from agent.orchestrator.context import StepResult, Work
 from agent.records import Outcome
-from agent.report.tables import best_record, trials_csv
+from agent.report.tables import best_record, pareto_record, trials_csv
 from agent.store.store import Store, observation
 from agent.summaries import Summary, read_summary
 from trainers.files import read_json_object
@@ -37,7 +38,7 @@ def assess(work: Work) -> StepResult:
     observed = [observation(work.number, entry) for entry in entries]
     found = accept(work, entries)
     incumbent = found.incumbent
-    entries = [entry | found.of((work.number, entry["name"])) for entry in entries]
+    entries = [entry | found.of((work.number, entry["name"])) | _violates(work, entry) for entry in entries]
     record = {
         "schema_version": 1,
         "kind": work.kind,
@@ -54,7 +55,7 @@ def assess(work: Work) -> StepResult:
     }
     records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]
     records = sorted([*records, record], key=lambda entry: entry["round"])
-    outputs = [store.paths.trials_csv]
+    outputs = [store.paths.trials_csv, *_put_front(work, records)]
     if incumbent is not None:
         outputs += put_incumbent(store, incumbent, records)
     store.disk.write(store.paths.trials_csv, trials_csv(store.config, records))
@@ -80,6 +81,22 @@ def _beside(record: Mapping[str, Any], metric: str) -> str:
         return ""
     shown = ", ".join(f"{name.removeprefix(f'{metric}_')} {found[name]:.4g}" for name in names)
     return f"; beside {best['name']} ({metric} {best['value']:.4g}): {shown}"
+
+
+def _violates(work: Work, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Of round.json: why a measured candidate may not lead, where a limit says so."""
+    limits = [parse_limit(text) for text in work.settings.limits]
+    reason = violation(quantities(entry), limits) if entry["n"] else ""
+    return {"violates": reason} if reason else {}
+
+
+def _put_front(work: Work, records: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """pareto.json, where the study has further objectives."""
+    store, settings = work.store, work.settings
+    if not settings.also:
+        return []
+    store.disk.write_json(store.paths.pareto, pareto_record(store.config, records, settings.also, settings.limits))
+    return [store.paths.pareto]
 
 
 def _notes(found: Accepted) -> list[str]:

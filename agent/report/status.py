@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import UsageError
+from agent.objectives import parse_further, parse_limit, quantities
 from agent.report.control import control_lines, control_view
 from agent.report.costs import costs, summary
 from agent.report.hours import hours, hours_lines
@@ -21,6 +22,7 @@ from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows, halted, halted_text
 from agent.store.steps import Status
 from agent.store.store import Store
+from agent.store.study import Settings
 from trainers.files import FileProblem, read_json_object
 from trainers.layout import AttemptFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest
@@ -72,10 +74,20 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         "rounds": [_closed_round(store.round_record(paths), trials=only is not None) for paths in closed],
         "confirmations": [_confirmation(record) for record in confirmations if "gain" in record],
         "open": open_round_state(store, open_round) if open_round is not None else None,
+        "also": _also(store),
+        "pareto": store.record(store.paths.pareto),
         "control": control_view(store),
         "llm": costs(store)["total"],
         "hours": hours(store),
     }
+
+
+def _also(store: Store) -> list[str]:
+    """Quantities of further objectives and limits, which the table shows beside the objective."""
+    settings = store.settings() if store.paths.settings.exists() else Settings()
+    names = [parse_further(text).metric for text in settings.also]
+    names += [parse_limit(text).name for text in settings.limits]
+    return [name for name in dict.fromkeys(names) if name != store.config.metric]
 
 
 def _confirmation(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,6 +114,8 @@ def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
         shown["instead_of"] = candidate.get("instead_of")
         # A round of an earlier version has no verdicts.
         shown["verdict"] = candidate.get("verdict")
+        shown["violates"] = candidate.get("violates", "")
+        shown["measures"] = quantities(candidate)
         shown["why"] = (candidate.get("judgement") or {}).get("text", "")
     head = {name: record[name] for name in ("round", "closed_at", "ranking")}
     noise = (record.get("acceptance") or {}).get("noise")
@@ -228,19 +242,24 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
     for name, justify in (("round", "right"), ("candidate", "left"), ("source", "left"), ("trials", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     table.add_column(goal["metric"], justify="right", no_wrap=True)
+    for name in view["also"]:
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
+    efficient = {(one["round"], one["candidate"]) for one in (view["pareto"] or {}).get("front", ())}
     failures: list[str] = []
     rounds = view["rounds"]
     earlier = _folded(rounds)
     for number, (entry, candidate, trials) in enumerate(_lines(rounds, earlier, best)):
-        chosen = best and (best["round"], best["candidate"]) == (entry["round"], candidate["name"])
+        place = entry["round"], candidate["name"]
+        chosen = best and (best["round"], best["candidate"]) == place
         table.add_row(
             str(entry["round"]),
             candidate["name"] + (f" of {len(entry['candidates'])}" if number < earlier else ""),
             Text(_source(candidate)),
             Text(_outcomes(trials)),
             _value(candidate),
-            Text(f"best, {best['verdict']}" if chosen and best else _verdict(candidate)),
+            *(_quantity(candidate, name) for name in view["also"]),
+            Text(", ".join(_standing(candidate, best if chosen else None, front=place in efficient))),
         )
         if candidate["message"]:
             failures.append(f"round {entry['round']} {candidate['name']}: {' '.join(candidate['message'].split())}")
@@ -275,6 +294,23 @@ def _verdict(candidate: Mapping[str, Any]) -> str:
     """A round of an earlier version has none. Who was the incumbent when its round closed no longer is it here."""
     word = candidate.get("verdict") or ""
     return "was the incumbent" if word == "incumbent" else word
+
+
+def _quantity(candidate: Mapping[str, Any], name: str) -> str:
+    value = candidate["measures"].get(name)
+    return "" if value is None else f"{value:.4g}"
+
+
+def _standing(candidate: Mapping[str, Any], best: Mapping[str, Any] | None, *, front: bool) -> Iterator[str]:
+    """best with its verdict, or the candidate's own; beyond a limit; on the Pareto front."""
+    if best is not None:
+        yield f"best, {best['verdict']}"
+    elif candidate["violates"]:
+        yield "beyond a limit"
+    elif word := _verdict(candidate):
+        yield word
+    if front:
+        yield "on the front"
 
 
 def _verdict_lines(entry: Mapping[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.acceptance import Incumbent
+from agent.objectives import front, parse_further, parse_limit, quantities, violation
 from agent.store.study import StudyConfig
 from trainers.layout import REFERENCE_NAME, trial_name
 
@@ -34,6 +35,32 @@ def trials_csv(config: StudyConfig, records: Sequence[Mapping[str, Any]]) -> str
                 rest = [trial.get("attempt"), trial.get("outcome"), score, candidate["source"], candidate["key"]]
                 writer.writerow([*place, *("" if cell is None else cell for cell in rest), *values])
     return stream.getvalue()
+
+
+def pareto_record(
+    config: StudyConfig, records: Sequence[Mapping[str, Any]], also: Sequence[str], limits: Sequence[str]
+) -> dict[str, Any]:
+    """pareto.json: the complete candidates within the limits that no other one dominates, best of the study's own
+    objective first. What was measured twice under one key counts once, the newest."""
+    objectives = [config.objective, *map(parse_further, also)]
+    bounds = [parse_limit(text) for text in limits]
+    complete = {
+        c["key"]: {"round": record["round"], "candidate": c["name"], "values": c["values"], "measures": quantities(c)}
+        for record in records
+        for c in record["candidates"]
+        if c["n"] and c["n"] == c["rows"]
+    }
+    within = {key: one for key, one in complete.items() if not violation(one["measures"], bounds)}
+    kept = front({key: one["measures"] for key, one in within.items()}, objectives)
+    kept.sort(key=lambda key: -config.objective.gain(within[key]["measures"][config.metric], 0.0))
+    return {
+        "schema_version": 1,
+        "objectives": [{"metric": o.metric, "direction": o.direction} for o in objectives],
+        "limits": list(limits),
+        "candidates": len(complete),
+        "within_limits": len(within),
+        "front": [within[key] for key in kept],
+    }
 
 
 def best_record(

@@ -226,7 +226,8 @@ class _Digest:
         error = "" if observation.standard_error is None else f" ± {observation.standard_error:.2g}"
         rows = "" if observation.complete else f" over only {observation.n} of {observation.rows} rows"
         metric = self.hide(self.situation.objective.metric)
-        return f"{where}: {metric} {observation.value:.5g}{error}{rows}; {values}"
+        beyond = f", out of the running ({self.said(observation.violates)})" if observation.violates else ""
+        return f"{where}: {metric} {observation.value:.5g}{error}{rows}{beyond}; {values}"
 
     def failure(self, observation: Observation) -> str:
         said = ""

@@ -258,6 +258,10 @@ class StudyPaths:
     def best(self) -> Path:
         return self.root / "best_overall.json"
 
+    @property
+    def pareto(self) -> Path:
+        return self.root / "pareto.json"
+
     def folders(self, kind: str = "round") -> list[RoundFolder]:
         """All folders of a kind, by number and then time; reruns of a round stand beside it."""
         try:

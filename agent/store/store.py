@@ -206,6 +206,7 @@ def observation(number: int, entry: dict[str, Any]) -> Observation:
         rows=entry["rows"],
         source=entry["source"],
         message=entry.get("message", ""),
+        violates=entry.get("violates", ""),
     )
 
 

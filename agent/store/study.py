@@ -124,6 +124,10 @@ class Settings:
     """Whether training tasks requeue themselves at their time limit; None: as the profile says."""
     replicates: int | None = None
     """Train the incumbent once more at so many fresh seeds, for the noise alone; None: nothing is spent on that."""
+    also: tuple[str, ...] = ()
+    """Further objectives, "seconds:minimize": with the study's own they span the Pareto front."""
+    limits: tuple[str, ...] = ()
+    """Bounds that whatever leads must keep, "seconds<=600"."""
     max_gpu_hours: float | None = None
     """The most GPU-hours that the study may take; what could exceed it is not submitted."""
     max_cpu_hours: float | None = None
@@ -157,7 +161,8 @@ def load_settings(path: Path) -> Settings:
     """Read settings.json. Raises InvalidStudy."""
     try:
         raw: Any = {name: value for name, value in read_json_object(path).items() if name not in RETIRED}
-        return Settings(**(raw | {"gpus": tuple(raw["gpus"])}))
+        lists = {name: tuple(raw[name]) for name in ("gpus", "also", "limits") if name in raw}
+        return Settings(**(raw | {"gpus": tuple(raw["gpus"])} | lists))
     except (FileProblem, KeyError, TypeError) as error:
         message = f"cannot be used ({error}); call `roundtable tune` again to write it anew"
         raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error

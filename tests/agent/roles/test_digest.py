@@ -291,6 +291,13 @@ def test_the_digest_is_deterministic_and_takes_the_incumbent_given() -> None:
     assert sections(one)["Incumbent"] == [f"- round 1 c00 is leading: accuracy 0.1 over 1 row; {why}; lr = 0.01"]
 
 
+def test_what_breaks_a_limit_says_so_beside_its_value() -> None:
+    heavy = seen(9, "c00", 0.99, violates="the study's limit is seconds<=5, and it has 6")
+    text = digest(situation([*HISTORY, heavy]))
+    [line] = {line for line in text.splitlines() if "round 9 c00" in line and "0.99" in line}
+    assert "0.99, out of the running (the study's limit is seconds<=5, and it has 6)" in line
+
+
 def test_an_empty_history_says_none() -> None:
     found = sections(digest(situation([], findings=[])))
     assert found["Incumbent"] == ["- none yet"]
