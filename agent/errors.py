@@ -24,6 +24,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 ├── StudyPaused                     submissions or starts failed again and again; nothing is submitted until --resume
 ├── TrialsCrashed                   every trial of a round crashed: the study stops, so that the cause can be mended
 ├── ProposalError                   costs a round's proposals: the space has no further valid candidate
+├── StudyEnds                       no error: a planner or the patience ends the study before a round; exit code 0
 ├── LLMError                        costs one call to a language model; the round goes on without it and says so
 │   ├── LLMUnavailable              network, time-out, rate limit, overload; own retries are used up, or it cools down
 │   ├── LLMRejected                 the endpoint refuses the key, the model or the request; asking again is no use
@@ -179,6 +180,17 @@ class TrialsCrashed(RoundtableError):
 
 class ProposalError(RoundtableError):
     """No further valid, untried candidate could be proposed."""
+
+
+class StudyEnds(RoundtableError):
+    """The study is over as a result: its planner said stop, or its patience is used up. Caught by the engine.
+
+    by: "model" or "rules".
+    """
+
+    def __init__(self, message: str, *, by: str) -> None:
+        self.by = by
+        super().__init__(message)
 
 
 class LLMError(RoundtableError):

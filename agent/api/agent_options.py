@@ -20,7 +20,7 @@ PROVIDERS = (
     "custom",
     "scripted",
 )
-PROPOSERS = ("bayes", "llm", "panel", "hybrid")
+PROPOSERS = ("bayes", "llm", "panel", "hybrid", "planner")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,14 @@ class AgentOptions:
     """US dollars that the study's calls may cost in all; a call that could break it is not made."""
     max_llm_tokens: int | None = None
     proposer: str | None = None
-    """bayes, llm, panel or hybrid; llm when a provider is given first, else bayes."""
+    """bayes, llm, panel, hybrid or planner; llm when a provider is given first, else bayes. Without a provider the
+    planner goes by rules."""
+    planner: bool | None = None
+    """hybrid: whether a planner chooses how far each round goes, and proposes the model's share (no)."""
+    escalate_after: int | None = None
+    """planner: rounds without an accepted gain before the rules take a deeper step (2)."""
+    patience: int | None = None
+    """Rounds in a row without an accepted gain after which the study ends; without it none do."""
     llm_share: float | None = None
     """hybrid: share of the candidates that a model proposes (0.3)."""
     llm_warmup: int | None = None
@@ -82,6 +89,8 @@ def check_used(options: AgentOptions, proposer: str, some: bool) -> None:
         "llm_share": hybrid,
         "llm_warmup": hybrid,
         "consult_turns": panel,
+        "escalate_after": "" if proposer in ("planner", "hybrid") else f"--proposer planner (it is {proposer})",
+        "planner": hybrid,
     }
     given = {name: value for name in needs if (value := getattr(options, name)) is not None}
     unused = [f"{_flag(name)} {value}: needs {needs[name]}" for name, value in given.items() if needs[name]]

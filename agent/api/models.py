@@ -35,6 +35,9 @@ def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
     changes = {
         name: value
         for name in (
+            "planner",
+            "escalate_after",
+            "patience",
             "llm_share",
             "llm_warmup",
             "consult_turns",
@@ -53,11 +56,14 @@ def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
     proposer = options.proposer
     if proposer is None:
         # A study that had no model and is given one is meant to use it; one that loses it cannot.
-        proposer = ("llm" if not old.llm or not any_model(_stored(old)) else old.proposer) if some else "bayes"
-    if proposer != "bayes" and not some:
+        if old.proposer == "planner":  # it has rules of its own
+            proposer = "planner"
+        else:
+            proposer = ("llm" if not old.llm or not any_model(_stored(old)) else old.proposer) if some else "bayes"
+    if proposer not in ("bayes", "planner") and not some:
         raise UsageError(
             f"--proposer {proposer} needs a language model: give --provider (anthropic, openai, deepseek, ...); "
-            "with --provider none only bayes can propose"
+            "with --provider none only bayes and planner can propose"
         )
     check_used(options, proposer, some)
     return changes | {"provider": config.provider, "llm": config.to_json(), "proposer": proposer}
@@ -227,7 +233,9 @@ def roles_of(settings: Settings, config: LLMConfig) -> Iterator[str]:
         yield "analyst"
     if config.search_provider != "none":
         yield "researcher"
-    if settings.proposer in ("llm", "hybrid"):
+    if settings.planned:
+        yield "planner"
+    elif settings.proposer in ("llm", "hybrid"):
         yield "autotuner"
     if settings.proposer == "panel":
         yield from ("consultant_a", "consultant_b", "supervisor")

@@ -160,10 +160,10 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("model", "base_url", "key_env"): (_text, "text, and not empty"),
     _AGENT_PATHS: (lambda value: isinstance(value, Path), "a path, as a Path or as text that is not empty"),
     ("max_llm_cost",): (_positive, "a number of dollars above 0"),
-    ("max_llm_tokens", "consult_turns"): (_whole(1), "a whole number from 1"),
+    ("max_llm_tokens", "consult_turns", "escalate_after", "patience"): (_whole(1), "a whole number from 1"),
     ("llm_warmup",): (_whole(0), "a whole number from 0"),
     ("llm_share",): (lambda value: _positive(value) and value <= 1, "a share above 0 and at most 1"),  # type: ignore[operator]
-    ("analyst", "critique", "anonymize", "agents_see_test", "requeue_on_timeout"): (
+    ("planner", "analyst", "critique", "anonymize", "agents_see_test", "requeue_on_timeout"): (
         lambda value: isinstance(value, bool),
         "True or False",
     ),

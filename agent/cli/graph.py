@@ -51,9 +51,12 @@ def _of_study(parsed: argparse.Namespace) -> Workflow:
 
     store = Store.open(study_folder(parsed))
     settings = store.settings() if store.paths.settings.exists() else Settings()
-    proposer = parsed.proposer or ("bayes" if settings.provider == "none" else settings.proposer)
+    asks = settings.provider != "none"
+    proposer = parsed.proposer or (settings.proposer if asks or settings.proposer == "planner" else "bayes")
     return Workflow(
         proposer=proposer,
+        models=asks or parsed.proposer is not None,
+        planned=settings.planner,
         candidates=settings.candidates,
         share=settings.llm_share,
         warmup=settings.llm_warmup,

@@ -24,6 +24,9 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     rounds = command.add_argument_group("rounds")
     rounds.add_argument("--max-rounds", type=count, metavar="N", help="rounds in this call (default 1)")
     rounds.add_argument("--candidates", type=count, metavar="K", help="candidates a round, in one array (default 1)")
+    rounds.add_argument(
+        "--patience", type=count, metavar="N", help="end the study after N rounds in a row without an accepted gain"
+    )
     rounds.add_argument("--force-round", type=count, metavar="N", help="run round N again; the counter stays")
     rounds.add_argument(
         "--val-summary", type=path, metavar="PATH", help="the open round's validation summary, by hand"
@@ -89,7 +92,17 @@ def add_tune(command: argparse.ArgumentParser) -> None:
 
 
 #: Roles that may have a model of their own (agent.llm.config.ROLES; a test holds them equal).
-ROLES = ("analyst", "researcher", "autotuner", "consultant_a", "consultant_b", "supervisor", "checker", "judge")
+ROLES = (
+    "analyst",
+    "researcher",
+    "autotuner",
+    "planner",
+    "consultant_a",
+    "consultant_b",
+    "supervisor",
+    "checker",
+    "judge",
+)
 
 
 def _agents(command: argparse.ArgumentParser) -> None:
@@ -114,9 +127,13 @@ def _agents(command: argparse.ArgumentParser) -> None:
     group.add_argument("--max-llm-tokens", type=count, metavar="N", help="cap on the study's tokens")
     group.add_argument(
         "--proposer",
-        choices=("bayes", "llm", "panel", "hybrid"),
+        choices=("bayes", "llm", "panel", "hybrid", "planner"),
         help="who proposes from round 2 on: bayes (default without a provider), llm (default with one), panel (two "
-        "consultants and a supervisor), hybrid (a share by the model, the rest Bayesian)",
+        "consultants and a supervisor), hybrid (a share by the model, the rest Bayesian), planner (small, medium and "
+        "radical steps; by rules without a provider)",
+    )
+    group.add_argument(
+        "--escalate-after", type=count, metavar="N", help="planner: rounds without a gain before a deeper step (2)"
     )
     group.add_argument("--llm-share", type=share, metavar="F", help="hybrid: the model's share of candidates (0.3)")
     group.add_argument("--llm-warmup", type=natural, metavar="N", help="hybrid: scored candidates before it (4)")
@@ -127,6 +144,7 @@ def _agents(command: argparse.ArgumentParser) -> None:
         help="who searches the web for remedies (none)",
     )
     switches = {
+        "planner": "hybrid: a planner chooses how far each round goes, and proposes the model's share",
         "analyst": "a model reads the newest round's curves",
         "critique": "a model looks at a model's proposals after the rules did",
         "anonymize": "names of data, model, task, classes, paths, user and hosts are replaced in what is sent",
@@ -151,7 +169,7 @@ def add_graph(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output-dir", type=path, default="runs", metavar="DIR", help="where studies are (runs)")
     command.add_argument(
         "--proposer",
-        choices=("bayes", "llm", "panel", "hybrid"),
+        choices=("bayes", "llm", "panel", "hybrid", "planner"),
         help="who proposes (default: the study's, or hybrid)",
     )
     command.add_argument(

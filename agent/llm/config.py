@@ -19,7 +19,17 @@ from agent.llm.presets import NO_MODEL, PRESETS, Preset, base_url_of, model_of, 
 if TYPE_CHECKING:
     from agent.llm.wire import Endpoint
 
-ROLES = ("analyst", "researcher", "autotuner", "consultant_a", "consultant_b", "supervisor", "checker", "judge")
+ROLES = (
+    "analyst",
+    "researcher",
+    "autotuner",
+    "planner",
+    "consultant_a",
+    "consultant_b",
+    "supervisor",
+    "checker",
+    "judge",
+)
 GOOGLE_SEARCH_KEY, GOOGLE_SEARCH_ENGINE = "GOOGLE_SEARCH_API_KEY", "GOOGLE_SEARCH_ENGINE_ID"
 """Variables of Google Programmable Search, which is no language model: its key and its search engine's ID (cx)."""
 

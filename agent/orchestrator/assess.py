@@ -51,6 +51,7 @@ def assess(work: Work) -> StepResult:
         "incumbent": incumbent.to_json() if incumbent else None,
         "acceptance": found.to_json(work.tools.rules),
         "notes": [*decision["notes"], *_notes(found)],
+        "plan": decision.get("plan"),
         "costs": _total(summaries),
     }
     records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]

@@ -15,9 +15,10 @@ from agent.orchestrator.context import StepResult, Work
 from agent.orchestrator.costs import write_costs
 from agent.orchestrator.decide import bayesian, in_place_of, measured, plain
 from agent.orchestrator.prepare import AS_IT_STANDS
+from agent.planning import Plan
 from agent.records import Observation, Proposal
 from agent.reference import Reference, config_key, load_reference
-from agent.roles import autotuner, checker, panel
+from agent.roles import autotuner, checker, panel, planner
 from agent.roles.ask import Agents
 from agent.roles.checker import BY_MODEL, Checked, Critique
 from agent.roles.situation import Situation, Suggested
@@ -25,6 +26,7 @@ from trainers.files import read_json_object
 from trainers.layout import candidate_name
 
 #: A study may lose its provider between two steps of a round.
+REPAIR = {"llm": autotuner.repair, "panel": panel.repair, planner.SOURCE: planner.repair}
 NO_MODEL = "the study has no language model any more (--provider none)"
 
 
@@ -39,6 +41,7 @@ class Court:
     notes: list[str]
     suggestion: Proposal | None
     suggested: Suggested | None
+    plan: Plan | None
     refused: list[dict[str, Any]] = field(default_factory=list)
     """What was refused and replaced: name, source, values, findings."""
     _agents: Agents | None = None
@@ -91,6 +94,7 @@ def check(work: Work) -> StepResult:
         notes=[],
         suggestion=proposal_of(raw["suggestion"]) if raw["suggestion"] else None,
         suggested=_suggested(raw),
+        plan=Plan.from_json(raw["plan"]) if raw["plan"] else None,
     )
     checked = _judge(court)
     if court.by_model(checked, valid=False) and court.suggested is not None and not court.suggested.repaired:
@@ -117,7 +121,7 @@ def _suggested(raw: Mapping[str, Any]) -> Suggested | None:
 
 def _judge(court: Court) -> Checked:
     """The rules, and for what passes them of a model's the critic: a finding of its blocks, its failure does not."""
-    checked = checker.check(court.reference, court.proposals, taken=measured(court.history))
+    checked = _by_rules(court)
     if not (court.by_model(checked, valid=True) and court.work.settings.critique):
         return checked
     if court.work.tools.models is None:
@@ -129,12 +133,18 @@ def _judge(court: Court) -> Checked:
     return checker.with_critique(checked, critique)
 
 
+def _by_rules(court: Court) -> Checked:
+    taken = measured(court.history)
+    return checker.check(court.reference, court.proposals, taken=taken, plan=court.plan)
+
+
 def _repair(court: Court, checked: Checked) -> Checked:
     """The one repair turn: the model hears every finding and answers for those candidates alone."""
     assert court.suggested is not None
     refused = court.by_model(checked, valid=False)
     _keep_refused(court, checked)
-    repair = panel.repair if court.work.settings.proposer == "panel" else autotuner.repair
+    source = next(proposal.source for proposal in court.suggested.proposals)
+    repair = REPAIR[source]
     own = [candidate_name(p) for p, proposal in enumerate(court.proposals) if proposal.source in BY_MODEL]
     if court.work.tools.models is None:
         court.notes.append(f"the repair turn failed: {NO_MODEL}")
@@ -169,7 +179,7 @@ def _replace(court: Court, checked: Checked) -> Checked:
         taken[config_key(court.reference, candidate.proposal.values)] = candidate.name
     name = court.work.tools.proposer.name
     try:
-        found = bayesian(court.work, court.reference, court.history, len(refused), taken)
+        found = bayesian(court.work, court.reference, court.history, len(refused), taken, plan=court.plan)
     except ProposalError as error:
         court.notes.append(str(error))
         found = []
@@ -183,8 +193,7 @@ def _replace(court: Court, checked: Checked) -> Checked:
         elif (instead := former.details.get("instead_of")) is not None:
             proposal = replace(proposal, details={**proposal.details, "instead_of": instead})
         court.proposals[position] = proposal
-    again = checker.check(court.reference, court.proposals, taken=measured(court.history))
-    return checker.with_same_critique(again, checked)
+    return checker.with_same_critique(_by_rules(court), checked)
 
 
 def _open_places(checked: Checked) -> dict[str, Sequence[str]]:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.acceptance import Incumbent
-from agent.errors import LLMError, ProposalError
+from agent.errors import LLMError, ProposalError, StudyEnds
+from agent.orchestrator import plan as planning
 from agent.orchestrator.agents import agents_of, situation_of
 from agent.orchestrator.context import StepResult, Work
+from agent.planning import Plan
 from agent.propose.baseline import DefaultProposer
 from agent.propose.hybrid import model_places
 from agent.records import Observation, Proposal
 from agent.reference import Reference, config_key, load_reference
-from agent.roles import autotuner, checker, panel
+from agent.roles import autotuner, checker, panel, planner
+from agent.roles.ask import Agents
 from agent.roles.digest import digest
-from agent.roles.situation import Suggested
+from agent.roles.situation import Situation, Suggested
 from agent.store.disk import read_text
 from trainers.files import read_json_object
 from trainers.layout import candidate_name
@@ -36,6 +39,7 @@ class Draft:
     suggested: Suggested | None = None
     transcript: str = ""
     """Of a panel, whether or not its supervisor came to a decision."""
+    plan: Plan | None = None
 
     def add(self, proposal: Proposal, *, valid: bool = True) -> None:
         """An invalid one keeps its place for the repair turn, and bars nothing."""
@@ -46,7 +50,7 @@ class Draft:
 
 
 def propose(work: Work) -> StepResult:
-    """K proposals; never a configuration twice."""
+    """K proposals; never a configuration twice. Raises StudyEnds where the patience or the planner ends the study."""
     base_path, person = _base(work)
     reference = load_reference(base_path)
     work.store.disk.write(work.paths.before, read_text(base_path))
@@ -58,10 +62,12 @@ def propose(work: Work) -> StepResult:
     # As long as nothing was measured (round 1, or all before it crashed), the first thing to measure is the default.
     if not draft.taken or (person and own not in draft.taken):
         draft.add(_as_it_stands(work, draft, person))
-    elif person:
-        draft.notes.append(
-            "the reference was edited, but its values were trained before: only its ranges are taken over"
-        )
+    else:
+        planning.check_patience(work)
+        if person:
+            draft.notes.append(
+                "the reference was edited, but its values were trained before: only its ranges are taken over"
+            )
     _fill(work, draft)
     findings = list(analysis.get("findings", ()))
     outputs = [work.paths.before, *_write_texts(work, draft, findings)]
@@ -78,6 +84,8 @@ def propose(work: Work) -> StepResult:
 def _fill(work: Work, draft: Draft) -> None:
     """Bring the round to its K proposals."""
     places = work.settings.candidates - len(draft.proposals)
+    if places > 0 and work.number > 1 and work.settings.planned:
+        draft.plan = planning.by_rules(work, draft.reference, draft.history)
     asked = _model_places(work, draft.history, places)
     why = _ask_model(work, draft, asked) if asked > 0 else ""
     open_places = work.settings.candidates - len(draft.proposals)
@@ -85,15 +93,33 @@ def _fill(work: Work, draft: Draft) -> None:
     if open_places <= 0:
         return
     try:
-        found = bayesian(work, draft.reference, draft.history, open_places, draft.taken)
+        found = _bayesian(work, draft, open_places)
     except ProposalError as error:
         if not draft.proposals:
             raise
         draft.notes.append(str(error))
         return
     for position, proposal in enumerate(found):
-        model = "panel" if work.settings.proposer == "panel" else "llm"
-        draft.add(in_place_of(model, proposal, [why]) if position < instead else proposal)
+        draft.add(in_place_of(_model(work), proposal, [why]) if position < instead else proposal)
+
+
+def _bayesian(work: Work, draft: Draft, count: int) -> list[Proposal]:
+    """Bayesian proposals; where the plan's step has nothing left that was not tried, of the next deeper one."""
+    while True:
+        try:
+            return bayesian(work, draft.reference, draft.history, count, draft.taken, plan=draft.plan)
+        except ProposalError as error:
+            plan = draft.plan.deeper(draft.reference, str(error)) if draft.plan is not None else None
+            if plan is None:
+                raise
+            draft.plan = plan
+
+
+def _model(work: Work) -> str:
+    """The source of a model's proposals."""
+    if work.settings.planned:
+        return planner.SOURCE
+    return "panel" if work.settings.proposer == "panel" else "llm"
 
 
 def _model_places(work: Work, history: Sequence[Observation], places: int) -> int:
@@ -120,12 +146,11 @@ def _ask_model(work: Work, draft: Draft, count: int) -> str:
         work, draft.reference, draft.history, suggestion=draft.suggestion, taken=dict(draft.taken)
     )
     try:
-        if work.settings.proposer == "panel":
-            suggested = panel.discuss(agents, situation, count, work.settings.consult_turns)
-        else:
-            suggested = autotuner.suggest(agents, situation, count)
+        suggested = _suggested(work, draft, agents, situation, count)
     except LLMError as error:
         why = f"{type(error).__name__}: {error}"
+        if draft.plan is not None:
+            draft.plan = replace(draft.plan, instead_of={"source": planner.SOURCE, "why": [why]})
         draft.transcript = work.tools.models.redact(error.transcript)
         draft.notes.append(
             f"the language model gave no proposal ({why}); {count} of this round's candidates come from "
@@ -133,7 +158,7 @@ def _ask_model(work: Work, draft: Draft, count: int) -> str:
         )
         return why
     draft.suggested, draft.transcript = suggested, suggested.transcript
-    for judged in checker.check(draft.reference, suggested.proposals, taken=draft.taken).candidates:
+    for judged in checker.check(draft.reference, suggested.proposals, taken=draft.taken, plan=draft.plan).candidates:
         draft.add(judged.proposal, valid=judged.valid)
     given = len(suggested.proposals)
     if given < count:
@@ -141,18 +166,41 @@ def _ask_model(work: Work, draft: Draft, count: int) -> str:
     return f"it proposed {given} of {count} candidates" if given < count else ""
 
 
+def _suggested(work: Work, draft: Draft, agents: Agents, situation: Situation, count: int) -> Suggested:
+    """What the study's kind of model proposes. Raises LLMError; StudyEnds where a planner says stop."""
+    if draft.plan is not None:
+        past = planning.past(work)
+        planned = planner.suggest(agents, situation, count, advice=draft.plan.advice, past=past)
+        draft.plan = planned.plan
+        if planned.suggested is None:
+            planning.record_stop(work, planned.plan)
+            raise StudyEnds(f"{planned.plan.plan} ({planned.plan.reason})", by="model")
+        return planned.suggested
+    if work.settings.proposer == "panel":
+        return panel.discuss(agents, situation, count, work.settings.consult_turns)
+    return autotuner.suggest(agents, situation, count)
+
+
 def bayesian(
-    work: Work, reference: Reference, history: Sequence[Observation], count: int, taken: Mapping[str, str]
+    work: Work,
+    reference: Reference,
+    history: Sequence[Observation],
+    count: int,
+    taken: Mapping[str, str],
+    *,
+    plan: Plan | None = None,
 ) -> list[Proposal]:
-    """The study's proposer. Raises ProposalError where there is no further setting."""
-    return work.tools.proposer.propose(
-        reference,
+    """The study's proposer, within what a plan's step may change. Raises ProposalError where there is no further
+    setting."""
+    found = work.tools.proposer.propose(
+        reference if plan is None else plan.within(reference),
         history,
         count,
         objective=work.store.config.objective,
         seed=work.seed(),
         taken=frozenset(taken),
     )
+    return found if plan is None else [plan.own(reference, proposal) for proposal in found]
 
 
 def in_place_of(model: str, proposal: Proposal, why: Sequence[str]) -> Proposal:
@@ -229,6 +277,7 @@ def _record(work: Work, draft: Draft, findings: list[Any], person: bool) -> dict
         "notes": draft.notes,
         "proposals": [plain(position, proposal) for position, proposal in enumerate(draft.proposals)],
         "suggestion": plain(0, draft.suggestion) if draft.suggestion is not None else None,
+        "plan": draft.plan.to_json() if draft.plan is not None else None,
         "suggested": suggested_json(draft.suggested) if draft.suggested is not None else None,
         "incumbent": incumbent,
         "aliases": work.store.record(work.store.paths.aliases),

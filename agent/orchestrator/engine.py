@@ -13,6 +13,7 @@ from agent.errors import (
     InvalidStudy,
     Problem,
     ProposalError,
+    StudyEnds,
     TrialsCrashed,
 )
 from agent.orchestrator import (
@@ -27,6 +28,7 @@ from agent.orchestrator import (
     diagnose,
     fresh,
     pending,
+    plan,
     prepare,
     submit,
 )
@@ -111,6 +113,9 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
             tools.say(f"{error}; the study ends here")
             settings = replace(settings, target_round=work.number - 1)
             store.discard(work.paths)
+            continue
+        except StudyEnds as ended:
+            settings = plan.end(work, ended)
             continue
         opened += new and work.kind == "round"
         if waiting is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.errors import InvalidStudy, Problem, UsageError
+from agent.errors import InvalidStudy, Problem, StudyEnds, UsageError
 from agent.orchestrator import check, decide, diagnose, prepare
 from agent.orchestrator.accept import accept
 from agent.orchestrator.calls import ASK_AGAIN, exchanges
@@ -105,7 +105,10 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
         # Each step under its own settings: a call that was killed within a round may be followed by one with others.
         settings = _settings(left(paths) if left(paths).exists() else paths.proposals)
         tools = make_tools(copy, settings)
-        step(Work(store=copy, settings=settings, tools=tools, paths=again, kind="round", rerun=True))
+        try:
+            step(Work(store=copy, settings=settings, tools=tools, paths=again, kind="round", rerun=True))
+        except StudyEnds:  # its decision is written
+            break
     made = exchanges(paths.calls) if paths.calls.is_dir() else []
     recorded, now = read_text(paths.decision), read_text(again.decision)
     if paths.closed.exists() and any(record["step"] == "assess" for record in made):

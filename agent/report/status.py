@@ -76,6 +76,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         "open": open_round_state(store, open_round) if open_round is not None else None,
         "also": _also(store),
         "pareto": store.record(store.paths.pareto),
+        "ended": _ended(store),
         "control": control_view(store),
         "llm": costs(store)["total"],
         "hours": hours(store),
@@ -106,6 +107,21 @@ def _confirmation(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _ended(store: Store) -> dict[str, Any] | None:
+    """Why the study ended before its rounds were used up, unless a later call went on: {round, by, reason}."""
+    entry = store.journal.last("ended")
+    if entry is None or entry["round"] < store.next_number():
+        return None
+    return {name: entry[name] for name in ("round", "by", "reason")}
+
+
+def _plan_line(number: int, plan: Mapping[str, Any]) -> str:
+    """A round's step, who chose it, and why."""
+    instead = plan["instead_of"]
+    who = f"{plan['by']} for {instead['source']}" if instead else str(plan["by"])
+    return f"round {number}: {plan['step']} step ({who}): {plan['plan']} ({plan['reason']})"
+
+
 def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
     names = ["name", "source", "value", "std", "n", "rows", "outcomes", "values", "message"]
     names += ["trials"] if trials else []
@@ -119,7 +135,8 @@ def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
         shown["why"] = (candidate.get("judgement") or {}).get("text", "")
     head = {name: record[name] for name in ("round", "closed_at", "ranking")}
     noise = (record.get("acceptance") or {}).get("noise")
-    return head | {"notes": record.get("notes", []), "noise": noise, "candidates": candidates}
+    told = {"notes": record.get("notes", []), "noise": noise, "plan": record.get("plan")}
+    return head | told | {"candidates": candidates}
 
 
 def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
@@ -129,6 +146,7 @@ def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
         "folder": paths.root.name,
         "step": _last_step(paths),
         "notes": _notes(paths),
+        "plan": _plan(paths),
         "rows": [],
     }
     if waits := _waiting(paths):
@@ -179,6 +197,14 @@ def _notes(paths: RoundPaths) -> list[str]:
 
 def _records(paths: RoundPaths) -> list[Path]:
     return sorted(paths.steps.glob("*.json")) if paths.steps.is_dir() else []
+
+
+def _plan(paths: RoundPaths) -> dict[str, Any] | None:
+    if not paths.proposals.exists():
+        return None
+    raw: Any = read_json_object(paths.proposals)
+    plan: dict[str, Any] | None = raw.get("plan")
+    return plan
 
 
 def _last_step(paths: RoundPaths) -> str:
@@ -272,12 +298,17 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
     if earlier:
         console.print(Text(f"{earlier} earlier rounds by their best candidate alone; --round N shows all of one"))
     for entry in rounds[-MOST_NOTED:]:
+        if entry["plan"]:
+            console.print(Text(_plan_line(entry["round"], entry["plan"])))
         for note in entry["notes"]:
             console.print(Text(f"round {entry['round']}: {note}"))
     for line in _verdict_lines(rounds[-1]) if rounds else ():
         console.print(Text(line))
     if view["open"] is not None:
         console.print(open_table(view["open"]))
+    if ended := view["ended"]:
+        who = "the planner" if ended["by"] == "model" else "the patience"
+        console.print(Text(f"ended before round {ended['round']} by {who}: {ended['reason']}"))
     for confirmation in view["confirmations"]:
         at, seeds = confirmation["challenger"], ", ".join(map(str, confirmation["seeds"]))
         head = f"round {at['round']} {at['candidate']} against {confirmation['against']} at fresh seeds {seeds}"
@@ -403,6 +434,8 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
         table.add_row("...", f"{len(rows) - most} more")
     notes = [Text(f"waiting: {state['waiting']}")] if "waiting" in state else []
     notes += [Text(note) for note in state.get("notes", ())]
+    notes = [Text(note) for note in state.get("notes", ())]
+    notes += [Text(_plan_line(state["round"], state["plan"]))] if state.get("plan") else []
     notes += [Text(state["halted"], style="bold yellow")] if "halted" in state else []
     for group in state.get("pending", ()):
         # In words too: on many terminals, and in every file, there is no colour.

@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.errors import LLMError, Problem
 from agent.llm.base import Message, Request
+from agent.planning import Plan
 from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key
 from agent.reference.model import show
@@ -25,7 +26,7 @@ from agent.roles.situation import Situation
 from trainers.contract import Value
 from trainers.layout import candidate_name
 
-BY_MODEL = ("llm", "panel")
+BY_MODEL = ("llm", "panel", "planner")
 """Sources whose proposals a critique looks at; the Bayesian proposer gives no reasons to judge."""
 NO_FINDING = ("", "none", "n a", "na", "no finding", "no findings", "nothing", "ok", "null")
 """Findings, in lower-case letters and digits, that say nothing: such a block does not count."""
@@ -138,10 +139,13 @@ class Checked:
         }
 
 
-def check(reference: Reference, proposals: Sequence[Proposal], *, taken: Collection[str]) -> Checked:
+def check(
+    reference: Reference, proposals: Sequence[Proposal], *, taken: Collection[str], plan: Plan | None = None
+) -> Checked:
     """Judge proposals in their order; of two that are the same the first is kept.
 
-    taken: keys of what was tried; where it maps key -> place ("round 2 c01"), findings name the place.
+    taken: keys of what was tried; where it maps key -> place ("round 2 c01"), findings name the place. plan: those
+    that were made for its step (details["step"]) are held to what that step may change.
     """
     seen: dict[str, str] = {}
     candidates = []
@@ -149,6 +153,8 @@ def check(reference: Reference, proposals: Sequence[Proposal], *, taken: Collect
         name = candidate_name(position)
         problems = check_values(reference, proposal.values, file=name, complete=True)
         findings = [_finding(problem) for problem in problems] + _answer_problems(proposal)
+        if plan is not None and "step" in proposal.details:
+            findings += plan.outside(reference, proposal)
         key = None
         if not problems:
             key = config_key(reference, proposal.values)

@@ -11,7 +11,7 @@ from trainers.layout import REFERENCE_NAME, RoundFiles
 
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBERED = re.compile(r"((?:task|dataset)\d+)(?:_.*)?", re.IGNORECASE)
-_ROUND_FOLDER = re.compile(r"(?P<kind>round|confirm)_(?P<number>[1-9]\d{0,5})_(?P<stamp>\d{8}_\d{6})")
+_ROUND_FOLDER = re.compile(r"(?P<kind>round|confirm|stop)_(?P<number>[1-9]\d{0,5})_(?P<stamp>\d{8}_\d{6})")
 
 
 def check_name(name: str, *, what: str) -> str:
@@ -33,7 +33,7 @@ def slug(task: str) -> str:
 
 @dataclass(frozen=True)
 class RoundFolder:
-    """A round's (or a confirmation's) folder name, taken apart."""
+    """A round's (or a confirmation's) folder name, taken apart; "stop": of a round that was ended by its plan."""
 
     kind: str
     number: int

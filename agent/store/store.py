@@ -134,7 +134,9 @@ class Store:
     def begin(self, number: int, kind: str = "round") -> RoundPaths:
         """Make the folder of a round (or a confirmation) with a name later than any earlier run of it."""
         stamp = self.journal.check_clock()
-        earlier = [folder.stamp for folder in self.paths.folders(kind) if folder.number == number]
+        # A stopped round has given its name away: the journal's calls are known by it.
+        kinds = (kind, "stop") if kind == "round" else (kind,)
+        earlier = [f.stamp for each in kinds for f in self.paths.folders(each) if f.number == number]
         while earlier and stamp.strftime("%Y%m%d_%H%M%S") <= max(earlier):
             stamp += timedelta(seconds=1)
         text = stamp.strftime("%Y%m%d_%H%M%S")
@@ -146,6 +148,13 @@ class Store:
         """Remove the folder of a round that was begun and has no proposals: there is nothing in it to keep."""
         with storage(paths.root):
             shutil.rmtree(paths.root)
+
+    def stop(self, paths: RoundPaths) -> RoundPaths:
+        """Keep the folder of a round that ended the study as stop_N_<timestamp>: its plan, and what was asked for."""
+        target = paths.root.with_name(paths.root.name.replace("round_", "stop_", 1))
+        with storage(paths.root):
+            paths.root.rename(target)
+        return RoundPaths(target, paths.slug, paths.number)
 
     def steps(self, paths: RoundPaths, order: tuple[str, ...]) -> Steps:
         return Steps(paths, self.paths.root, self.disk, order)

@@ -98,11 +98,17 @@ class Settings:
     llm: Mapping[str, Any] = field(default_factory=dict)
     """Models, endpoints, caps and search, as agent.llm.config holds them. Never a key."""
     proposer: str = "bayes"
-    """Who proposes from round 2 on: bayes, llm, panel or hybrid."""
+    """Who proposes from round 2 on: bayes, llm, panel, hybrid or planner."""
     llm_share: float = 0.3
     """Of a hybrid study's candidates: how many a language model proposes."""
     llm_warmup: int = 4
     """Scored candidates before a hybrid study asks a language model."""
+    planner: bool = False
+    """Whether a planner chooses how far each round of a hybrid study goes; the proposer "planner" always does."""
+    escalate_after: int = 2
+    """Rounds without an accepted gain before the planner's rules take a deeper step."""
+    patience: int | None = None
+    """Rounds in a row without an accepted gain after which the study ends."""
     consult_turns: int = 2
     """How often each of the panel's consultants speaks."""
     analyst: bool = True
@@ -141,6 +147,11 @@ class Settings:
     """How long after a scheduled task is gone its result may still appear on a shared filesystem."""
     poll_s: float = 60.0
     """Least time between two questions to the scheduler."""
+
+    @property
+    def planned(self) -> bool:
+        """Whether each round has a step type."""
+        return self.proposer == "planner" or (self.proposer == "hybrid" and self.planner)
 
     def plain(self) -> dict[str, Any]:
         """As settings.json holds them: JSON types, so that what is written equals what is read back."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from agent.errors import UsageError
 
-PROPOSERS = ("llm", "panel", "bayes", "hybrid")
+PROPOSERS = ("llm", "panel", "bayes", "hybrid", "planner")
 KINDS = {"rules": "rules", "model": "language model", "bayes": "Bayesian optimisation", "machine": "machines"}
 """Who works in a node -> what the legend calls it."""
 
@@ -18,6 +18,10 @@ class Workflow:
     """What of a study's settings changes the drawing. Raises UsageError on a proposer that does not exist."""
 
     proposer: str = "hybrid"
+    models: bool = True
+    """Whether there are language models; without them the planner goes by rules."""
+    planned: bool = False
+    """Whether a hybrid study has a planner in the autotuner's place."""
     candidates: int = 1
     share: float = 0.3
     """Of a hybrid round's candidates: how many a language model proposes."""
@@ -41,7 +45,7 @@ class Workflow:
 
     @property
     def asks_models(self) -> bool:
-        return self.proposer != "bayes"
+        return self.models and self.proposer != "bayes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,7 @@ def _subtitle(workflow: Workflow) -> str:
         "llm": "A language model proposes",
         "panel": "Two consultants discuss, a supervisor decides",
         "bayes": "Bayesian optimisation proposes, no language model is asked",
+        "planner": "A planner chooses how far each round goes",
         "hybrid": f"Bayesian optimisation and a language model ({workflow.share:.0%}) propose",
     }
     return f"{who[workflow.proposer]}; {_many(workflow.candidates, 'candidate')} a round"
@@ -160,9 +165,8 @@ def _analyse(workflow: Workflow) -> Step:
 
 def _propose(workflow: Workflow) -> Step:
     share = {"hybrid": f"{1 - workflow.share:.0%} of the candidates", "bayes": "all candidates"}
-    bayes = Node(
-        id="bayes", name="Bayesian proposer", does=share.get(workflow.proposer, "steps in for a model"), kind="bayes"
-    )
+    does = share.get(workflow.proposer, "steps in for a model" if workflow.asks_models else "within the step")
+    bayes = Node(id="bayes", name="Bayesian proposer", does=does, kind="bayes")
     rows: list[list[Node]] = []
     edges: list[Edge] = []
     if workflow.proposer == "panel":
@@ -177,12 +181,17 @@ def _propose(workflow: Workflow) -> Step:
         )
         rows.append([Node(id="supervisor", name="Supervisor", does="merges them within bounds", kind="model")])
         edges += [Edge(source=node.id, target="supervisor") for node in rows[0]]
+    elif workflow.proposer == "planner" or (workflow.proposer == "hybrid" and workflow.planned):
+        kind = "model" if workflow.asks_models else "rules"
+        rows.append([Node(id="planner", name="Planner", does="small, medium, radical or stop", kind=kind)])
     elif workflow.proposer in ("llm", "hybrid"):
         does = "changes, each with a reason"
         if workflow.proposer == "hybrid":
             does = f"{workflow.share:.0%}, once {workflow.warmup} are scored"
         rows.append([Node(id="autotuner", name="Autotuner", does=does, kind="model")])
     rows.append([bayes])
+    if workflow.proposer == "planner" and not workflow.asks_models:
+        edges.append(Edge(source="planner", target="bayes", label="step"))
     if workflow.asks_models:
         model = rows[-2][0].id
         edges.append(Edge(source="bayes", target=model, label="suggestion"))

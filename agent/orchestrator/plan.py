@@ -1,0 +1,83 @@
+"""The plan of a round: the rules' step, the patience of a study, and how a plan ends one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.acceptance import Incumbent
+from agent.errors import StudyEnds
+from agent.orchestrator.agents import base_of
+from agent.orchestrator.context import Work
+from agent.planning import STOP, Advice, Past, Plan, advise, allowed, past_rounds
+from agent.records import Observation
+from agent.reference import Reference, load_reference
+from agent.reference.keys import listed
+from agent.store.study import Settings
+
+
+def past(work: Work) -> list[Past]:
+    """The rounds before this one that tried something."""
+    return past_rounds([work.store.round_record(paths) for paths in work.store.closed(below=work.number)])
+
+
+def check_patience(work: Work) -> None:
+    """Raises StudyEnds where the study had `patience` rounds in a row without an accepted gain, whoever proposes."""
+    if work.settings.patience is None or work.rerun:
+        return
+    reference = load_reference(work.paths.before)
+    advice = advise(past(work), reference, patience=work.settings.patience)
+    if advice.step == STOP:
+        record_stop(work, _plan(work, reference, work.store.history(below=work.number), advice))
+        raise StudyEnds(advice.reason, by="rules")
+
+
+def by_rules(work: Work, reference: Reference, history: Sequence[Observation]) -> Plan:
+    """The rules' plan. The patience was looked at before."""
+    advice = advise(past(work), reference, escalate_after=work.settings.escalate_after)
+    return _plan(work, reference, history, advice)
+
+
+def record_stop(work: Work, plan: Plan) -> None:
+    """The decision of a round that trains nothing: what `status` and a replay read."""
+    decision = {
+        "schema_version": 1,
+        "task": work.store.config.task,
+        "round": work.number,
+        "plan": plan.to_json(),
+        "candidates": [],
+    }
+    work.store.disk.write_json(work.paths.decision, decision)
+
+
+def end(work: Work, ended: StudyEnds) -> Settings:
+    """The study ends before this round, as a result; its confirmation may follow. Every part can be repeated.
+
+    Ticks open no further round; a call of tune, which asks for rounds, does. A forced rerun of an older round ends
+    nothing but itself.
+    """
+    store = work.store
+    who = "the planner" if ended.by == "model" else "the patience"
+    if work.rerun:
+        work.say(f"{who} would end the study before round {work.number}, which is not run again: {ended}")
+        store.stop(work.paths)
+        return work.settings
+    if not any(entry["folder"] == work.paths.root.name for entry in store.journal.of("ended")):
+        reason = str(ended)
+        store.journal.append("ended", folder=work.paths.root.name, round=work.number, by=ended.by, reason=reason)
+    work.say(f"{who} ends the study before round {work.number}: {ended}")
+    store.put_settings(replace(store.settings(), target_round=work.number - 1))
+    store.stop(work.paths)
+    return replace(work.settings, target_round=work.number - 1)
+
+
+def _plan(work: Work, reference: Reference, history: Sequence[Observation], advice: Advice) -> Plan:
+    raw = work.store.record(work.store.paths.incumbent)
+    base, name = base_of(reference, history, Incumbent.from_json(raw) if raw is not None else None)
+    if advice.step == STOP:
+        what = "the study ends here"
+    else:
+        what = f"a {advice.step} step from {name}: only {listed(allowed(reference, advice.step))} may change"
+    return Plan(
+        step=advice.step, plan=what, reason=advice.reason, by="rules", advice=advice, base=base, base_name=name
+    )
