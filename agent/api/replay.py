@@ -24,7 +24,7 @@ def replay_round(path: Path) -> Replayed:
 
     path = path.absolute()
     folder = RoundFolder.parse(path)
-    if folder is None or folder.kind != "round" or not path.is_dir():
+    if folder is None or folder.kind not in ("round", "stop") or not path.is_dir():
         what = "is no round's folder" if path.exists() else "there is no such folder"
         raise UsageError(f"{path}: {what} (runs/<study>/round_N_<timestamp>); rounds: {_rounds(path)}")
     store = Store.open(path.parent)

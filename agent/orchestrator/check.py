@@ -5,8 +5,9 @@ Nothing is altered to make it valid, and every replacement says what it replaces
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from agent.errors import LLMError, ProposalError
@@ -14,6 +15,7 @@ from agent.orchestrator.agents import agents_of, proposal_of, situation_of
 from agent.orchestrator.context import StepResult, Work
 from agent.orchestrator.costs import write_costs
 from agent.orchestrator.decide import bayesian, in_place_of, measured, plain
+from agent.orchestrator.plan import past
 from agent.orchestrator.prepare import AS_IT_STANDS
 from agent.planning import Plan
 from agent.records import Observation, Proposal
@@ -26,7 +28,6 @@ from trainers.files import read_json_object
 from trainers.layout import candidate_name
 
 #: A study may lose its provider between two steps of a round.
-REPAIR = {"llm": autotuner.repair, "panel": panel.repair, planner.SOURCE: planner.repair}
 NO_MODEL = "the study has no language model any more (--provider none)"
 
 
@@ -143,8 +144,7 @@ def _repair(court: Court, checked: Checked) -> Checked:
     assert court.suggested is not None
     refused = court.by_model(checked, valid=False)
     _keep_refused(court, checked)
-    source = next(proposal.source for proposal in court.suggested.proposals)
-    repair = REPAIR[source]
+    repair = _repairer(court)
     own = [candidate_name(p) for p, proposal in enumerate(court.proposals) if proposal.source in BY_MODEL]
     if court.work.tools.models is None:
         court.notes.append(f"the repair turn failed: {NO_MODEL}")
@@ -159,6 +159,15 @@ def _repair(court: Court, checked: Checked) -> Checked:
         court.proposals[position] = proposal
     left = [candidate_name(position) for position in places[len(court.suggested.proposals) :]]
     return _still_blocked(_judge(court), checked, left)
+
+
+def _repairer(court: Court) -> Callable[..., Suggested]:
+    """Who asks for replacements: whoever asked first."""
+    assert court.suggested is not None
+    if court.suggested.proposals[0].source == planner.SOURCE:
+        assert court.plan is not None
+        return partial(planner.repair, advice=court.plan.advice, past=past(court.work))
+    return panel.repair if court.work.settings.proposer == "panel" else autotuner.repair
 
 
 def _still_blocked(now: Checked, before: Checked, names: Sequence[str]) -> Checked:

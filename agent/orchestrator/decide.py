@@ -58,18 +58,14 @@ def propose(work: Work) -> StepResult:
     earlier = list(analysis.get("notes", ()))
     history = work.store.history(below=work.number)
     draft = Draft(reference=reference, history=history, taken=measured(history), notes=list(earlier))
-    own = config_key(reference)
-    # As long as nothing was measured (round 1, or all before it crashed), the first thing to measure is the default.
-    if not draft.taken or (person and own not in draft.taken):
-        draft.add(_as_it_stands(work, draft, person))
-    else:
-        planning.check_patience(work)
-        if person:
-            draft.notes.append(
-                "the reference was edited, but its values were trained before: only its ranges are taken over"
-            )
-    _fill(work, draft)
     findings = list(analysis.get("findings", ()))
+    try:
+        _gather(work, draft, person)
+    except StudyEnds:
+        assert draft.plan is not None
+        planning.record_stop(work, draft.plan)
+        work.store.disk.write_json(work.paths.proposals, _record(work, draft, findings, person))
+        raise
     outputs = [work.paths.before, *_write_texts(work, draft, findings)]
     work.store.disk.write_json(work.paths.proposals, _record(work, draft, findings, person))
     for note in draft.notes[len(earlier) :]:
@@ -79,6 +75,22 @@ def propose(work: Work) -> StepResult:
         outputs=[*outputs, work.paths.proposals],
         details={"proposals": len(draft.proposals), "sources": [p.source for p in draft.proposals]},
     )
+
+
+def _gather(work: Work, draft: Draft, person: bool) -> None:
+    """The reference as it stands where it is to be trained, then who proposes. Raises StudyEnds."""
+    own = config_key(draft.reference)
+    # As long as nothing was measured (round 1, or all before it crashed), the first thing to measure is the default.
+    if not draft.taken or (person and own not in draft.taken):
+        draft.add(_as_it_stands(work, draft, person))
+    elif (plan := planning.out_of_patience(work, draft.reference, draft.history)) is not None:
+        draft.plan = plan
+        raise StudyEnds(plan.reason, by="rules")
+    elif person:
+        draft.notes.append(
+            "the reference was edited, but its values were trained before: only its ranges are taken over"
+        )
+    _fill(work, draft)
 
 
 def _fill(work: Work, draft: Draft) -> None:
@@ -173,7 +185,6 @@ def _suggested(work: Work, draft: Draft, agents: Agents, situation: Situation, c
         planned = planner.suggest(agents, situation, count, advice=draft.plan.advice, past=past)
         draft.plan = planned.plan
         if planned.suggested is None:
-            planning.record_stop(work, planned.plan)
             raise StudyEnds(f"{planned.plan.plan} ({planned.plan.reason})", by="model")
         return planned.suggested
     if work.settings.proposer == "panel":

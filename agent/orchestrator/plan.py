@@ -11,7 +11,7 @@ from agent.orchestrator.agents import base_of
 from agent.orchestrator.context import Work
 from agent.planning import STOP, Advice, Past, Plan, advise, allowed, past_rounds
 from agent.records import Observation
-from agent.reference import Reference, load_reference
+from agent.reference import Reference
 from agent.reference.keys import listed
 from agent.store.study import Settings
 
@@ -21,15 +21,12 @@ def past(work: Work) -> list[Past]:
     return past_rounds([work.store.round_record(paths) for paths in work.store.closed(below=work.number)])
 
 
-def check_patience(work: Work) -> None:
-    """Raises StudyEnds where the study had `patience` rounds in a row without an accepted gain, whoever proposes."""
-    if work.settings.patience is None or work.rerun:
-        return
-    reference = load_reference(work.paths.before)
+def out_of_patience(work: Work, reference: Reference, history: Sequence[Observation]) -> Plan | None:
+    """The plan to stop, where the study had `patience` rounds in a row without an accepted gain, whoever proposes."""
+    if work.settings.patience is None:
+        return None
     advice = advise(past(work), reference, patience=work.settings.patience)
-    if advice.step == STOP:
-        record_stop(work, _plan(work, reference, work.store.history(below=work.number), advice))
-        raise StudyEnds(advice.reason, by="rules")
+    return _plan(work, reference, history, advice) if advice.step == STOP else None
 
 
 def by_rules(work: Work, reference: Reference, history: Sequence[Observation]) -> Plan:

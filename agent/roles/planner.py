@@ -65,11 +65,13 @@ def repair(
     refused: Mapping[str, Sequence[str]],
     *,
     names: Sequence[str] | None = None,
+    advice: Advice,
+    past: Sequence[Past],
 ) -> Suggested:
     """Replacements for refused candidates, as `autotuner.repair` has them. The round's step stays what it was: a
     model that now says stop has given nothing usable."""
     steps = {str(proposal.details["step"]) for proposal in suggested.proposals}
-    desk = _Desk(agents, situation, None, ())
+    desk = _Desk(agents, situation, advice, past)
     try:
         found = autotuner.repair(desk.agents, situation, suggested, refused, names=names)
     except _Stopped as stopped:
@@ -131,7 +133,7 @@ def plan_schema(form: Mapping[str, Any]) -> dict[str, Any]:
 class _Desk:
     """The autotuner's functions with the planner's question, form and names; keeps what was planned."""
 
-    def __init__(self, agents: Agents, situation: Situation, advice: Advice | None, past: Sequence[Past]) -> None:
+    def __init__(self, agents: Agents, situation: Situation, advice: Advice, past: Sequence[Past]) -> None:
         self._ask, self._situation, self._advice = agents.ask, situation, advice
         self._answer: Answer | None = None
         prompts = _PlannersPrompts(agents.prompts, situation.reference, advice, past)
@@ -169,7 +171,7 @@ class _Desk:
 
     def plan(self) -> Plan:
         """What the last usable answer plans."""
-        assert self._answer is not None and self._advice is not None
+        assert self._answer is not None
         data = self._answer.data
         return Plan(
             step=data["step"],
@@ -186,7 +188,7 @@ class _Desk:
 class _PlannersPrompts(Prompts):
     """The autotuner's questions as the planner gets them: its own prompt file, in the repair turn its own role."""
 
-    def __init__(self, prompts: Prompts, reference: Reference, advice: Advice | None, past: Sequence[Past]) -> None:
+    def __init__(self, prompts: Prompts, reference: Reference, advice: Advice, past: Sequence[Past]) -> None:
         super().__init__((), prompts.hide)
         self._prompts, self._advice, self._past = prompts, advice, past
         self._steps = [
@@ -197,8 +199,7 @@ class _PlannersPrompts(Prompts):
     def render(self, name: str, **values: object) -> Prompt:
         if name != "autotuner":
             return self._prompts.render(name, **(values | {"role": "planner"}))
-        advice = self._advice
-        shown = {"step": advice.step, "reason": advice.reason} if advice is not None else None
+        shown = {"step": self._advice.step, "reason": self._advice.reason}
         rounds = [_round(entry) for entry in self._past[-ROUNDS:]]
         return self._prompts.render("planner", steps=self._steps, rules=shown, rounds=rounds, **values)
 
