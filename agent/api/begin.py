@@ -53,7 +53,13 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         data=with_absolute_path(options.data),
     )
     check_objectives(config.objective, options.also or (), options.limits or ())
-    return Store.create(root, config, reference=reference.to_text(), trainer_file=found.frozen, disk=disk)
+    warm = None
+    if options.warm_start:
+        from agent.api.warm import warm_start
+
+        warm = warm_start(options.warm_start, reference, config)
+    text = reference.to_text()
+    return Store.create(root, config, reference=text, trainer_file=found.frozen, warm_start=warm, disk=disk)
 
 
 def _check_test(options: TuneOptions, found: Found) -> None:
@@ -99,6 +105,10 @@ def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store
     _check_test(options, frozen_trainer(config.trainer, frozen_text(store)))
     if options.hp_ref is not None:
         _check_hp_ref(store, options.hp_ref)
+    if options.warm_start:
+        from agent.api.warm import check_warm_start
+
+        check_warm_start(store, options.warm_start)
     if options.tune_names:
         raise UsageError(f'--tune is for new studies; edit {store.paths.reference} instead ("tune": true)')
     return store, False

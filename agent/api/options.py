@@ -78,6 +78,9 @@ class TuneOptions(AgentOptions):
     tune_names: tuple[str, ...] | None = None
     """Documented parameters that are not tuned by default and shall be ("all": every one). New studies only."""
 
+    warm_start: tuple[Path, ...] | None = None
+    """Folders of earlier studies whose best settings are tried first (doc/warm-start.md). New studies only."""
+
     def __post_init__(self) -> None:
         problems = []
         for names, (fits, wanted) in _ALLOWED.items():
@@ -110,6 +113,8 @@ def _normal(name: str, value: object) -> object:
     """Text of a path as a Path, a list as a tuple; everything else as it is, to be judged."""
     if name in (*_PATHS, *_AGENT_PATHS) and isinstance(value, str) and value:
         return Path(value)
+    if name == "warm_start" and isinstance(value, (list, tuple)):
+        return tuple(Path(each) if isinstance(each, str) and each else each for each in value)
     if name in (*_NUMBERS, *_WORDS) and isinstance(value, list):
         return tuple(value)
     return value
@@ -150,6 +155,7 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("replicates",): (_whole(2), "a whole number from 2"),
     ("seed",): (_whole(0), "a whole number from 0"),
     _NUMBERS: (_distinct(_whole(0)), "a tuple of different whole numbers from 0, such as (0, 1)"),
+    ("warm_start",): (_distinct(lambda value: isinstance(value, Path)), "a tuple of different paths of studies"),
     _WORDS: (_distinct(_text), 'a tuple of different texts, such as ("0", "1")'),
     ("slurm", "auto_train", "use_test", "resume"): (lambda value: isinstance(value, bool), "True or False"),
     ("launcher",): _one_of(LAUNCHERS),

@@ -77,6 +77,11 @@ def tune(
 
     check_call(options)
     store, new = open_study(options, disk=disk)
+    if new and options.warm_start:
+        from agent.api.warm import told
+
+        for line in told(store.record(store.paths.warm_start) or {}):
+            say(line)
     with held(store.paths.lease):
         # Opened again under the lease: another process may have gone on since.
         store = store if new else Store.open(store.paths.root, disk=disk)

@@ -317,6 +317,9 @@ def _frozen(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("fixed when the study begins")
     group.add_argument("--hp-ref", type=path, metavar="PATH", help="reference to begin with (copied, never written)")
     group.add_argument("--tune", type=names, metavar="NAMES", help="also tune these documented parameters, or `all`")
+    group.add_argument(
+        "--warm-start", type=path, action="append", metavar="DIR", help="a study whose best settings are tried first"
+    )
     group.add_argument("--folds", type=numbers, metavar="0-4", help="folds every candidate trains")
     group.add_argument("--seeds", type=numbers, metavar="0,1", help="training seeds every candidate trains")
     group.add_argument("--epochs", type=count, metavar="N", help="epochs a trial")

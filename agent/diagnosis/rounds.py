@@ -109,7 +109,9 @@ def _best(history: Sequence[Observation], objective: Objective) -> Flag | None:
     for observation, other in scored[1:]:
         if objective.better(other, value):
             best, value = observation, other
-    text = f"best {objective.metric} {value:.5g} in round {best.round} {best.candidate} ({best.source or 'unknown'})"
+    # An earlier study's name, which follows warm_start:, is not for those who read this.
+    source = best.source.partition(":")[0] or "unknown"
+    text = f"best {objective.metric} {value:.5g} in round {best.round} {best.candidate} ({source})"
     evidence: dict[str, Any] = {"round": best.round, "candidate": best.candidate, "value": rounded(value)}
     first = next((o for o in history if o.source == "default" and o.value is not None), None)
     if first is not None and first.value is not None and first is not best:

@@ -15,7 +15,7 @@ from agent.planning import Plan
 from agent.propose.baseline import DefaultProposer
 from agent.propose.hybrid import model_places
 from agent.records import Observation, Proposal
-from agent.reference import Reference, config_key, load_reference
+from agent.reference import Reference, check_values, config_key, load_reference
 from agent.roles import autotuner, checker, panel, planner
 from agent.roles.ask import Agents
 from agent.roles.digest import digest
@@ -95,6 +95,7 @@ def _gather(work: Work, draft: Draft, person: bool) -> None:
 
 def _fill(work: Work, draft: Draft) -> None:
     """Bring the round to its K proposals."""
+    _from_earlier_studies(work, draft)
     places = work.settings.candidates - len(draft.proposals)
     if places > 0 and work.number > 1 and work.settings.planned:
         draft.plan = planning.by_rules(work, draft.reference, draft.history)
@@ -113,6 +114,21 @@ def _fill(work: Work, draft: Draft) -> None:
         return
     for position, proposal in enumerate(found):
         draft.add(in_place_of(_model(work), proposal, [why]) if position < instead else proposal)
+
+
+def _from_earlier_studies(work: Work, draft: Draft) -> None:
+    """What --warm-start gave and no round has had yet, while there is room; a person's edit may rule some out."""
+    record = work.store.record(work.store.paths.warm_start)
+    had = {o.source for o in draft.history} | {o.key for o in draft.history}
+    for start in record["starts"] if record is not None else ():
+        if len(draft.proposals) >= work.settings.candidates:
+            return
+        proposal = Proposal(**start)
+        if proposal.source in had or check_values(draft.reference, proposal.values, complete=True):
+            continue
+        key = config_key(draft.reference, proposal.values)
+        if key not in had and key not in draft.taken:
+            draft.add(proposal)
 
 
 def _bayesian(work: Work, draft: Draft, count: int) -> list[Proposal]:

@@ -153,7 +153,7 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
     """What the round was decided from: the study's frozen files, the closed rounds before it, its own beginning."""
     disk = Disk()
     disk.make_folder(root)
-    files = (store.paths.study, store.paths.trainer_file, store.paths.journal)
+    files = (store.paths.study, store.paths.trainer_file, store.paths.warm_start, store.paths.journal)
     for path in (*files, store.paths.rules, store.paths.rules_python):
         if path.exists():
             shutil.copyfile(path, root / path.name)

@@ -298,7 +298,7 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
     if earlier:
         console.print(Text(f"{earlier} earlier rounds by their best candidate alone; --round N shows all of one"))
     for entry in rounds[-MOST_NOTED:]:
-        if entry["plan"]:
+        if entry.get("plan"):
             console.print(Text(_plan_line(entry["round"], entry["plan"])))
         for note in entry["notes"]:
             console.print(Text(f"round {entry['round']}: {note}"))
@@ -306,7 +306,7 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line))
     if view["open"] is not None:
         console.print(open_table(view["open"]))
-    if ended := view["ended"]:
+    if ended := view.get("ended"):
         who = "the planner" if ended["by"] == "model" else "the patience"
         console.print(Text(f"ended before round {ended['round']} by {who}: {ended['reason']}"))
     for confirmation in view["confirmations"]:

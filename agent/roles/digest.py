@@ -219,7 +219,7 @@ class _Digest:
         return f"round {observation.round} {self.hide(observation.candidate)}"
 
     def observed(self, observation: Observation) -> str:
-        where = f"{self.place(observation)} ({observation.source or 'unknown'})"
+        where = f"{self.place(observation)} ({_kind(observation.source)})"
         values = self.settings(observation.values)
         if observation.value is None:
             return f"{where}: {observation.outcome}; {values}"
@@ -303,6 +303,11 @@ class _Digest:
 
     def test(self, values: Mapping[str, float]) -> list[str]:
         return _newest(list(values.items()), self.limits.tests, lambda pair: f"{self.said(pair[0])}: {pair[1]:.5g}")
+
+
+def _kind(source: str) -> str:
+    """Without the name of an earlier study behind it, which is not ours to send."""
+    return source.partition(":")[0] or "unknown"
 
 
 def _section(title: str, lines: Sequence[str]) -> str:

@@ -178,6 +178,11 @@ class StudyPaths:
         return self.root / "settings.json"
 
     @property
+    def warm_start(self) -> Path:
+        """What earlier studies gave this one to begin with (--warm-start)."""
+        return self.root / "warm_start.json"
+
+    @property
     def profile(self) -> Path:
         """A copy of the last profile given, so that later calls and ticks use it too."""
         return self.root / "profile.yaml"

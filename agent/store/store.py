@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class Store:
         *,
         reference: str,
         trainer_file: str | None = None,
+        warm_start: Mapping[str, Any] | None = None,
         disk: Disk | None = None,
         clock: Clock = utc_now,
     ) -> Store:
@@ -63,6 +64,8 @@ class Store:
             disk.write(paths.reference, reference)
             if trainer_file is not None:
                 disk.write(paths.trainer_file, trainer_file)
+            if warm_start is not None:
+                disk.write_json(paths.warm_start, warm_start)
             journal = Journal(paths.journal, disk, clock)
             journal.append("study", sha256=sha256(config.to_text()), **_plain(config))
             journal.append("reference", sha256=sha256(reference), round=1, version=1, source="init")
