@@ -6,6 +6,7 @@ outcome = tune(TuneOptions(task="digits", trainer="resnet9", auto_train=True, ma
 
 from agent.api.options import TuneOptions
 from agent.api.run import Outcome, tick_once, tune
-from agent.api.study import Study
+from agent.api.runs import Run, Trial
+from agent.api.study import State, Study
 
-__all__ = ["Outcome", "Study", "TuneOptions", "tick_once", "tune"]
+__all__ = ["Outcome", "Run", "State", "Study", "Trial", "TuneOptions", "tick_once", "tune"]

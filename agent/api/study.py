@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.api.runs import Run
+from agent.errors import UsageError
 from agent.records import Observation
 from agent.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Where a study stands."""
+
+    closed: int
+    """Rounds that are finished; the next call goes on after them, or finishes the open one."""
+    open: int | None
+    """Number of the round that is under way."""
+    target: int | None
+    """The last round that was asked for; None before the first call."""
+    best: Run | None
+    ended: dict[str, Any] | None
+    """Why a planner or the patience ended it, unless a later call went on: {round, by, reason}."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether every round that was asked for is closed."""
+        return self.open is None and self.target is not None and self.closed >= self.target
 
 
 class Study:
@@ -21,6 +44,20 @@ class Study:
         return self._store.paths.root
 
     @property
+    def state(self) -> State:
+        from agent.report.status import ended
+
+        store = self._store
+        under_way = store.open_folder()
+        return State(
+            closed=len(store.closed()),
+            open=under_way.number if under_way is not None else None,
+            target=store.settings().target_round if store.paths.settings.exists() else None,
+            best=self.best_run,
+            ended=ended(store),
+        )
+
+    @property
     def rounds(self) -> list[dict[str, Any]]:
         """round.json of every closed round, oldest first."""
         return [self._store.round_record(paths) for paths in self._store.closed()]
@@ -29,6 +66,35 @@ class Study:
     def history(self) -> list[Observation]:
         """Every candidate of every closed round, oldest first."""
         return self._store.history()
+
+    @property
+    def runs(self) -> list[Run]:
+        """The same as runs: with their files, trials and curves."""
+        store = self._store
+        incumbent = store.record(store.paths.incumbent)
+        records = [(paths, store.round_record(paths)) for paths in store.closed()]
+        return [
+            Run.of(paths, record, entry, incumbent) for paths, record in records for entry in record["candidates"]
+        ]
+
+    def run(self, round: int, candidate: str = "c00") -> Run:
+        """One run. Raises UsageError listing those there are in that round."""
+        runs = self.runs
+        for found in runs:
+            if (found.round, found.candidate) == (round, candidate):
+                return found
+        here = [found.candidate for found in runs if found.round == round]
+        there = f"round {round} has {', '.join(here)}" if here else f"{len(self._store.closed())} rounds are closed"
+        raise UsageError(f"no run {candidate} of round {round}: {there}")
+
+    @property
+    def best_run(self) -> Run | None:
+        """The incumbent, or None while no candidate has a value."""
+        return next((run for run in self.runs if run.best), None)
+
+    def recent_runs(self, count: int) -> list[Run]:
+        """The last `count` runs, newest first."""
+        return self.runs[::-1][:count]
 
     def recent(self, count: int) -> list[Observation]:
         """The last `count` candidates, newest first."""

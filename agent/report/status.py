@@ -76,7 +76,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         "open": open_round_state(store, open_round) if open_round is not None else None,
         "also": _also(store),
         "pareto": store.record(store.paths.pareto),
-        "ended": _ended(store),
+        "ended": ended(store),
         "control": control_view(store),
         "llm": costs(store)["total"],
         "hours": hours(store),
@@ -107,7 +107,7 @@ def _confirmation(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ended(store: Store) -> dict[str, Any] | None:
+def ended(store: Store) -> dict[str, Any] | None:
     """Why the study ended before its rounds were used up, unless a later call went on: {round, by, reason}."""
     entry = store.journal.last("ended")
     if entry is None or entry["round"] < store.next_number():
@@ -306,9 +306,9 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line))
     if view["open"] is not None:
         console.print(open_table(view["open"]))
-    if ended := view.get("ended"):
-        who = "the planner" if ended["by"] == "model" else "the patience"
-        console.print(Text(f"ended before round {ended['round']} by {who}: {ended['reason']}"))
+    if end := view.get("ended"):
+        who = "the planner" if end["by"] == "model" else "the patience"
+        console.print(Text(f"ended before round {end['round']} by {who}: {end['reason']}"))
     for confirmation in view["confirmations"]:
         at, seeds = confirmation["challenger"], ", ".join(map(str, confirmation["seeds"]))
         head = f"round {at['round']} {at['candidate']} against {confirmation['against']} at fresh seeds {seeds}"

@@ -1,0 +1,167 @@
+"""One configuration of a study as an object: its settings, what it gave, and the files of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.errors import InvalidStudy, Problem, UsageError
+from agent.reference import Reference, parse_reference
+from agent.store.disk import read_text
+from agent.store.paths import RoundPaths
+from agent.store.versions import sha256
+from trainers.contract import Value
+from trainers.files import parse_json_object
+from trainers.layout import AttemptFiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One fold and seed of a run."""
+
+    fold: int
+    seed: int
+    attempt: int | None
+    """The attempt that counts, None where none began."""
+    outcome: str
+    metrics: Mapping[str, float]
+    """Validation metrics; empty without a result."""
+    folder: Path | None
+    """Of that attempt: checkpoints, plots, logs."""
+
+    @property
+    def epochs(self) -> Sequence[Mapping[str, float]]:
+        """metrics_epoch.csv: one mapping column -> number an epoch; empty where the trainer writes none.
+
+        Raises InvalidStudy for a file that cannot be read.
+        """
+        if self.folder is None:
+            return ()
+        from agent.diagnosis.epochs import read_epochs
+
+        path = AttemptFiles(self.folder).metrics
+        table = read_epochs(path)
+        if table.problems:
+            found = [Problem(file=str(path), where="file", value="", message=text) for text in table.problems]
+            raise InvalidStudy(found)
+        return table.rows
+
+    def learning_curve(self, column: str) -> list[tuple[float, float]]:
+        """(epoch, value) of one column of `epochs`, where the epoch has a number there; epochs count from 1 where the
+        file does not number them. Raises UsageError listing the columns."""
+        rows = self.epochs
+        columns = sorted({name for row in rows for name in row})
+        if rows and column not in columns:
+            raise UsageError(f"{column}: no such column in metrics_epoch.csv; it has {', '.join(columns)}")
+        return [
+            (row.get("epoch", float(position)), row[column])
+            for position, row in enumerate(rows, 1)
+            if column in row and row[column] == row[column]
+        ]
+
+    @property
+    def best_model(self) -> Path | None:
+        """checkpoint_best.pt; None where the trainer keeps none."""
+        if self.folder is None:
+            return None
+        path = AttemptFiles(self.folder).checkpoint_best
+        return path if path.is_file() else None
+
+    @property
+    def plots(self) -> list[Path]:
+        """Pictures that the trainer drew, such as loss.png."""
+        return sorted(self.folder.glob("*.png")) if self.folder is not None else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One candidate of a closed round, over its folds and seeds."""
+
+    round: int
+    candidate: str
+    source: str
+    """Who proposed it."""
+    key: str
+    """The same for the same settings."""
+    values: Mapping[str, Value]
+    """The settings that took effect."""
+    outcome: str
+    value: float | None
+    """Mean of the objective over its trials; None without any."""
+    std: float | None
+    n: int
+    rows: int
+    metrics: Mapping[str, float]
+    costs: Mapping[str, float]
+    verdict: str | None
+    """What its round said of it where rounds judge their candidates; else, of the best, its own verdict."""
+    best: bool
+    """Whether it is the study's best so far."""
+    plan: Mapping[str, Any] | None
+    """The plan of its round: step, plan, reason."""
+    paths: RoundPaths = field(repr=False)
+    entry: Mapping[str, Any] = field(repr=False)
+    """As round.json has it."""
+
+    @classmethod
+    def of(
+        cls,
+        paths: RoundPaths,
+        record: Mapping[str, Any],
+        entry: Mapping[str, Any],
+        incumbent: Mapping[str, Any] | None,
+    ) -> Run:
+        """A candidate of a closed round. record: its round.json. held: incumbent.json."""
+        best = held is not None and (held["round"], held["candidate"]) == (paths.number, entry["name"])
+        same = ("source", "key", "values", "outcome", "value", "std", "n", "rows", "metrics", "costs")
+        own = entry.get("verdict")
+        own = own["verdict"] if isinstance(own, Mapping) else own
+        return cls(
+            round=paths.number,
+            candidate=entry["name"],
+            verdict=own or (held["verdict"] if held is not None and best else None),
+            best=best,
+            plan=record.get("plan"),
+            paths=paths,
+            entry=entry,
+            **{name: entry[name] for name in same},
+        )
+
+    @property
+    def reference_path(self) -> Path:
+        return self.paths.reference(self.candidate)
+
+    @property
+    def reference(self) -> Reference:
+        """The very file that its trials were given. Raises InvalidStudy where it was changed since."""
+        text = read_text(self.reference_path)
+        if sha256(text) != self.entry["sha256"]:
+            message = "changed since it was trained with; restore the file"
+            raise InvalidStudy([Problem(file=str(self.reference_path), where="file", value="", message=message)])
+        return parse_reference(parse_json_object(text, name=str(self.reference_path)), file=str(self.reference_path))
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Its folds and seeds, in order; none where a person gave the round's summary by hand."""
+        return [self._trial(raw) for raw in self.entry["trials"] if raw.keys() >= {"fold", "seed"}]
+
+    def _trial(self, raw: Mapping[str, Any]) -> Trial:
+        attempt = raw.get("attempt")
+        folder = None
+        if attempt is not None:
+            folder = self.paths.attempt(self.candidate, raw["fold"], raw["seed"], attempt).root
+        return Trial(
+            fold=raw["fold"],
+            seed=raw["seed"],
+            attempt=attempt,
+            outcome=str(raw.get("outcome", "")),
+            metrics=raw.get("metrics") or {},
+            folder=folder,
+        )
+
+    @property
+    def best_model(self) -> Path | None:
+        """checkpoint_best.pt of its first trial that has one; `trials` has those of the others."""
+        return next((path for trial in self.trials if (path := trial.best_model) is not None), None)
