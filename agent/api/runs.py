@@ -111,7 +111,7 @@ class Run:
         paths: RoundPaths,
         record: Mapping[str, Any],
         entry: Mapping[str, Any],
-        incumbent: Mapping[str, Any] | None,
+        held: Mapping[str, Any] | None,
     ) -> Run:
         """A candidate of a closed round. record: its round.json. held: incumbent.json."""
         best = held is not None and (held["round"], held["candidate"]) == (paths.number, entry["name"])
