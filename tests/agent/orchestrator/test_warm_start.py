@@ -113,7 +113,7 @@ def test_nothing_is_clamped_and_what_does_not_fit_is_left_out_with_its_reason(la
         (lambda lab, earlier: {"warm_start": (earlier, copied(earlier))}, "two studies are called earlier"),
         (lambda lab, earlier: {"warm_start": (earlier,), "trainer": minimizing(lab)}, "its objective is to max"),
         (
-            lambda lab, earlier: {"warm_start": (earlier,), "hp_ref": with_ranges(lab, x={"low": 0.499, "high": 0.5})},
+            lambda lab, one: {"warm_start": (one,), "hp_ref": with_ranges(lab, x={"low": 0.49, "high": 0.5})},
             "no setting of these studies can be tried here",
         ),
     ],
