@@ -248,8 +248,8 @@ def test_a_bad_configuration_cannot_be_made_in_python_either() -> None:
         LLMConfig(provider="x")
     with pytest.raises(InvalidLLMConfig, match="max_cost"):
         LLMConfig(max_cost=-1)
-    with pytest.raises(InvalidLLMConfig, match=r"roles\.planner"):
-        LLMConfig(roles={"planner": RoleConfig()})
+    with pytest.raises(InvalidLLMConfig, match=r"roles\.painter"):
+        LLMConfig(roles={"painter": RoleConfig()})
 
 
 @pytest.mark.parametrize(
