@@ -12,6 +12,8 @@ from agent.__main__ import main
 from agent.api import tune
 from agent.api.replay import replay_round
 from agent.errors import UsageError
+from agent.store.paths import RoundPaths
+from agent.store.store import Store
 from tests.agent.orchestrator.conftest import Lab
 
 STEPS = Path(__file__).parents[2] / "programs" / "steps.yaml"
@@ -185,6 +187,20 @@ def test_a_model_that_says_stop_ends_the_study_and_its_answer_is_kept(
     study(lab, auto_train=False, **script(lab, reply("stop"), reply("small", {"x": 0.95})))
     assert decision(folders(lab)[1])["plan"]["step"] == "small"
     assert main(["costs", "--study", str(lab.root / "demo")]) == 0
+
+
+def test_a_kill_while_the_study_ends_asks_nobody_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(store: Store, paths: RoundPaths) -> RoundPaths:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "stop", killed)
+        with pytest.raises(KeyboardInterrupt):
+            second(lab, reply("stop"))
+    assert main(["tick", "--study", str(lab.root / "demo")]) == 0
+    (stopped,) = folders(lab, "stop")
+    assert len(folders(lab)) == 1 and len(list((stopped / "calls").glob("*.json"))) == 1
+    assert [entry["round"] for entry in lab.store().journal.of("ended")] == [2]
 
 
 def test_stop_with_candidates_and_a_plan_without_words_are_no_answers(lab: Lab) -> None:

@@ -153,3 +153,17 @@ def minimizing(lab: Lab) -> str:
         STEPS.read_text().replace("maximize", "minimize").replace("steps.sh", str(STEPS.with_suffix(".sh")))
     )
     return str(path)
+
+
+def test_another_trainers_settings_are_taken_over_and_the_difference_is_told(
+    lab: Lab, earlier: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = lab.root / "steeper.yaml"
+    text = STEPS.read_text().replace("name: steps", "name: steeper").replace("  kind:", "  sort:")
+    path.write_text(text.replace("{kind}", "{sort}").replace("steps.sh", str(STEPS.with_suffix(".sh"))))
+    command = ["tune", "--task", "demo", "--trainer", str(path), "--output-dir", str(lab.root), "--candidates", "2"]
+    assert main([*command, "--warm-start", str(earlier)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--warm-start earlier: 3 settings are tried after the default (trainer: steps there, steeper here)" in said
+    assert "sort: had no value there, so has this study's" in said and "kind: unknown here" in said
+    assert decision(lab, 1)["candidates"][1]["values"]["sort"] == "mlp"
