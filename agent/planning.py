@@ -148,10 +148,9 @@ class Plan:
         asked = proposal.details.get("changes")
         named = [str(c["parameter"]) for c in asked] if isinstance(asked, Sequence) else []
         changed = [n for n in reference.tunable() if n in named or _differs(reference, self.base, proposal, n)]
+        rule = f"a {self.step} step may change {f'only {listed(may)}' if may else 'nothing here'}"
         return [
-            f"{name} has impact {reference.parameters[name].impact}: a {self.step} step may change only {listed(may)}"
-            for name in changed
-            if name not in may
+            f"{name} has impact {reference.parameters[name].impact}: {rule}" for name in changed if name not in may
         ]
 
     def within(self, reference: Reference) -> Reference:

@@ -14,7 +14,7 @@ from agent.errors import LLMError, ProposalError
 from agent.orchestrator.agents import agents_of, proposal_of, situation_of
 from agent.orchestrator.context import StepResult, Work
 from agent.orchestrator.costs import write_costs
-from agent.orchestrator.decide import bayesian, in_place_of, measured, plain
+from agent.orchestrator.decide import in_place_of, measured, plain, within_plan
 from agent.orchestrator.plan import past
 from agent.orchestrator.prepare import AS_IT_STANDS
 from agent.planning import Plan
@@ -188,7 +188,7 @@ def _replace(court: Court, checked: Checked) -> Checked:
         taken[config_key(court.reference, candidate.proposal.values)] = candidate.name
     name = court.work.tools.proposer.name
     try:
-        found = bayesian(court.work, court.reference, court.history, len(refused), taken, plan=court.plan)
+        found, court.plan = within_plan(court.work, court.reference, court.history, len(refused), taken, court.plan)
     except ProposalError as error:
         court.notes.append(str(error))
         found = []
@@ -238,6 +238,7 @@ def _write(court: Court, raw: Mapping[str, Any], checked: Checked) -> list[Any]:
     record = checked.to_json() | {
         "proposals": [plain(position, proposal) for position, proposal in enumerate(court.proposals)],
         "refused": court.refused,
+        "plan": court.plan.to_json() if court.plan is not None else None,
         "model_diagnosis": court.suggested.diagnosis if court.suggested is not None else "",
         "notes": [*raw["notes"], *court.notes],
         "settings": work.settings.plain(),

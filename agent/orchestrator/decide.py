@@ -106,7 +106,7 @@ def _fill(work: Work, draft: Draft) -> None:
     if open_places <= 0:
         return
     try:
-        found = _bayesian(work, draft, open_places)
+        found, draft.plan = within_plan(work, draft.reference, draft.history, open_places, draft.taken, draft.plan)
     except ProposalError as error:
         if not draft.proposals:
             raise
@@ -129,18 +129,6 @@ def _from_earlier_studies(work: Work, draft: Draft) -> None:
         key = config_key(draft.reference, proposal.values)
         if key not in had and key not in draft.taken:
             draft.add(proposal)
-
-
-def _bayesian(work: Work, draft: Draft, count: int) -> list[Proposal]:
-    """Bayesian proposals; where the plan's step has nothing left that was not tried, of the next deeper one."""
-    while True:
-        try:
-            return bayesian(work, draft.reference, draft.history, count, draft.taken, plan=draft.plan)
-        except ProposalError as error:
-            plan = draft.plan.deeper(draft.reference, str(error)) if draft.plan is not None else None
-            if plan is None:
-                raise
-            draft.plan = plan
 
 
 def _model(work: Work) -> str:
@@ -228,6 +216,26 @@ def bayesian(
         taken=frozenset(taken),
     )
     return found if plan is None else [plan.own(reference, proposal) for proposal in found]
+
+
+def within_plan(
+    work: Work,
+    reference: Reference,
+    history: Sequence[Observation],
+    count: int,
+    taken: Mapping[str, str],
+    plan: Plan | None,
+) -> tuple[list[Proposal], Plan | None]:
+    """Bayesian proposals and the plan that they keep to: a deeper one where its step has nothing untried left.
+
+    Raises ProposalError where no step has.
+    """
+    while True:
+        try:
+            return bayesian(work, reference, history, count, taken, plan=plan), plan
+        except ProposalError as error:
+            if plan is None or (plan := plan.deeper(reference, str(error))) is None:
+                raise
 
 
 def in_place_of(model: str, proposal: Proposal, why: Sequence[str]) -> Proposal:

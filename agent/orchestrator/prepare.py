@@ -102,7 +102,7 @@ def _decision(
         "round": work.number,
         "diagnosis": proposed["diagnosis"],
         "model_diagnosis": checked["model_diagnosis"],
-        "plan": proposed["plan"],
+        "plan": checked["plan"],
         # By the settings of the steps that asked: a call that was killed may have been followed by one with others.
         "agents_saw_test": any(step["settings"]["agents_see_test"] for step in (proposed, checked)),
         # What the round was decided on top of, with the verdict that put it there.

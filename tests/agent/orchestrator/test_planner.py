@@ -203,6 +203,21 @@ def test_a_kill_while_the_study_ends_asks_nobody_again(lab: Lab, monkeypatch: py
     assert [entry["round"] for entry in lab.store().journal.of("ended")] == [2]
 
 
+def test_a_step_that_can_change_nothing_goes_deeper_instead_of_ending_the_round(lab: Lab) -> None:
+    raw = read_reference(lab)
+    raw["parameters"]["x"]["impact"] = "radical"
+    reference = lab.root / "reference.json"
+    reference.write_text(json.dumps(raw))
+    made = second(lab, reply("small", {"x": 0.9}), reply("small", {"width": 40}), hp_ref=reference)
+    assert [entry["findings"] for entry in made["replaced"]] == [
+        ["x has impact radical: a small step may change nothing here"],
+        ["width has impact medium: a small step may change nothing here"],
+    ]
+    plan, candidate = made["plan"], made["candidates"][0]
+    assert plan["step"] == "medium" and "a small step has nothing left to try" in plan["reason"]
+    assert candidate["changes"].keys() == {"width"} and candidate["details"]["instead_of"]["source"] == "planner"
+
+
 def test_stop_with_candidates_and_a_plan_without_words_are_no_answers(lab: Lab) -> None:
     mixed = reply("stop", {"x": 0.9})
     silent = reply("small", {"x": 0.9})
