@@ -93,7 +93,11 @@ def check_used(options: AgentOptions, proposer: str, some: bool) -> None:
         "planner": hybrid,
     }
     given = {name: value for name in needs if (value := getattr(options, name)) is not None}
-    unused = [f"{_flag(name)} {value}: needs {needs[name]}" for name, value in given.items() if needs[name]]
+    unused = [
+        f"{_flag(name)}{'' if value is True else f' {value}'}: needs {needs[name]}"
+        for name, value in given.items()
+        if needs[name]
+    ]
     unused += [f"{_flag(role)}-model: needs {without}" for role in options.role_models if without]
     if unused:
         raise UsageError("\n".join(unused))

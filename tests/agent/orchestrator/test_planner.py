@@ -89,6 +89,7 @@ def test_rules_escalate_without_gains_and_the_patience_ends_the_study(lab: Lab) 
     assert [read(folder / "round.json")["plan"] for folder in folders(lab)] == [d["plan"] for d in made]
     (stopped,) = folders(lab, "stop")
     assert decision(stopped)["plan"]["step"] == "stop" and decision(stopped)["candidates"] == []
+    assert replay_round(stopped).identical
     ended = lab.store().journal.last("ended")
     assert ended is not None and (ended["round"], ended["by"]) == (5, "rules")
     assert lab.said("the patience ends the study before round 5: 3 rounds in a row without an accepted gain")
@@ -242,7 +243,7 @@ def test_inside_a_hybrid_study_the_step_binds_both_shares(lab: Lab) -> None:
     ("options", "message"),
     [
         ({"proposer": "bayes", "escalate_after": 2}, "--escalate-after 2: needs --proposer planner"),
-        ({"planner": True}, "--planner True: needs --proposer hybrid"),
+        ({"planner": True}, "--planner: needs --proposer hybrid"),
         ({"proposer": "hybrid"}, "only bayes and planner can propose"),
         ({"patience": 0}, "patience = 0: must be a whole number from 1"),
         ({"role_models": {"planner": "m"}}, "--planner-model: needs a language model"),
