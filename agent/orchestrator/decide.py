@@ -100,7 +100,15 @@ def _fill(work: Work, draft: Draft) -> None:
     if places > 0 and work.number > 1 and work.settings.planned:
         draft.plan = planning.by_rules(work, draft.reference, draft.history)
     asked = _model_places(work, draft.history, places)
-    why = _ask_model(work, draft, asked) if asked > 0 else ""
+    try:
+        why = _ask_model(work, draft, asked) if asked > 0 else ""
+    except StudyEnds as ended:
+        if not draft.proposals:
+            raise
+        # What a person set, or an earlier study gave, is wanted whatever a model says.
+        draft.plan = None
+        draft.notes.append(f"the planner would end the study ({ended}); what this round has already is trained first")
+        return
     open_places = work.settings.candidates - len(draft.proposals)
     instead = open_places - (places - asked)
     if open_places <= 0:

@@ -219,6 +219,19 @@ def test_a_step_that_can_change_nothing_goes_deeper_instead_of_ending_the_round(
     assert candidate["changes"].keys() == {"width"} and candidate["details"]["instead_of"]["source"] == "planner"
 
 
+def test_a_persons_edit_is_trained_although_the_model_says_stop(lab: Lab) -> None:
+    agents = script(lab, reply("stop"))
+    study(lab, auto_train=True, max_rounds=1, **agents)
+    path = lab.root / "demo" / "hyperparameter_reference.json"
+    raw = read(path)
+    raw["parameters"]["x"]["active_value"] = 0.875
+    path.write_text(json.dumps(raw))
+    study(lab, auto_train=False, candidates=2, **agents)
+    made = decision(folders(lab)[1])
+    assert [c["source"] for c in made["candidates"]] == ["person"] and folders(lab, "stop") == []
+    assert "the planner would end the study" in made["notes"][0] and made["plan"] is None
+
+
 def test_stop_with_candidates_and_a_plan_without_words_are_no_answers(lab: Lab) -> None:
     mixed = reply("stop", {"x": 0.9})
     silent = reply("small", {"x": 0.9})
