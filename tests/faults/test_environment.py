@@ -129,7 +129,7 @@ def _as_the_profile_says(lab: Lab, cluster: Cluster) -> None:
         def rows(argv: list[str] = argv) -> set[tuple[str, ...]]:
             return {tuple(line.split("|")) for line in cluster.run(argv, check=True).stdout.splitlines()}
 
-        cluster.wait_for(lambda expected=expected, rows=rows: rows() == expected, 20)  # type: ignore[misc]
+        cluster.wait_for(lambda expected=expected, rows=rows: rows() == expected, 60)  # type: ignore[misc]
 
 
 #: Runs the Roundtable of a folder that is not on sys.path.
