@@ -12,7 +12,7 @@ from agent.acceptance.rules_file import load_rules
 from agent.api.begin import open_study, study_root
 from agent.api.models import check_models
 from agent.api.options import TuneOptions
-from agent.api.wiring import Say, local_gpus, settings_for, tools_for, tools_for_open_round
+from agent.api.wiring import Say, check_requeue, local_gpus, settings_for, tools_for, tools_for_open_round
 from agent.errors import MissingResults, UsageError
 from agent.policy import load_policy
 from agent.store.disk import Disk, read_text
@@ -125,6 +125,12 @@ def check_call(options: TuneOptions) -> None:
         load_policy(options.policy)
     if options.rules is not None:
         load_rules(options.rules)
+    if options.requeue_on_timeout and (options.launcher is not None or not study_root(options).exists()):
+        launcher = options.launcher or default_launcher()
+        asked = Settings(
+            launcher=launcher, slurm=options.slurm, auto_train=options.auto_train, requeue_on_timeout=True
+        )
+        check_requeue(asked)
     if options.auto_train and (options.launcher is not None or not study_root(options).exists()):
         check_answers(options.launcher or default_launcher())
     if not study_root(options).exists():

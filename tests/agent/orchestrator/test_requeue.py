@@ -253,3 +253,4 @@ def _metrics(folder: Path) -> list[dict[str, str]]:
 def test_requeueing_needs_a_scheduler(lab: Lab) -> None:
     with pytest.raises(UsageError, match=r"--requeue-on-timeout.*--launcher local"):
         lab.tune(requeue_on_timeout=True)
+    assert not (lab.root / "demo").exists(), "refused before anything is written"
