@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from agent.errors import UsageError
 from trainers.contract import DataProblem, Value
-from trainers.registry import DataKey, RegisteredTrainer, data_checker
+from trainers.registry import DataKey, RegisteredTrainer, data_checker, data_problem
 
 #: What a key of each kind wants, in words.
 WANTED = {
@@ -26,6 +26,10 @@ def check_task(trainer: RegisteredTrainer, task: str, data: Mapping[str, Value],
     brought: the trainer is a person's YAML; it reads its data however it likes.
     """
     preset = trainer.tasks.get(task)
+    if not brought and trainer.locator is not None:
+        if problem := data_problem(trainer, task, data):
+            raise UsageError(problem)
+        return
     if brought or "path" in data or (preset is not None and not preset.needs_path):
         return
     fetched = trainer.data_keys is not None and "download" in trainer.data_keys
@@ -61,7 +65,7 @@ def check_data(trainer: RegisteredTrainer, data: Mapping[str, Value]) -> None:
         problems += [
             f"--data {name}={_text(data[name])}: {message}"
             for name, key in keys.items()
-            if name in data and (message := _problem(key, data[name], made=data.get("download") is True))
+            if name in data and (message := _problem(key, data[name], made=key.made or data.get("download") is True))
         ]
     if problems:
         raise UsageError("\n".join(problems))
@@ -83,11 +87,18 @@ def check_content(
         raise UsageError(str(error)) from error
 
 
-def with_absolute_path(data: Mapping[str, Value]) -> dict[str, Value]:
-    """The data with `path` absolute, where it is given: tasks start in another folder, maybe on another machine."""
+def with_absolute_path(data: Mapping[str, Value], trainer: RegisteredTrainer | None = None) -> dict[str, Value]:
+    """The data with every path absolute: tasks start in another folder, maybe on another machine.
+
+    trainer: what this names by environment variables is filled in, so that later calls need not have them set.
+    """
     found = dict(data)
-    if "path" in found:
-        found["path"] = os.path.abspath(os.path.expanduser(str(found["path"])))
+    keys = (trainer.data_keys if trainer is not None else None) or {}
+    for name, key in keys.items():
+        if key.variable and name not in found and (value := os.environ.get(key.variable)):
+            found[name] = value
+    for name in found.keys() & {"path", *(name for name, key in keys.items() if key.kind == "path")}:
+        found[name] = os.path.abspath(os.path.expanduser(str(found[name])))
     return found
 
 

@@ -41,7 +41,7 @@ from trainers.disk import keep, refuses
 from trainers.files import read_json_object, to_json, write_atomic, write_json
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
-from trainers.registry import trainer_module
+from trainers.registry import accumulator, trainer_module
 from trainers.results import SCHEMA_VERSION, RowResult, earlier_attempts, read_row
 from trainers.summary import fold_results
 
@@ -237,7 +237,9 @@ def evaluate(files: RoundFiles, position: int) -> int:
         raise ManifestProblem(str(files.manifest), [("candidate-index", str(position), text)])
     candidate = names[position]
     rows = [(row, read_row(files, manifest, row)) for row in manifest.of_candidate(candidate)]
-    _put_summary(files, candidate, position, "val", fold_results(manifest, candidate, rows, split="val"))
+    accumulate = None if manifest.trainer_file else accumulator(manifest.trainer)
+    folded = fold_results(manifest, candidate, rows, split="val", accumulate=accumulate)
+    _put_summary(files, candidate, position, "val", folded)
     if not manifest.use_test:
         return DONE
     values = read_values(files.reference(candidate), sha256=manifest.candidates[candidate])

@@ -30,6 +30,10 @@ class DataKey:
     description: str
     fixed: bool = False
     """Whether its texts come from a fixed set or grammar, so that they name nothing of the person's."""
+    variable: str | None = None
+    """Environment variable that gives it where the person does not."""
+    made: bool = False
+    """Whether a path may not be there yet, because the trainer makes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,14 @@ class RegisteredTrainer:
     """Module without heavy imports whose check(task, data, values, folds=...) refuses data before a study begins."""
     needs_data: tuple[str, ...] = ()
     """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
+    prepares: bool = False
+    """Whether its module has prepare_data(): work on the data that all trials share, done once before they begin."""
+    accumulator: str | None = None
+    """Module with accumulate(): folds the validation rows of a candidate together where their mean would be wrong.
+    Standard library only."""
+    locator: str | None = None
+    """Module with find_problem(task, data): what is wrong with the data as far as it can be seen without training.
+    Standard library only; asked on the login node when a study begins."""
 
 
 _RESNET9 = RegisteredTrainer(
@@ -150,10 +162,36 @@ _INFORMER = RegisteredTrainer(
     data_check="trainers.informer.precheck",
 )
 
+_NNUNET = RegisteredTrainer(
+    name="nnunet",
+    description="nnU-Net v2 for medical segmentation; its defaults are exactly stock nnU-Net",
+    module="trainers.nnunet.train",
+    requires=("torch", "nnunetv2"),
+    extra="nnunet",
+    tasks={},
+    open_tasks=True,
+    default_epochs=None,
+    folds=(0, 1, 2, 3, 4),
+    cpus=8,
+    uses_gpu=True,
+    has_test=True,
+    template="nnunet",
+    data_keys={
+        "raw": DataKey(kind="path", variable="nnUNet_raw", description="folder of DatasetNNN_Name folders"),
+        "preprocessed": DataKey(
+            kind="path", variable="nnUNet_preprocessed", made=True, description="folder of preprocessed data"
+        ),
+        "dataset": DataKey(kind="text", description="number or name of the data set; by default the task's name"),
+    },
+    prepares=True,
+    accumulator="trainers.nnunet.accumulate",
+    locator="trainers.nnunet.where",
+)
+
 #: Runs programs that a person brought as YAML; such a trainer has its own name, but always this code.
 COMMAND_MODULE = "trainers.command.run"
 
-TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_RESNET9, _INFORMER)}
+TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_NNUNET, _RESNET9, _INFORMER)}
 
 
 def personal_data(trainer: str, data: Mapping[str, Value]) -> dict[str, Value]:
@@ -178,3 +216,16 @@ def trainer_module(name: str, *, brought: bool) -> Any:
     if not brought and name not in TRAINERS:
         raise TrainerError(f"unknown trainer {name!r}; there are: {', '.join(TRAINERS)}")
     return importlib.import_module(COMMAND_MODULE if brought else TRAINERS[name].module)
+
+
+def accumulator(name: str) -> Any:
+    """A trainer's accumulate(), or None where the mean over the rows is what counts (also for a brought trainer)."""
+    module = TRAINERS[name].accumulator if name in TRAINERS else None
+    return importlib.import_module(module).accumulate if module else None
+
+
+def data_problem(trainer: RegisteredTrainer, task: str, data: Mapping[str, Value]) -> str:
+    """What the trainer itself has against this data, or an empty string. Imports nothing heavy."""
+    if trainer.locator is None:
+        return ""
+    return str(importlib.import_module(trainer.locator).find_problem(task, data))

@@ -3,17 +3,18 @@
     {"schema_version": 1, "split": "val", "candidate": "c00",
      "objective": name, "metrics": {name: {"value", "direction", "std", "n"}},
      "per_fold": [{"row", "fold", "seed", "attempt", "outcome", "metrics", "samples", "model_parameters"?}],
-     "per_class": {class: {metric: value}}?, "costs": {...}, "outcomes": {outcome: rows}}
+     "per_class": {class: {metric: value}}?, "per_case": [...]?, "costs": {...}, "outcomes": {outcome: rows}}
 
-`value` is the mean over the rows that ended ok, `std` their sample standard deviation (null below two), `n` their
-number. A candidate without any has no metrics at all, only outcomes. Standard library only.
+`value` is the mean over the rows that ended ok, or what the trainer's own accumulation makes of them; `std` is their
+sample standard deviation (null below two), `n` their number. A candidate without any has no metrics at all, only
+outcomes. Standard library only.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trainers.manifest import Manifest, Row
@@ -22,10 +23,22 @@ from trainers.results import RowResult
 SCHEMA_VERSION = 1
 
 
+Accumulate = Callable[[Sequence[RowResult]], Mapping[str, Any]]
+"""From the rows that ended ok to {"values": {metric: value}, "per_class": ..., "per_case": ...}."""
+
+
 def fold_results(
-    manifest: Manifest, candidate: str, results: Sequence[tuple[Row, RowResult | None]], *, split: str
+    manifest: Manifest,
+    candidate: str,
+    results: Sequence[tuple[Row, RowResult | None]],
+    *,
+    split: str,
+    accumulate: Accumulate | None = None,
 ) -> dict[str, Any]:
-    """The summary of one candidate. `results` pairs each of its rows with its result, None where there is none."""
+    """The summary of one candidate. `results` pairs each of its rows with its result, None where there is none.
+
+    accumulate: the trainer's own way from rows to one value, where their mean would be wrong.
+    """
     scored = [result for _, result in results if result is not None and result.outcome == "ok"]
     outcomes = Counter("no_result" if result is None else result.outcome for _, result in results)
     summary: dict[str, Any] = {
@@ -41,6 +54,13 @@ def fold_results(
         "outcomes": dict(sorted(outcomes.items())),
     }
     per_class = _per_class(scored)
+    if accumulate is not None and scored:
+        together = accumulate(scored)
+        for name, value in together["values"].items():
+            if name in summary["metrics"]:
+                summary["metrics"][name]["value"] = value
+        per_class = together["per_class"]
+        summary["per_case"] = together["per_case"]
     if per_class:
         summary["per_class"] = per_class
     notes = {key: True for result in scored for key, value in _notes(result).items() if value is True}

@@ -13,6 +13,8 @@ from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
 from agent.store.store import Store
 from agent.store.study import StudyConfig
+from trainers.contract import Value
+from trainers.registry import TRAINERS
 
 
 def study_root(options: TuneOptions) -> Path:
@@ -50,7 +52,7 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         seeds=options.seeds or found.trainer.seeds or (options.seed or 0,),
         seed=options.seed or 0,
         epochs=options.epochs or (preset.epochs if preset else found.trainer.default_epochs),
-        data=with_absolute_path(options.data),
+        data=with_absolute_path(options.data, found.trainer),
     )
     check_objectives(config.objective, options.also or (), options.limits or ())
     warm = None
@@ -86,7 +88,7 @@ def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store
         "--seeds": (options.seeds, config.seeds),
         "--seed": (options.seed, config.seed),
         "--epochs": (options.epochs, config.epochs),
-        "--data": (with_absolute_path(options.data) or None, dict(config.data)),
+        "--data": (_data(options, config), dict(config.data)),
     }
     if options.trainer is not None:
         found = find_trainer(options.trainer)
@@ -112,6 +114,13 @@ def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store
     if options.tune_names:
         raise UsageError(f'--tune is for new studies; edit {store.paths.reference} instead ("tune": true)')
     return store, False
+
+
+def _data(options: TuneOptions, config: StudyConfig) -> dict[str, Value] | None:
+    """What was asked for, made whole as when the study began; None where nothing was."""
+    if not options.data:
+        return None
+    return with_absolute_path(options.data, TRAINERS.get(config.trainer) if not config.trainer_sha256 else None)
 
 
 def _check_hp_ref(store: Store, path: Path) -> None:

@@ -91,7 +91,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
         "seed": wanted.seed,
         "attempt": 1,
         "epochs": wanted.epochs or (preset.epochs if preset else found.trainer.default_epochs),
-        "data": with_absolute_path(wanted.data),
+        "data": with_absolute_path(wanted.data, found.trainer),
         "cpus": profile.cpus or found.trainer.cpus,
         "gpus": gpus,
         "objective": reference.objective.metric,

@@ -1,0 +1,270 @@
+"""Planning and preprocessing once for all trials, and the split into folds that all of them share.
+
+What is there and whole is not done again, whoever made it (nnUNetv2_plan_and_preprocess does as well). nnU-Net is
+imported only where something is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from trainers.contract import Interrupted, StopFlag
+from trainers.files import FileProblem, create_exclusive, read_json_object, to_json
+from trainers.nnunet.plans import IDENTIFIERS
+from trainers.nnunet.where import DataProblem, Dataset
+from trainers.nnunet.workers import planning, pools_for
+
+FOLDS = 5
+"""As stock nnU-Net; its seed is 12345."""
+_PLANNERS = {"default": "ExperimentPlanner", "resenc_m": "nnUNetPlannerResEncM", "resenc_l": "nnUNetPlannerResEncL"}
+_SAME = ("labels", "channel_names", "file_ending", "regions_class_order")
+"""Parts of dataset.json whose change makes preprocessed data stale."""
+
+Want = tuple[str, str]
+"""Values of the hyperparameters plans and configuration."""
+
+
+def ensure(
+    dataset: Dataset, wants: Collection[Want], *, folds: int, cpus: int, stop: StopFlag, say: Callable[[str], None]
+) -> bool:
+    """Plan and preprocess what is missing, one task at a time; True where there was anything to do.
+
+    folds: the study's; the split has as many, and at least nnU-Net's five where there are cases for them.
+
+    Raises DataProblem (broken, missing or stale data), Interrupted while it waits for another task, OSError.
+    """
+    if not missing(dataset, wants) and dataset.splits_file.exists():
+        _check_splits(dataset, folds)
+        return False
+    dataset.preprocessed_root.mkdir(parents=True, exist_ok=True)
+    with _alone(dataset.preprocessed_root / f".{dataset.name}.lock", stop, say):
+        for plans, configuration in missing(dataset, wants):
+            say(f"{dataset.name}: planning and preprocessing {configuration} for {IDENTIFIERS[plans]}")
+            _make(dataset, plans, configuration, cpus)
+        _write_splits(dataset, folds)
+    _check_splits(dataset, folds)
+    return True
+
+
+def missing(dataset: Dataset, wants: Collection[Want]) -> list[Want]:
+    """What of it is not there or not whole. Raises DataProblem for what is there but stale or broken."""
+    return [want for want in sorted(set(wants)) if not _whole(dataset, *want)]
+
+
+def read_plans(dataset: Dataset, plans: str) -> dict[str, Any] | None:
+    """nnU-Net's plans, None where they are not made yet. Raises DataProblem: unreadable, or of another data set."""
+    path = dataset.plans_file(IDENTIFIERS[plans])
+    if not path.exists():
+        return None
+    try:
+        found: Any = read_json_object(path)
+    except FileProblem as error:
+        raise DataProblem(f"{error}; delete this plans file, it is made anew") from error
+    if found.get("dataset_name") != dataset.name or not isinstance(found.get("configurations"), dict):
+        raise DataProblem(
+            f"{path}: dataset_name is {found.get('dataset_name')!r}, but this is the folder of {dataset.name}: stale "
+            "or copied plans; delete them, they are made anew"
+        )
+    return dict(found)
+
+
+def _whole(dataset: Dataset, plans: str, configuration: str) -> bool:
+    found = read_plans(dataset, plans)
+    if found is None:
+        return False
+    _refuse_stale(dataset)
+    entry = found["configurations"].get(configuration)
+    if not isinstance(entry, dict) or "data_identifier" not in entry:
+        return True  # this data has no such configuration: the trainer refuses it with what there is
+    folder = dataset.preprocessed / entry["data_identifier"]
+    if _mark(folder).exists() or not folder.is_dir():
+        return False
+    there = {path.name for path in folder.iterdir()}
+    stored = {name.removesuffix(end) for name in there for end in (".b2nd", ".npz", ".npy") if name.endswith(end)}
+    return all(f"{case}.pkl" in there and case in stored for case in cases(dataset))
+
+
+def _mark(folder: Path) -> Path:
+    """Stands while a folder is being filled: a killed preprocessing is not taken for a finished one."""
+    return folder.with_name(f".{folder.name}.unfinished")
+
+
+def _refuse_stale(dataset: Dataset) -> None:
+    """Raise DataProblem where the preprocessed data was made from another state of the raw data."""
+    if dataset.raw is None or not (dataset.preprocessed / "dataset.json").exists():
+        return
+    now = dataset.description()
+    try:
+        then = read_json_object(dataset.preprocessed / "dataset.json")
+    except FileProblem as error:
+        raise DataProblem(str(error)) from error
+    for key in _SAME:
+        if now.get(key) != then.get(key):
+            raise DataProblem(
+                f"{dataset.preprocessed}: stale: {key} in dataset.json was {then.get(key)!r} when it was "
+                f"preprocessed, and is {now.get(key)!r} in {dataset.raw}; remove that folder, it is made anew"
+            )
+
+
+def cases(dataset: Dataset) -> list[str]:
+    """Names of the training cases, sorted: of the raw data where they are at hand, else of gt_segmentations."""
+    description: Any = dataset.description()
+    ending: str = description["file_ending"]
+    if dataset.raw is not None and isinstance(description.get("dataset"), dict):
+        return sorted(description["dataset"])
+    folder = dataset.raw / "labelsTr" if dataset.raw is not None else dataset.preprocessed / "gt_segmentations"
+    if not folder.is_dir():
+        raise DataProblem(f"{folder}: there is no such folder; it holds a label file for each training case")
+    found = sorted(path.name.removesuffix(ending) for path in folder.iterdir() if path.name.endswith(ending))
+    if not found:
+        raise DataProblem(f"{folder}: holds no file that ends in {ending} (file_ending of dataset.json)")
+    return found
+
+
+def _make(dataset: Dataset, plans: str, configuration: str, cpus: int) -> None:
+    if dataset.raw is None:
+        raise DataProblem(
+            f"{dataset.preprocessed}: {configuration} for {IDENTIFIERS[plans]} is not preprocessed, and there is "
+            f"no raw data to do it from: give --data raw=FOLDER (nnUNet_raw) that holds {dataset.name}"
+        )
+    _refuse_missing_labels(dataset)
+    # Heavy, and needed only here.
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
+    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+    from nnunetv2.experiment_planning.experiment_planners.residual_unets import residual_encoder_unet_planners
+
+    with _explained(dataset), pools_for(cpus), planning(cpus):
+        if not dataset.plans_file(IDENTIFIERS[plans]).exists():
+            first = not (dataset.preprocessed / "dataset_fingerprint.json").exists()
+            api.extract_fingerprint_dataset(
+                dataset.number,
+                num_processes=cpus,
+                check_dataset_integrity=first,
+                clean=False,
+                verbose=False,
+                show_progress_bar=False,
+            )
+            named = getattr(residual_encoder_unet_planners, _PLANNERS[plans], ExperimentPlanner)
+            api.plan_experiment_dataset(dataset.number, named)
+        found = read_plans(dataset, plans) or {}
+        entry = found["configurations"].get(configuration)
+        if entry is None:
+            return
+        mark = _mark(dataset.preprocessed / entry["data_identifier"])
+        mark.touch()
+        api.preprocess_dataset(dataset.number, IDENTIFIERS[plans], (configuration,), (cpus,), show_progress_bar=False)
+        mark.unlink()
+
+
+def _refuse_missing_labels(dataset: Dataset) -> None:
+    """nnU-Net would stop at the first; a person wants all."""
+    description: Any = dataset.description()
+    if isinstance(description.get("dataset"), dict) or dataset.raw is None:
+        return
+    images = dataset.raw / "imagesTr"
+    if not images.is_dir():
+        raise DataProblem(f"{images}: there is no such folder; it holds the training images")
+    ending: str = description["file_ending"]
+    names = {path.name.removesuffix(ending)[:-5] for path in images.iterdir() if path.name.endswith(ending)}
+    labelled = set(cases(dataset))
+    for found, what, where in ((names - labelled, "label", "labelsTr"), (labelled - names, "image", "imagesTr")):
+        if found:
+            listed = ", ".join(sorted(found)[:10])
+            raise DataProblem(f"{dataset.raw}: {len(found)} cases have no {what} in {where}: {listed}")
+
+
+@contextlib.contextmanager
+def _explained(dataset: Dataset) -> Iterator[None]:
+    """What nnU-Net says goes to stderr; where it fails, its own words about cases come with the error."""
+    heard = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(_Both(heard)):
+            yield
+    except (AssertionError, RuntimeError, ValueError, FileNotFoundError, KeyError) as error:
+        said = [line.strip() for line in heard.getvalue().splitlines() if line.startswith(("Error", "Unexpected"))]
+        words = " ".join([*said[:5], str(error).strip()])
+        raise DataProblem(f"{dataset.raw}: nnU-Net cannot use this data: {words[:1500]}") from error
+
+
+class _Both(io.TextIOBase):
+    """Writes to stderr and to a memory."""
+
+    def __init__(self, memory: io.StringIO) -> None:
+        self.memory = memory
+
+    def write(self, text: str) -> int:
+        self.memory.write(text)
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _alone(path: Path, stop: StopFlag, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold an exclusive lock, which the kernel frees however this process ends."""
+    with open(path, "a", encoding="utf-8") as stream:
+        waiting = False
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not waiting:
+                    say(f"another task prepares this data ({path}); waiting for it")
+                waiting = True
+            if stop.requested:
+                raise Interrupted("stopped while another task prepared the data")
+            time.sleep(1.0)
+        yield
+
+
+def _write_splits(dataset: Dataset, folds: int) -> None:
+    """splits_final.json, before any training: folds that begin at once would each write it. Never overwritten."""
+    if dataset.splits_file.exists():
+        return
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    names = cases(dataset)
+    if len(names) < 2:
+        raise DataProblem(f"{dataset.name}: {len(names)} training case; folds need at least 2")
+    splits = generate_crossval_split(names, seed=12345, n_splits=min(len(names), max(FOLDS, folds)))
+    plain = [{part: [str(name) for name in fold[part]] for part in ("train", "val")} for fold in splits]
+    create_exclusive(dataset.splits_file, to_json(plain))
+
+
+def read_splits(dataset: Dataset) -> list[dict[str, list[str]]]:
+    """The folds: {"train": [case], "val": [case]} each. Raises DataProblem."""
+    import json
+
+    try:
+        found = json.loads(dataset.splits_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataProblem(f"{dataset.splits_file}: cannot be read: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(f, dict) and f.keys() >= {"train", "val"} for f in found):
+        raise DataProblem(f"{dataset.splits_file}: must be a list of objects with train and val")
+    return found
+
+
+def _check_splits(dataset: Dataset, folds: int) -> None:
+    splits = read_splits(dataset)
+    if folds > len(splits):
+        raise DataProblem(
+            f"{dataset.splits_file} has {len(splits)} folds (0 to {len(splits) - 1}), but the study trains fold "
+            f"{folds - 1}: give --folds 0-{len(splits) - 1}, or another split file"
+        )
+    known = set(cases(dataset))
+    for number, fold in enumerate(splits[:folds]):
+        strangers = sorted((set(fold["train"]) | set(fold["val"])) - known)
+        if strangers or not fold["val"] or not fold["train"]:
+            what = f"unknown cases {', '.join(strangers[:5])}" if strangers else "an empty part"
+            raise DataProblem(f"{dataset.splits_file}: fold {number} has {what}: it belongs to another data set")
+        if both := sorted(set(fold["train"]) & set(fold["val"])):
+            raise DataProblem(f"{dataset.splits_file}: fold {number} trains and validates on {', '.join(both[:5])}")
