@@ -1,5 +1,6 @@
 """What a task runs, whichever launcher started it.
 
+    python -m trainers.job prepare --round-dir DIR   (once, before the rows; only trainers that share prepared data)
     python -m trainers.job train --round-dir DIR --row N [--attempt A|next]
     python -m trainers.job eval  --round-dir DIR --candidate-index P
     python -m trainers.job run   --plan FILE          (once, outside a study: `roundtable train` writes the plan)
@@ -38,10 +39,10 @@ from trainers.contract import (
     TrialSpec,
 )
 from trainers.disk import keep, refuses
-from trainers.files import read_json_object, to_json, write_atomic, write_json
+from trainers.files import FileProblem, read_json_object, to_json, write_atomic, write_json
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
-from trainers.registry import accumulator, trainer_module
+from trainers.registry import accumulator, preparer, trainer_module
 from trainers.results import SCHEMA_VERSION, RowResult, earlier_attempts, read_row
 from trainers.summary import fold_results
 
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "train":
             wanted = None if options.attempt == "next" else int(options.attempt)
             return train_row(RoundFiles(options.round_dir.resolve()), options.row, wanted)
+        if options.command == "prepare":
+            return prepare(RoundFiles(options.round_dir.resolve()), options.cpus)
         if options.command == "eval":
             return evaluate(RoundFiles(options.round_dir.resolve()), options.candidate_index)
         if options.command == "run":
@@ -75,6 +78,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _say(f"{error.filename}: {error.strerror}: nothing more could be written; free some space and start it again")
         return FAILED
+
+
+def prepare(files: RoundFiles, cpus: int) -> int:
+    """Prepare the data that the trials of a round share, for what its candidates ask; repeated, it does nothing.
+
+    prepared.json says how it ended, and that it began: a killed one must not be taken for one that never ran.
+    """
+    manifest = load_manifest(files.manifest)
+    module = preparer(manifest.trainer, brought=manifest.trainer_file is not None)
+    if module is None:
+        raise ManifestProblem(str(files.manifest), [("trainer", manifest.trainer, "has nothing to prepare")])
+    stop = StopFlag()
+    stop.install()
+    values = [read_values(files.reference(name), sha256=sha) for name, sha in manifest.candidates.items()]
+    clock = time.monotonic()
+    _mark_preparation(files, "began", "")
+    outcome, message, code = "ok", "", DONE
+    try:
+        made = module.prepare_data(manifest.task, manifest.data, values, folds=manifest.folds, cpus=cpus, stop=stop)
+        message = "" if made else "nothing was missing"
+    except Interrupted as error:
+        outcome, message, code = "interrupted", str(error), 128 + (stop.signal or 0)
+    except (Exception, SystemExit) as error:
+        outcome, message, code = "failed", f"{type(error).__name__}: {error}", FAILED
+        if not isinstance(error, TrainerError):
+            traceback.print_exc()
+    _mark_preparation(files, outcome, message, seconds=round(time.monotonic() - clock, 3))
+    _say(f"preparation: {outcome}{f' ({message})' if message else ''}")
+    return code
+
+
+def _mark_preparation(files: RoundFiles, outcome: str, message: str, **more: object) -> None:
+    record = {"outcome": outcome, "message": message[:MESSAGE_LIMIT], "at": datetime.now(UTC).isoformat()}
+    write_json(files.prepared, record | more)
+
+
+def _unprepared(files: RoundFiles, attempt: int) -> str:
+    """Why this attempt should not even begin, or an empty string.
+
+    Rows wait for the preparation's end however it ended. Without this each of them would fail as it did, or do on a
+    GPU what it could not do. A later attempt may begin: by then a person has mended the cause.
+    """
+    if attempt > 1 or not files.prepared.exists():
+        return ""
+    try:
+        found = read_json_object(files.prepared)
+    except FileProblem as error:
+        return str(error)
+    if found.get("outcome") == "ok":
+        return ""
+    why = found.get("message") or "it began and left no end (killed? too little memory or time?)"
+    return f"the data was not prepared: {why}; see the log of the preparation in {files.logs}, and retry"
 
 
 def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
@@ -112,11 +167,16 @@ def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
         "attempt": claim.attempt,
         "reference_sha256": manifest.candidates[row.candidate],
     }
-    return _train(spec, AttemptFiles(spec.out), identity, stop)
+    return _train(spec, AttemptFiles(spec.out), identity, stop, refused=_unprepared(files, claim.attempt))
 
 
-def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], stop: StopFlag) -> int:
-    """Call the trainer and put down how it ended. Only an interruption leaves no result, so that it is resumed."""
+def _train(
+    spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], stop: StopFlag, *, refused: str = ""
+) -> int:
+    """Call the trainer and put down how it ended. Only an interruption leaves no result, so that it is resumed.
+
+    refused: why it is not even called.
+    """
     # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
     os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
     started, clock = datetime.now(UTC), time.monotonic()
@@ -124,6 +184,8 @@ def _train(spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], s
     outcome = "ok"
     error: BaseException | None = None
     try:
+        if refused:
+            raise TrainerError(refused)
         result = trainer_module(spec.trainer, brought=spec.trainer_file is not None).train(
             spec, Control(stop=stop, report=_Progress(folder, spec.epochs))
         )
@@ -343,6 +405,9 @@ def _traceback() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m trainers.job")
     commands = parser.add_subparsers(dest="command", required=True)
+    preparation = commands.add_parser("prepare", help="prepare the data that a round's trials share")
+    preparation.add_argument("--round-dir", type=Path, required=True)
+    preparation.add_argument("--cpus", type=int, default=1)
     train = commands.add_parser("train", help="train one row of a round's manifest")
     train.add_argument("--round-dir", type=Path, required=True)
     train.add_argument("--row", type=int, required=True)

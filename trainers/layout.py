@@ -91,6 +91,11 @@ class RoundFiles:
         return self.root / "logs"
 
     @property
+    def prepared(self) -> Path:
+        """How the preparation of the data ended; only where the trainer has one."""
+        return self.root / "prepared.json"
+
+    @property
     def val_summary(self) -> Path:
         return self.root / "val_summary.json"
 

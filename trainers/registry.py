@@ -73,8 +73,9 @@ class RegisteredTrainer:
     """Module without heavy imports whose check(task, data, values, folds=...) refuses data before a study begins."""
     needs_data: tuple[str, ...] = ()
     """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
-    prepares: bool = False
-    """Whether its module has prepare_data(): work on the data that all trials share, done once before they begin."""
+    preparer: str | None = None
+    """Module with prepare_data(), work on the data that all trials share and that is done once before they begin, and
+    prepared(), whether it is done already. Standard library only, as far as prepared() needs it."""
     accumulator: str | None = None
     """Module with accumulate(): folds the validation rows of a candidate together where their mean would be wrong.
     Standard library only."""
@@ -183,7 +184,7 @@ _NNUNET = RegisteredTrainer(
         ),
         "dataset": DataKey(kind="text", description="number or name of the data set; by default the task's name"),
     },
-    prepares=True,
+    preparer="trainers.nnunet.prepare",
     accumulator="trainers.nnunet.accumulate",
     locator="trainers.nnunet.where",
 )
@@ -222,6 +223,12 @@ def accumulator(name: str) -> Any:
     """A trainer's accumulate(), or None where the mean over the rows is what counts (also for a brought trainer)."""
     module = TRAINERS[name].accumulator if name in TRAINERS else None
     return importlib.import_module(module).accumulate if module else None
+
+
+def preparer(name: str, *, brought: bool = False) -> Any:
+    """The module that prepares a trainer's data, or None where nothing is to be prepared."""
+    module = TRAINERS[name].preparer if name in TRAINERS and not brought else None
+    return importlib.import_module(module) if module else None
 
 
 def data_problem(trainer: RegisteredTrainer, task: str, data: Mapping[str, Value]) -> str:

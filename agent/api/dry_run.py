@@ -26,6 +26,7 @@ from agent.store.store import Store
 if TYPE_CHECKING:
     from agent.launch.base import Batch
     from agent.orchestrator.context import Work
+    from trainers.manifest import Manifest
 
 #: Checkpoints and predictions: nothing that a round is prepared from is as large.
 MOST_BYTES = 2**20
@@ -131,8 +132,9 @@ def _look(work: Work, found: _Findings) -> None:
     trouble = ""
     try:
         train = batches(work, "train", range(rows), attempt=1)
-        asked = [*train, *batches(work, "eval", range(candidates), attempt=1)]
-        arrays = f" in {_arrays(len(train))}, then {candidates} evaluations in {_arrays(len(asked) - len(train))}"
+        asked = [*_preparation(work, manifest), *train, *batches(work, "eval", range(candidates), attempt=1)]
+        evaluations = _arrays(sum(batch.kind == "eval" for batch in asked))
+        arrays = f" in {_arrays(len(train))}, then {candidates} evaluations in {evaluations}"
         requests = requests_of(work, train, evaluated=candidates)
     except (LaunchError, UsageError) as error:
         trouble, arrays = str(error), f", then {candidates} evaluations"
@@ -150,6 +152,13 @@ def _look(work: Work, found: _Findings) -> None:
         found.refuse(f"SLURM could not be asked: {trouble}")
     for batch in asked:
         _ask(work, batch, found)
+
+
+def _preparation(work: Work, manifest: Manifest) -> Sequence[Batch]:
+    from agent.launch.render import prepares
+    from agent.orchestrator.submit import batches
+
+    return batches(work, "prepare", [0], attempt=1) if prepares(manifest) else []
 
 
 def _arrays(count: int) -> str:

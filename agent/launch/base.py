@@ -58,7 +58,7 @@ class Batch:
 
     name: str
     kind: str
-    """"train" or "eval"."""
+    """"prepare", "train" or "eval"."""
     round_dir: Path
     script: Path
     """The body, train_<task>_roundN.sh or eval_<task>_roundN.sh."""

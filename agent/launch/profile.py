@@ -17,7 +17,7 @@ from agent.launch.base import SlurmSettings
 from agent.launch.profile_checks import gres_gpus, problems_of, time_in_seconds
 from trainers.files import FileProblem
 
-Kind = Literal["train", "eval"]
+Kind = Literal["prepare", "train", "eval"]
 
 #: How often a task requeues itself at its time limit. SLURM holds a job at its sixth run (MAX_BATCH_REQUEUE is 5);
 #: what needs more runs than these is retried by the policy, as a new attempt that resumes.
@@ -94,6 +94,8 @@ class Profile(Resources):
     """Variables exported after `setup`, with literal values: nothing in them is expanded."""
     eval: Resources = field(default_factory=Resources)
     """What the evaluation asks for where it differs from the training."""
+    prepare: Resources = field(default_factory=Resources)
+    """What the preparation of data asks for where it differs from the training; no GPU unless it says so."""
     controller: Resources = field(default_factory=Resources)
     """What a controller job (`roundtable start`) asks for: one CPU, no GPU; partition, account, qos as above if not
     given here."""
@@ -110,16 +112,18 @@ class Profile(Resources):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.resources("eval")  # what eval overrides must fit what it inherits
+        for kind in ("prepare", "eval"):  # what they override must fit what they inherit
+            self.resources(kind)
 
     def resources(self, kind: Kind) -> Resources:
-        """What a task of the training or of the evaluation asks for."""
+        """What a task of this kind asks for."""
         names = [f.name for f in fields(Resources)]
         train = Resources(**{name: getattr(self, name) for name in names})
         if kind == "train":
             return train
-        changed = {name: getattr(self.eval, name) for name in names if getattr(self.eval, name) is not None}
-        if "gpus" in changed or "gres" in changed:
+        own = self.eval if kind == "eval" else self.prepare
+        changed = {name: getattr(own, name) for name in names if getattr(own, name) is not None}
+        if kind == "prepare" or "gpus" in changed or "gres" in changed:
             changed = {"gpus": None, "gres": None} | changed
         return replace(train, **changed)
 
@@ -169,14 +173,19 @@ def load_profile(path: Path) -> Profile:
         problem = Problem(file=str(path), where="file", value="", message=str(error).removeprefix(f"{path}: "))
         raise InvalidProfile([problem]) from error
     found = problems_of(raw, given=set(raw))
-    nested, own = raw.get("eval"), raw.get("controller")
+    own = raw.get("controller")
     if found:
         raise InvalidProfile([Problem(file=str(path), where=w, value=v, message=m) for w, v, m in found])
-    values = {name: _convert(name, value) for name, value in raw.items() if name not in ("eval", "controller")}
-    over = {name: _convert(name, value) for name, value in (nested or {}).items()}
+    values = {
+        name: _convert(name, value) for name, value in raw.items() if name not in ("prepare", "eval", "controller")
+    }
+    over = {
+        part: Resources(**{name: _convert(name, value) for name, value in (raw.get(part) or {}).items()})
+        for part in ("prepare", "eval")
+    }
     controller = Resources(**{name: _convert(name, value) for name, value in (own or {}).items()})
     try:
-        return Profile(**{"name": path.stem, **values, "eval": Resources(**over), "controller": controller})
+        return Profile(**{"name": path.stem, **values, **over, "controller": controller})
     except InvalidProfile as error:
         raise InvalidProfile([replace(problem, file=str(path)) for problem in error.problems]) from error
 

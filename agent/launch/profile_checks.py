@@ -247,6 +247,7 @@ _NESTED: Mapping[str, Check] = {
 
 #: Keys that hold keys of their own. A controller has one CPU and no GPU, and is no array.
 _PARTS: Mapping[str, Mapping[str, Check]] = {
+    "prepare": _NESTED,
     "eval": _NESTED,
     "controller": {k: v for k, v in _NESTED.items() if k not in ("gpus", "gres", "cpus", "max_parallel")},
 }
@@ -258,6 +259,7 @@ CHECKS: Mapping[str, Check] = {
     "python": _python,
     "build": _bool,
     "env": _env,
+    "prepare": _mapping("prepare"),
     "eval": _mapping("eval"),
     "controller": _mapping("controller"),
     "signal_seconds": _whole(0, 65535),

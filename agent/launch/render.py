@@ -23,7 +23,7 @@ from trainers.layout import RoundFiles
 from trainers.manifest import Manifest
 from trainers.registry import TRAINERS
 
-TRAIN_JOB = "TRAIN_JOB_ID"
+PREPARE_JOB, TRAIN_JOB = "PREPARE_JOB_ID", "TRAIN_JOB_ID"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Array:
     array_script: Path | None
     """The .slurm around it, None when no array scripts were asked for."""
     count: int
-    """Tasks: rows (train) or candidates (eval); items are 0 to count - 1."""
+    """Tasks: rows (train), candidates (eval) or one (prepare); items are 0 to count - 1."""
     parallel: int | None
     """At most so many at a time."""
 
@@ -48,6 +48,8 @@ class Rendered:
     texts: Mapping[Path, str]
     train: Array
     evaluation: Array
+    preparation: Array | None = None
+    """Only where the trainer prepares data that all trials share."""
 
 
 class Quoted(str):
@@ -80,10 +82,12 @@ def render_round(
     environment = _environment()
     texts: dict[Path, str] = {}
     arrays: dict[Kind, Array] = {}
-    counts: tuple[tuple[Kind, str, int], ...] = (
+    counts: list[tuple[Kind, str, int]] = [
         ("train", "ROW", len(manifest.rows)),
         ("eval", "POSITION", len(manifest.candidates)),
-    )
+    ]
+    if prepares(manifest):
+        counts.append(("prepare", "0", 1))
     for kind, item, count in counts:
         stem = f"{kind}_{slug}_round{round}"
         script, array_script = files.root / f"{stem}.sh", files.root / f"{stem}.slurm"
@@ -118,7 +122,13 @@ def render_round(
             texts[array_script] = _render(environment, "base_array.slurm.j2", context, array_script)
         arrays[kind] = array
     _lint(texts)
-    return Rendered(texts=texts, train=arrays["train"], evaluation=arrays["eval"])
+    return Rendered(texts=texts, train=arrays["train"], evaluation=arrays["eval"], preparation=arrays.get("prepare"))
+
+
+def prepares(manifest: Manifest) -> bool:
+    """Whether this round's trainer prepares data that all trials share."""
+    trainer = TRAINERS.get(manifest.trainer)
+    return manifest.trainer_file is None and trainer is not None and trainer.preparer is not None
 
 
 def _header(files: RoundFiles, stem: str, array: Array, profile: Profile) -> list[tuple[str, str | None]]:
@@ -148,11 +158,17 @@ def manual_commands(
     """
     arrays = (rendered.train, rendered.evaluation)
     if not slurm:
-        return [line for array in arrays for line in _local_lines(array)]
+        first = [rendered.preparation] if rendered.preparation else []
+        return [line for array in (*first, *arrays) for line in _local_lines(array)]
     # Measured: SBATCH_TIMELIMIT beats #SBATCH --time, silently.
     leaking = sorted(name for name in shell or {} if name.startswith("SBATCH_"))
     lines = [f"unset {' '.join(leaking)}  # they would beat the scripts' own settings"] if leaking else []
-    train = _submissions(rendered.train, max_array_size, after=())
+    before: list[str] = []
+    if rendered.preparation is not None:
+        before = [PREPARE_JOB]
+        lines += _submissions(rendered.preparation, None, after=())
+        lines.append(f"# {PREPARE_JOB} below: the number that sbatch printed above")
+    train = _submissions(rendered.train, max_array_size, after=before)
     jobs = [TRAIN_JOB] if len(train) == 1 else [f"{TRAIN_JOB}_{number}" for number in range(1, len(train) + 1)]
     lines += train
     names = "the number" if len(train) == 1 else "the numbers, in order,"

@@ -19,7 +19,7 @@ from agent.launch.states import compact
 from agent.orchestrator import budget
 from agent.orchestrator.context import Work
 from agent.orchestrator.demands import MEMORY, Ask, ask_for, memory_of
-from agent.orchestrator.submit import batches, interrupted, start, submissions
+from agent.orchestrator.submit import KINDS, batches, interrupted, start, submissions
 from agent.outcomes import classify
 from agent.policy import Policy
 from agent.records import Outcome
@@ -320,7 +320,7 @@ def give_up(work: Work, handed: Mapping[int, Handed], rows: Sequence[int], why: 
 
 def next_attempt(work: Work) -> int:
     """Above every attempt of rows and evaluations alike: job names are made of it and must stay unique."""
-    made = [attempt for kind in ("train", "eval") for attempt, _ in submissions(work.store, work.paths, kind)]
+    made = [attempt for kind in KINDS for attempt, _ in submissions(work.store, work.paths, kind)]
     waves: list[int] = [entry["attempt"] for entry in _of(work, "wave")]
     return 1 + max([*made, *waves])
 

@@ -75,7 +75,12 @@ def admit(work: Work, batches: Sequence[Batch], *, evaluated: int) -> None:
         if last is None or last.get("message") != refused:
             store.journal.append("over_budget", folder=work.paths.root.name, message=refused)
         raise BudgetExceeded(refused)
-    if not new[0].after and len(new) == len(batches) and not _seen(store, new):
+    if (
+        (new[0].kind == "train" or not new[0].after)
+        and new[0].kind != "prepare"
+        and len(new) == len(batches)
+        and not _seen(store, new)
+    ):
         _announce(work, ledger, requests)
 
 

@@ -67,7 +67,9 @@ def find_target(store: Store, tools: Tools, paths: RoundPaths, rows: Collection[
     """
     manifest = _manifest(store, paths, rows)
     train = [made for _, made in submissions(store, paths, "train")]
-    evaluation = [made for _, made in submissions(store, paths, "eval")] if rows is None else []
+    around = (
+        [one for kind in ("prepare", "eval") for _, one in submissions(store, paths, kind)] if rows is None else []
+    )
     doubtful = in_doubt(store, paths, tools)
     if not train and not doubtful:
         raise UsageError(
@@ -75,7 +77,7 @@ def find_target(store: Store, tools: Tools, paths: RoundPaths, rows: Collection[
             "where it runs (scancel, kill)"
         )
     try:
-        polled = tools.launcher().poll([*train, *evaluation])
+        polled = tools.launcher().poll([*train, *around])
     except SchedulerUnavailable:
         polled = None
     newest = {item: (attempt, made) for attempt, made in submissions(store, paths, "train") for item in made.items}
@@ -89,7 +91,7 @@ def find_target(store: Store, tools: Tools, paths: RoundPaths, rows: Collection[
     return Target(
         rows=tuple(meant),
         whole=rows is None,
-        made=tuple(made for made in (*train, *evaluation) if _active(made, polled, rows)),
+        made=tuple(made for made in (*train, *around) if _active(made, polled, rows)),
         doubtful=tuple(doubtful),
         statuses=None if polled is None else {r: polled[newest[r][1].name, r] for r in meant if r in newest},
     )

@@ -14,7 +14,7 @@ from agent.launch.base import State
 from agent.launch.states import compact
 from agent.orchestrator import again, budget, cancel, engine
 from agent.orchestrator.context import Report, StepResult, Tools, Work
-from agent.orchestrator.submit import begun, check_launcher, submissions
+from agent.orchestrator.submit import KINDS, begun, check_launcher, submissions
 from agent.store.paths import RoundPaths
 from agent.store.requests import halted
 from agent.store.steps import StepRecord
@@ -68,7 +68,7 @@ def submit_round(store: Store, tools: Tools, *, only: int | None = None) -> Repo
     with engine.named_problems():
         cancel.obey(store, tools)
         work = _work(store, tools, only)
-        made = [one for kind in ("train", "eval") for _, one in submissions(store, work.paths, kind)]
+        made = [one for kind in KINDS for _, one in submissions(store, work.paths, kind)]
         doubtful = cancel.in_doubt(store, work.paths, tools)
         if made or doubtful:
             jobs = [f"{one.name} ({one.launcher} {one.job_id})" for one in made]

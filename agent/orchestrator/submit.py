@@ -10,6 +10,7 @@ from typing import Any
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, SlurmSettings, State, Submission
 from agent.launch.profile import Kind
+from agent.launch.render import prepares
 from agent.launch.states import chunks
 from agent.orchestrator import breaker, budget
 from agent.orchestrator.context import StepResult, Tools, Work
@@ -17,7 +18,12 @@ from agent.store.paths import RoundPaths
 from agent.store.steps import Status
 from agent.store.store import Store
 from agent.store.study import Settings
-from trainers.manifest import Manifest, load_manifest
+from trainers.contract import TrainerError
+from trainers.manifest import Manifest, load_manifest, read_values
+from trainers.registry import preparer
+
+KINDS: tuple[Kind, ...] = ("prepare", "train", "eval")
+"""Every kind of array that a round hands over, in the order in which they run."""
 
 #: What the journal says of a submission by its name; the newest entry counts.
 MARKS = ("intent", "refused", "deferred", "submitted")
@@ -43,7 +49,8 @@ def submit(work: Work) -> StepResult:
         )
     try:
         work.tools.check_environment()
-        train = start(work, manifest, "train", range(len(manifest.rows)), attempt=1)
+        before = [] if _prepared(work, manifest) else start(work, manifest, "prepare", [0], attempt=1)
+        train = start(work, manifest, "train", range(len(manifest.rows)), attempt=1, after=before)
         start(work, manifest, "eval", range(len(manifest.candidates)), attempt=1, after=train)
     except SchedulerUnavailable as error:
         # Asked for its limits, before anything was handed over.
@@ -55,6 +62,22 @@ def submit(work: Work) -> StepResult:
         details={"launcher": work.tools.launcher().name, "jobs": [s.job_id for s in train]},
         message=f"{work.label}: {len(manifest.rows)} rows submitted ({train[0].launcher} {train[0].job_id})",
     )
+
+
+def _prepared(work: Work, manifest: Manifest) -> bool:
+    """Whether the data that all trials share is ready, or the trainer has none to prepare.
+
+    A preparation that was submitted before this process was killed counts as open: the training waits behind it.
+    """
+    if not prepares(manifest):
+        return True
+    values = [read_values(work.paths.reference(name), sha256=sha) for name, sha in manifest.candidates.items()]
+    try:
+        return bool(preparer(manifest.trainer).prepared(manifest.task, manifest.data, values))
+    except TrainerError as error:
+        # The preparation says it again, in its own log; the data may only be missing on this machine.
+        work.log(f"{work.label}: the data is not ready: {error}")
+        return False
 
 
 def start(
@@ -116,8 +139,8 @@ def batches(
             name=_job_name(work, kind, attempt, first + place),
             kind=kind,
             round_dir=work.paths.root,
-            script=work.paths.train_script if kind == "train" else work.paths.eval_script,
-            array_script=work.paths.train_array if kind == "train" else work.paths.eval_array,
+            script=getattr(work.paths, f"{kind}_script"),
+            array_script=getattr(work.paths, f"{kind}_array"),
             items=part,
             attempt=attempt,
             parallel=_share(parallel, place, len(parts)),
@@ -281,7 +304,7 @@ def check_launcher(store: Store, paths: RoundPaths, settings: Settings) -> None:
 
     submitit and sbatch both hand over to the one SLURM and may be exchanged. Raises UsageError.
     """
-    used = {made.launcher for kind in ("train", "eval") for _, made in submissions(store, paths, kind)}
+    used = {made.launcher for kind in KINDS for _, made in submissions(store, paths, kind)}
     strangers = sorted(name for name in used if (name == "local") != (settings.launcher == "local"))
     if strangers:
         raise UsageError(
@@ -292,7 +315,7 @@ def check_launcher(store: Store, paths: RoundPaths, settings: Settings) -> None:
 
 def active(store: Store, paths: RoundPaths, tools: Tools) -> bool:
     """Whether a task of this round may still do something, as far as its launcher knows."""
-    made = [submission for kind in ("train", "eval") for _, submission in submissions(store, paths, kind)]
+    made = [submission for kind in KINDS for _, submission in submissions(store, paths, kind)]
     if not made:
         return False
     return any(status.state is not State.GONE for status in tools.launcher().poll(made).values())
@@ -305,7 +328,7 @@ def interrupted(store: Store) -> set[str]:
 
 def interrupt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
     """Stop the local launcher's tasks of a round, journaled first. Returns the cluster's submissions: they go on."""
-    made = [submission for kind in ("train", "eval") for _, submission in submissions(store, paths, kind)]
+    made = [submission for kind in KINDS for _, submission in submissions(store, paths, kind)]
     local = [submission for submission in made if submission.launcher == "local"]
     if local:
         polled = tools.launcher().poll(local)

@@ -131,6 +131,15 @@ class RoundPaths(RoundFiles):
         return self.root / "trainer.json"
 
     @property
+    def prepare_script(self) -> Path:
+        """Only where the trainer prepares data that all trials share."""
+        return self.root / f"prepare_{self.slug}_round{self.number}.sh"
+
+    @property
+    def prepare_array(self) -> Path:
+        return self.prepare_script.with_suffix(".slurm")
+
+    @property
     def train_script(self) -> Path:
         return self.root / f"train_{self.slug}_round{self.number}.sh"
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import json
+import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainers.contract import Interrupted, StopFlag
+from trainers.contract import Interrupted, StopFlag, Value
 from trainers.files import FileProblem, create_exclusive, read_json_object, to_json
+from trainers.nnunet.config import Config
 from trainers.nnunet.plans import IDENTIFIERS
-from trainers.nnunet.where import DataProblem, Dataset
-from trainers.nnunet.workers import planning, pools_for
+from trainers.nnunet.where import VARIABLES, DataProblem, Dataset, locate
+from trainers.nnunet.workers import bound, planning, pools_for
 
 FOLDS = 5
 """As stock nnU-Net; its seed is 12345."""
@@ -29,6 +32,50 @@ _SAME = ("labels", "channel_names", "file_ending", "regions_class_order")
 
 Want = tuple[str, str]
 """Values of the hyperparameters plans and configuration."""
+
+
+def prepare_data(
+    task: str,
+    data: Mapping[str, Value],
+    values: Collection[Mapping[str, Value]],
+    *,
+    folds: int,
+    cpus: int,
+    stop: StopFlag,
+) -> bool:
+    """Plan and preprocess for candidates with these hyperparameters; True where there was anything to do.
+
+    Raises DataProblem, BadConfig, TrainerError, Interrupted, OSError.
+    """
+    wants = _wants(values)
+    dataset = locate(task, data, os.environ)
+    enter(dataset)
+    pools = bound(cpus, gpu=False)
+    return ensure(dataset, wants, folds=folds, cpus=pools, stop=stop, say=say)
+
+
+def prepared(task: str, data: Mapping[str, Value], values: Collection[Mapping[str, Value]]) -> bool:
+    """Whether prepare_data would find nothing to do, as far as this machine sees the data. Raises TrainerError."""
+    dataset = locate(task, data, os.environ)
+    return dataset.splits_file.exists() and not missing(dataset, _wants(values))
+
+
+def _wants(values: Collection[Mapping[str, Value]]) -> set[Want]:
+    configs = [Config.from_values(value) for value in values]
+    return {(config.plans, config.configuration) for config in configs}
+
+
+def enter(dataset: Dataset) -> None:
+    """nnU-Net reads its folders from the environment, each time it needs them."""
+    os.environ[VARIABLES["preprocessed"]] = str(dataset.preprocessed_root)
+    if dataset.raw_root is not None:
+        os.environ[VARIABLES["raw"]] = str(dataset.raw_root)
+
+
+def say(text: str) -> None:
+    """A line of the task's log."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def ensure(
@@ -242,8 +289,6 @@ def _write_splits(dataset: Dataset, folds: int) -> None:
 
 def read_splits(dataset: Dataset) -> list[dict[str, list[str]]]:
     """The folds: {"train": [case], "val": [case]} each. Raises DataProblem."""
-    import json
-
     try:
         found = json.loads(dataset.splits_file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

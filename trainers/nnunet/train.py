@@ -1,4 +1,4 @@
-"""Entry points of the nnU-Net trainer: `prepare`, `train` and `test` of trainers.contract.
+"""Entry points of the nnU-Net trainer: `train` and `test` of trainers.contract.
 
 Each trial has an nnUNet_results of its own, `nnUNet_results` in its attempt's folder: nnU-Net names results by class,
 plans and configuration, not by hyperparameters, so that trials that share one would overwrite each other.
@@ -12,17 +12,14 @@ import os
 import platform
 import random
 import shutil
-import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainers.contract import (
     BadConfig,
     Control,
-    Interrupted,
     OutOfMemory,
-    StopFlag,
     TrainerError,
     TrialResult,
     TrialSpec,
@@ -33,7 +30,7 @@ from trainers.layout import AttemptFiles
 from trainers.nnunet import accumulate, prepare, workers
 from trainers.nnunet.config import Config
 from trainers.nnunet.plans import IDENTIFIERS
-from trainers.nnunet.where import VARIABLES, Dataset, locate
+from trainers.nnunet.where import Dataset, locate
 
 DIRECTIONS: Mapping[str, str] = {"Dice": "maximize", "IoU": "maximize"}
 """Means over the foreground classes, of the validation predictions at full resolution."""
@@ -41,27 +38,6 @@ RESULTS = "nnUNet_results"
 """Folder in an attempt's own, and nnU-Net's variable that names it."""
 _IDENTITY = "roundtable.json"
 _LATEST, _FINAL = "checkpoint_latest.pth", "checkpoint_final.pth"
-
-
-def prepare_data(
-    task: str,
-    data: Mapping[str, Value],
-    values: Collection[Mapping[str, Value]],
-    *,
-    folds: int,
-    cpus: int,
-    stop: StopFlag,
-) -> bool:
-    """Plan and preprocess for candidates with these values; True where there was anything to do.
-
-    Raises DataProblem, BadConfig, TrainerError, Interrupted, OSError.
-    """
-    configs = [Config.from_values(value) for value in values]
-    dataset = locate(task, data, os.environ)
-    _enter(dataset)
-    pools = workers.bound(cpus, gpu=False)
-    wants = {(config.plans, config.configuration) for config in configs}
-    return prepare.ensure(dataset, wants, folds=folds, cpus=pools, stop=stop, say=_say)
 
 
 def train(spec: TrialSpec, control: Control) -> TrialResult:
@@ -73,13 +49,13 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     config = _settings(spec)
     with _only_trial(spec.out):
         dataset = locate(spec.task, spec.data, os.environ)
-        _enter(dataset)
+        prepare.enter(dataset)
         os.environ[RESULTS] = str(spec.out / RESULTS)
         os.environ["NNUNET_HP_REF"] = str(spec.reference)
         pools = workers.bound(spec.cpus, gpu=spec.gpus > 0)
         want = (config.plans, config.configuration)
         folds = max(spec.folds, spec.fold + 1)
-        prepare.ensure(dataset, [want], folds=folds, cpus=pools, stop=control.stop, say=_say)
+        prepare.ensure(dataset, [want], folds=folds, cpus=pools, stop=control.stop, say=prepare.say)
         with _memory_explained(config), workers.pools_for(spec.cpus):
             return _train(spec, control, config, dataset)
 
@@ -93,12 +69,15 @@ def _train(spec: TrialSpec, control: Control, config: Config, dataset: Dataset) 
     notes = _resume(spec, trainer, identity)
     write_json(folder / _IDENTITY, identity)
     _link(files.checkpoint_last, folder / _LATEST)
-    if trainer.current_epoch < trainer.num_epochs:
-        trainer.run_training()
-    else:
-        trainer.on_train_start()  # an earlier attempt was stopped in its validation
-    _link(files.checkpoint_last, folder / _FINAL)
-    trainer.perform_actual_validation()
+    try:
+        if trainer.current_epoch < trainer.num_epochs:
+            trainer.run_training()
+        else:
+            trainer.on_train_start()  # an earlier attempt was stopped in its validation
+        _link(files.checkpoint_last, folder / _FINAL)
+        trainer.perform_actual_validation()
+    finally:
+        trainer.close_loaders()
     summary = read_nnunet_summary(folder / "validation" / "summary.json")
     cases = accumulate.per_case(summary, class_names(dataset), fold=spec.fold)
     result = _result(spec, config, trainer, cases, notes)
@@ -144,7 +123,7 @@ def test(spec: TrialSpec, control: Control) -> TrialResult:
     """
     config = _settings(spec)
     dataset = locate(spec.task, spec.data, os.environ)
-    _enter(dataset)
+    prepare.enter(dataset)
     workers.bound(spec.cpus, gpu=spec.gpus > 0)
     images, labels = ((dataset.raw / part) if dataset.raw else Path(part) for part in ("imagesTs", "labelsTs"))
     if not images.is_dir() or not labels.is_dir():
@@ -177,13 +156,6 @@ def _settings(spec: TrialSpec) -> Config:
     if spec.direction != DIRECTIONS[spec.objective]:
         raise BadConfig(f"objective {spec.objective}: direction must be {DIRECTIONS[spec.objective]}")
     return config
-
-
-def _enter(dataset: Dataset) -> None:
-    """nnU-Net reads its folders from the environment, each time it needs them."""
-    os.environ[VARIABLES["preprocessed"]] = str(dataset.preprocessed_root)
-    if dataset.raw_root is not None:
-        os.environ[VARIABLES["raw"]] = str(dataset.raw_root)
 
 
 def _identity(spec: TrialSpec, dataset: Dataset, trainer: Any) -> dict[str, Any]:
@@ -233,7 +205,7 @@ def _resume(spec: TrialSpec, trainer: Any, identity: Mapping[str, Any]) -> dict[
     if rejected:
         notes["checkpoint_rejected"] = rejected
         for text in rejected:
-            _say(f"not resumed: {text}")
+            prepare.say(f"not resumed: {text}")
     return notes
 
 
@@ -367,10 +339,3 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("nnunetv2")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # a task's log
-
-
-__all__ = ["Interrupted", "prepare_data", "test", "train"]

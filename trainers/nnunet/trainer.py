@@ -110,13 +110,13 @@ class nnUNetTrainerRoundtable(nnUNetTrainer):  # type: ignore[misc]  # nnunetv2 
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self.stop is not None and self.stop.requested:
-            self.close_loaders()
             raise Interrupted(f"stopped in epoch {self.current_epoch}; the checkpoint after the epoch before stands")
         result: dict[str, Any] = super().train_step(batch)
         return result
 
     def close_loaders(self) -> None:
-        """End the augmentation workers; whoever stops early must, or they stay behind as orphans."""
+        """End the augmentation workers. However a training ends, this must be called: they inherited the handler that
+        only notes SIGTERM, so that python would wait for them at its exit for ever."""
         for loader in (self.dataloader_train, self.dataloader_val):
             if hasattr(loader, "_finish"):
                 loader._finish()
@@ -125,7 +125,6 @@ class nnUNetTrainerRoundtable(nnUNetTrainer):  # type: ignore[misc]  # nnunetv2 
         super().on_train_epoch_end(train_outputs)
         loss = float(self.logger.get_value("train_losses", step=-1))
         if not math.isfinite(loss):
-            self.close_loaders()
             raise BadConfig(f"nnunet: the training loss of epoch {self.current_epoch} is {loss}: training diverged")
 
     def on_epoch_end(self) -> None:

@@ -35,7 +35,9 @@ _WITH_POOLS = (
     "nnunetv2.evaluation.evaluate_predictions",
     "nnunetv2.training.nnUNetTrainer.nnUNetTrainer",
 )
-"""nnU-Net's modules that start worker pools through their own name `multiprocessing`."""
+"""nnU-Net's modules that spawn worker pools through their own name `multiprocessing`."""
+_FORKS = "nnunetv2.utilities.utils"
+"""The one that forks its pool, to compare lists of file names."""
 
 
 def bound(cpus: int, *, gpu: bool) -> int:
@@ -95,16 +97,19 @@ def planning(cpus: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def pools_for(cpus: int) -> Iterator[None]:
-    """Within it nnU-Net's pools are threads where the job has few CPUs."""
-    if cpus > THREADS_UP_TO:
-        yield
-        return
-    modules: list[Any] = [importlib.import_module(name) for name in _WITH_POOLS]
-    before = [module.multiprocessing for module in modules]
+    """Within it nnU-Net's pools are threads where the job has few CPUs; the one that it forks is, in any case.
+
+    A forked worker inherits the handler by which this process notes SIGTERM, so that it outlives Pool.terminate(),
+    which sends just that and waits for ever. Spawned workers inherit nothing.
+    """
+    places: list[tuple[Any, str, Any]] = [(importlib.import_module(_FORKS), "Pool", ThreadPool)]
+    if cpus <= THREADS_UP_TO:
+        places += [(importlib.import_module(name), "multiprocessing", _Threads) for name in _WITH_POOLS]
+    before = [getattr(module, name) for module, name, _ in places]
     try:
-        for module in modules:
-            module.multiprocessing = _Threads
+        for module, name, threads in places:
+            setattr(module, name, threads)
         yield
     finally:
-        for module, name in zip(modules, before, strict=True):
-            module.multiprocessing = name
+        for (module, name, _), stock in zip(places, before, strict=True):
+            setattr(module, name, stock)

@@ -17,7 +17,7 @@ if importlib.util.find_spec("nnunetv2") is None:
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The trainer sets nnU-Net's variables in its process; one test's must not reach the next."""
     before = dict(os.environ)
-    for name in [name for name in before if name.startswith(("nnUNet_", "NNUNET_", "SLURM_"))]:
+    for name in [name for name in before if name.startswith(("nnUNet_", "NNUNET_", "SLURM_MEM"))]:
         monkeypatch.delenv(name)
     yield
     for name in [name for name in os.environ if name.startswith(("nnUNet_", "NNUNET_"))]:
@@ -29,7 +29,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Value]:
     """--data of a small data set, planned and preprocessed once, with five folds; never changed."""
     from nnunet_cases import values, write_raw
 
-    from trainers.nnunet.train import prepare_data
+    from trainers.nnunet.prepare import prepare_data
 
     root: Path = tmp_path_factory.mktemp("nnunet")
     write_raw(root / "raw", absent=(1, 4), test=1)

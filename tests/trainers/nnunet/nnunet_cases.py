@@ -106,3 +106,14 @@ def make_spec(
 
 def quiet(stop: StopFlag | None = None) -> Control:
     return Control(stop=stop or StopFlag(), report=lambda epoch, metrics: None)
+
+
+def write_tiny_reference(path: Path) -> Path:
+    """The shipped reference as a person would cut it down to this data: active values, and one patch size more."""
+    shipped = Path(__file__).parents[3] / "doc" / "hyperparameter_reference" / "nnunet.json"
+    reference: dict[str, Any] = json.loads(shipped.read_text())
+    reference["parameters"]["patch_size"]["choices"].append(TINY["patch_size"])
+    for name, value in TINY.items():
+        reference["parameters"][name]["active_value"] = value
+    path.write_text(json.dumps(reference))
+    return path
