@@ -236,7 +236,7 @@ def _explained(dataset: Dataset) -> Iterator[None]:
             yield
     except (AssertionError, RuntimeError, ValueError, FileNotFoundError, KeyError) as error:
         said = [line.strip() for line in heard.getvalue().splitlines() if line.startswith(("Error", "Unexpected"))]
-        words = " ".join([*said[:5], str(error).strip()])
+        words = " ".join(" ".join([*said[:5], str(error)]).split())
         raise DataProblem(f"{dataset.raw}: nnU-Net cannot use this data: {words[:1500]}") from error
 
 
