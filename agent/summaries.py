@@ -29,6 +29,8 @@ class Summary:
     outcomes: Mapping[str, int]
     per_fold: tuple[Mapping[str, Any], ...] = ()
     per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    per_case: Sequence[Mapping[str, Any]] = ()
+    """Entries with case, fold and metric -> class -> value, where the trainer tells them."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
@@ -49,15 +51,59 @@ class Summary:
 def read_summary(path: Path, objective: Objective, *, split: str = "val") -> Summary:
     """Read a summary of any accepted shape. Raises InvalidSummary with every problem."""
     try:
-        raw: Any = read_json_object(path)
+        raw: Any = _read(path)
     except FileProblem as error:
         raise _invalid(path, [("file", "", str(error).removeprefix(f"{path}: "))]) from error
     if "metrics" in raw and "objective" in raw:
         return _own(path, raw, objective, split)
     number, name = _foreign(path, raw, objective)
+    classes, cases = _nnunet_parts(raw)
     return Summary(
-        value=number, std=None, n=1, rows=1, outcomes={Outcome.OK.value: 1}, metrics={name: number}, raw=raw
+        value=number,
+        std=None,
+        n=1,
+        rows=1,
+        outcomes={Outcome.OK.value: 1},
+        metrics={name: number},
+        per_class=classes,
+        per_case=cases,
+        raw=raw,
     )
+
+
+def _read(path: Path) -> Any:
+    """The object in the file. nnU-Net writes NaN for a class that is in neither segmentation, and only it may."""
+    try:
+        return read_json_object(path)
+    except FileProblem:
+        found = read_json_object(path, nan_is_null=True)
+        if not isinstance(found.get("foreground_mean"), dict):
+            raise
+        return found
+
+
+def _nnunet_parts(raw: Mapping[str, Any]) -> tuple[dict[str, dict[str, float | None]], list[dict[str, Any]]]:
+    """per_class and per_case of nnU-Net's summary.json, classes by label number; both empty for another shape."""
+    entries = raw.get("metric_per_case")
+    cases: list[dict[str, Any]] = []
+    for entry in entries if isinstance(entries, list) else ():
+        metrics = entry.get("metrics") if isinstance(entry, dict) else None
+        if isinstance(metrics, dict) and all(isinstance(found, dict) for found in metrics.values()):
+            name = Path(str(entry.get("prediction_file", ""))).name.split(".")[0]
+            dice = {label: _finite_or_none(found.get("Dice")) for label, found in metrics.items()}
+            cases.append({"case": name, "fold": None, "Dice": dice})
+    means = raw.get("mean")
+    classes: dict[str, dict[str, float | None]] = {}
+    for label, found in means.items() if isinstance(means, dict) else ():
+        if isinstance(found, dict) and label != "0":
+            classes[label] = {metric: _finite_or_none(found.get(metric)) for metric in ("Dice", "IoU")}
+            if cases:
+                classes[label]["cases"] = sum(case["Dice"].get(label) is not None for case in cases)
+    return classes, cases
+
+
+def _finite_or_none(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and _finite(value) else None
 
 
 def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str) -> Summary:
@@ -99,6 +145,7 @@ def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str) -
         outcomes=outcomes,
         per_fold=tuple(entries),
         per_class=raw.get("per_class") or {},
+        per_case=raw.get("per_case") or (),
         metrics={name: metric["value"] for name, metric in metrics.items()},
         costs=costs,
         raw=raw,

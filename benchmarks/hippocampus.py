@@ -1,6 +1,6 @@
 """nnU-Net on real hippocampi, from the tar to val_summary.json: a study in small, on CPUs, and what it reached.
 
-    python -m benchmarks.hippocampus TAR OUT [--cases 20] [--rounds 2] [--iterations 25] [--epochs 4]
+    python -m benchmarks.hippocampus TAR OUT [--cases 20] [--rounds 2] [--iterations 20] [--epochs 5]
 
 TAR is Task04_Hippocampus.tar of the Medical Segmentation Decathlon. The first cases (in order of their names) are
 converted to nnU-Net's format, planned and preprocessed by the study's own preparation, and trained in rounds of two
@@ -27,7 +27,7 @@ NAME = "Dataset004_Hippocampus"
 SMALL: dict[str, Any] = {
     "width": 0.25,
     "batch_size": 2,
-    "patch_size": "32x40x32",
+    "patch_size": "24x32x24",
     "num_val_iterations_per_epoch": 2,
     "optimizer": "AdamW",
     "initial_lr": 0.003,
@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--iterations", type=int, default=25)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=5)
     given = parser.parse_args()
     out = given.out.absolute()
     raw = out / "nnUNet_raw"

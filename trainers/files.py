@@ -89,18 +89,22 @@ def read_bounded(path: Path, limit: int) -> str:
         raise FileProblem(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
-def read_json_object(path: Path, *, limit: int = 256 * 2**20) -> dict[str, object]:
+def read_json_object(path: Path, *, limit: int = 256 * 2**20, nan_is_null: bool = False) -> dict[str, object]:
     """Read one JSON object, refusing duplicate keys, NaN and infinity, and files above `limit` bytes.
+
+    nan_is_null: take NaN for null, for files of programs whose NaN says "not there".
 
     Raises FileProblem, which names the file, and the line and column where JSON breaks.
     """
-    return parse_json_object(read_bounded(path, limit), name=str(path))
+    return parse_json_object(read_bounded(path, limit), name=str(path), nan_is_null=nan_is_null)
 
 
-def parse_json_object(text: str, *, name: str) -> dict[str, object]:
+def parse_json_object(text: str, *, name: str, nan_is_null: bool = False) -> dict[str, object]:
     """`read_json_object` for text that is already here; `name` is what messages call it."""
     try:
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_constant=_nan_as_null if nan_is_null else _refuse_constant
+        )
     except json.JSONDecodeError as error:
         raise FileProblem(f"{name}: line {error.lineno} column {error.colno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:
@@ -119,6 +123,11 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
                 raise ValueError(f"the key {key!r} stands twice in one object")
             seen.add(key)
     return found
+
+
+def _nan_as_null(text: str) -> None:
+    if text != "NaN":
+        _refuse_constant(text)
 
 
 def _refuse_constant(text: str) -> float:

@@ -18,6 +18,10 @@ KEPT = 20
 """Entries of the evidence: a round of a hundred candidates must not fill a prompt."""
 SHARED = 0.5
 """An outlying fold in at least half of the candidates (and in two) is the fold's own doing."""
+MIN_CASES = 8
+"""Cases below which quartiles say too little about an odd one."""
+FENCE, LEAST_RANGE = 1.5, 0.02
+"""Tukey's fence in interquartile ranges, and the least range: equal cases would make an outlier of any other."""
 MOVED = 0.02
 """A weak class whose value changed by less since the round before stayed as it was."""
 
@@ -87,12 +91,18 @@ def _described(entry: Mapping[str, Any]) -> str:
 
 
 def weak_class_finding(
-    per_class: Mapping[str, Classes], before: Mapping[str, Classes], *, metric: str | None, direction: str
+    per_class: Mapping[str, Classes],
+    before: Mapping[str, Classes],
+    *,
+    metric: str | None,
+    direction: str,
+    accepted: Classes | None = None,
 ) -> Flag | None:
-    """The classes that are weak in the mean over the newest round's candidates, each beside its earlier value.
+    """The classes that are weak in the mean over the newest round's candidates, each beside its earlier values.
 
     Candidates count the same. A class's change says whether the last round's settings helped it: `change` is in the
-    metric's own unit, positive is better.
+    metric's own unit, positive is better. accepted: the classes of the incumbent; `against_accepted` is the same
+    against it.
     """
     now, then = _mean(per_class), _mean(before)
     weak = weak_classes(now, metric=metric, direction=direction)
@@ -105,6 +115,10 @@ def weak_class_finding(
         if earlier is not None:
             entry["before"] = rounded(earlier)
             entry["change"] = rounded(sign * (entry["value"] - earlier))
+        best = (accepted or {}).get(entry["class"], {}).get(name)
+        if isinstance(best, int | float) and math.isfinite(best):
+            entry["accepted"] = rounded(best)
+            entry["against_accepted"] = rounded(sign * (entry["value"] - best))
     named = ", ".join(_class_described(entry) for entry in weak[:SHOWN])
     more = f" and {len(weak) - SHOWN} more" if len(weak) > SHOWN else ""
     return Flag(
@@ -115,12 +129,69 @@ def weak_class_finding(
     )
 
 
+def absent_class_finding(per_class: Mapping[str, Classes]) -> Flag | None:
+    """The classes that no validation case of any candidate has: nothing is measured of them."""
+    now = _mean(per_class)
+    absent = sorted(name for name, metrics in now.items() if metrics and metrics.get("cases") == 0)
+    if not absent:
+        return None
+    named = ", ".join(absent[:SHOWN]) + (f" and {len(absent) - SHOWN} more" if len(absent) > SHOWN else "")
+    return Flag(
+        name="absent_classes",
+        text=f"no validation case has the class {named}: nothing is measured of it",
+        evidence={"classes": absent[:KEPT], "count": len(absent)},
+    )
+
+
+def worst_case_finding(per_case: Mapping[str, Sequence[Mapping[str, Any]]], *, metric: str) -> Flag | None:
+    """The cases far below the others in the mean over the newest round's candidates (Tukey's lower fence).
+
+    per_case: candidate -> entries with case, fold and metric -> class -> value. A case that every candidate fails on
+    speaks of its image or label rather than of settings. The text names no case: their names may tell the data set,
+    which agents are not told; the evidence is for people.
+    """
+    values: dict[str, list[float]] = {}
+    folds: dict[str, Any] = {}
+    for entries in per_case.values():
+        for entry in entries:
+            found = entry.get(metric)
+            numbers = [float(v) for v in found.values() if _is_number(v)] if isinstance(found, Mapping) else []
+            if numbers and isinstance(entry.get("case"), str):
+                values.setdefault(entry["case"], []).append(statistics.fmean(numbers))
+                folds[entry["case"]] = entry.get("fold")
+    if len(values) < MIN_CASES:
+        return None
+    means = {case: statistics.fmean(numbers) for case, numbers in values.items()}
+    first, median, third = statistics.quantiles(means.values(), n=4)
+    fence = first - FENCE * max(third - first, LEAST_RANGE)
+    worst = sorted((value, case) for case, value in means.items() if value < fence)
+    if not worst:
+        return None
+    shown = ", ".join(f"{value:.3g} (fold {folds[case]})" for value, case in worst[:SHOWN])
+    more = f" and {len(worst) - SHOWN} more" if len(worst) > SHOWN else ""
+    entries = [{"case": case, "fold": folds[case], "value": rounded(value)} for value, case in worst[:KEPT]]
+    return Flag(
+        name="worst_cases",
+        text=f"{metric} of {len(worst)} of {len(means)} cases is far below the median {median:.3g} in the mean "
+        f"over {len(per_case)} candidates: {shown}{more}; their images or labels may be at fault",
+        evidence={"cases": entries, "count": len(worst), "of": len(means), "median": rounded(median)},
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _class_described(entry: Mapping[str, Any]) -> str:
     text = f"{entry['class']} ({entry['value']:.3g}"
+    if "cases" in entry:
+        text += f" over {entry['cases']} cases"
     if "change" in entry:
         change = entry["change"]
         word = "as before" if abs(change) < MOVED else f"{'better' if change > 0 else 'worse'} by {abs(change):.2g}"
         text += f", {word}"
+    if "against_accepted" in entry:
+        text += f", {entry['against_accepted']:+.2g} against the accepted {entry['accepted']:.3g}"
     return text + ")"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.diagnosis.flag import Flag
-from agent.diagnosis.parts import fold_findings, weak_class_finding
+from agent.diagnosis.parts import absent_class_finding, fold_findings, weak_class_finding, worst_case_finding
 from agent.diagnosis.trends import rounded
 from agent.diagnosis.weakness import Classes
 from agent.records import Objective, Observation
@@ -29,6 +29,8 @@ def analyse_round(
     candidates: Sequence[Mapping[str, Any]] = (),
     per_class: Mapping[str, Classes] | None = None,
     per_class_before: Mapping[str, Classes] | None = None,
+    per_class_accepted: Classes | None = None,
+    per_case: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     class_metric: str | None = None,
     class_direction: str = "maximize",
 ) -> list[dict[str, Any]]:
@@ -37,11 +39,18 @@ def analyse_round(
     analyses: trial -> {flags: [name, ...]} of the newest round, as round.json keeps them. candidates: the newest
     round.json's `candidates`, whose trials tell folds that stand apart. per_class, per_class_before: candidate ->
     class -> metric -> value of the newest round and the one before, from their validation summaries; class_metric:
-    by default the first that the classes have.
+    by default the first that the classes have. per_class_accepted: the classes of the incumbent. per_case: candidate
+    -> its cases, where its summary tells them.
     """
     if not history:
         return []
-    weak = weak_class_finding(per_class or {}, per_class_before or {}, metric=class_metric, direction=class_direction)
+    weak = weak_class_finding(
+        per_class or {},
+        per_class_before or {},
+        metric=class_metric,
+        direction=class_direction,
+        accepted=per_class_accepted,
+    )
     flags = [
         _best(history, objective),
         _stale(history, objective),
@@ -49,6 +58,8 @@ def analyse_round(
         *_failures(history),
         *fold_findings(candidates, objective),
         weak,
+        absent_class_finding(per_class or {}),
+        worst_case_finding(per_case or {}, metric=objective.metric) if objective.direction == "maximize" else None,
         *(flag for flag in _common_flags(analyses) if weak is None or flag.name != weak.name),
     ]
     return [flag.to_json() for flag in flags if flag is not None]

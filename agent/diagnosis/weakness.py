@@ -18,7 +18,7 @@ CHANCE = 0.02
 LEAST_SPREAD = 0.01
 """Of the mean: below it folds count as equal, or four equal folds would make an outlier of any fifth."""
 SUPPORT_ERRORS = 3.0
-"""Where `support` tells how many cases a share rests on: a weak class is behind by three of its standard errors."""
+"""Where it is known how many cases a value rests on: a weak class is behind by three of its standard errors."""
 
 Classes = Mapping[str, Mapping[str, float | None]]
 """class -> metric -> value; None where the class does not occur."""
@@ -48,7 +48,7 @@ def weak_classes(
     limit = max(BEHIND, statistics.stdev(values.values()))
     sign = 1.0 if direction == "maximize" else -1.0
     behind = {name: sign * (mean - value) for name, value in values.items()}
-    limits = {name: max(limit, _by_chance(per_class[name], mean)) for name in values}
+    limits = {name: max(limit, _by_chance(per_class[name], mean, str(metric))) for name in values}
     return [
         {
             "class": name,
@@ -56,18 +56,29 @@ def weak_classes(
             "value": rounded(values[name]),
             "mean": rounded(mean),
             "behind": rounded(behind[name]),
+            **_cases(per_class[name]),
         }
         for name in sorted(behind, key=lambda name: -behind[name])
         if behind[name] > limits[name]
     ]
 
 
-def _by_chance(metrics: Mapping[str, float | None], mean: float) -> float:
-    """How far a class whose true share is the mean may fall behind it by chance; 0 where no support is reported.
+def _cases(metrics: Mapping[str, float | None]) -> dict[str, int]:
+    cases = metrics.get("cases")
+    return {"cases": round(cases)} if isinstance(cases, int | float) else {}
 
-    Ten equally good classes of 30 cases at 80 % have a "weak" one in 66 % of the cases by the other limits alone, and
-    in 2 % with this one (2,000 draws; at most 3 % for shares from 50 to 98 %).
+
+def _by_chance(metrics: Mapping[str, float | None], mean: float, metric: str) -> float:
+    """How far a class whose true value is the mean may fall behind it by chance; 0 where nothing tells.
+
+    A mean over cases (`cases`, `<metric>_std`: segmentation) has the standard error std / sqrt(cases), a share of
+    `support` cases (classification) that of a binomial. Ten equally good classes of 30 cases at 80 % have a "weak"
+    one in 66 % of the cases by the other limits alone, and in 2 % with this one (2,000 draws; at most 3 % for shares
+    from 50 to 98 %).
     """
+    cases, std = metrics.get("cases"), metrics.get(f"{metric}_std")
+    if isinstance(cases, int | float) and isinstance(std, int | float) and cases > 1 and math.isfinite(std):
+        return SUPPORT_ERRORS * std / math.sqrt(cases)
     support = metrics.get("support")
     if not isinstance(support, int | float) or not support > 0 or not 0 <= mean <= 1:
         return 0.0

@@ -32,6 +32,8 @@ def analyse(work: Work) -> StepResult:
         candidates=record["candidates"],
         per_class=newest,
         per_class_before=before,
+        per_class_accepted=_accepted(work),
+        per_case=_per_case(work, latest),
     )
     # As it was when this round was first looked at: a later call may count its rounds anew, and the question that a
     # model has answered already must stay the same.
@@ -58,6 +60,24 @@ def _per_class(work: Work, paths: RoundPaths | None) -> dict[str, Any]:
     """candidate -> class -> metric -> value, of a closed round's validation summaries."""
     found = summaries(work, paths).items() if paths is not None else ()
     return {name: summary.per_class for name, summary in found if summary.per_class}
+
+
+def _per_case(work: Work, paths: RoundPaths) -> dict[str, Any]:
+    """candidate -> its cases, where its validation summary tells them."""
+    found: dict[str, Any] = {}
+    for name, summary in summaries(work, paths).items():
+        if summary.per_case:
+            found[name] = summary.per_case
+    return found
+
+
+def _accepted(work: Work) -> dict[str, Any]:
+    """class -> metric -> value of the incumbent, the last accepted candidate; empty where there is none."""
+    incumbent: Any = work.store.record(work.store.paths.incumbent)
+    paths = next(
+        (p for p in work.store.closed(below=work.number) if incumbent and p.number == incumbent["round"]), None
+    )
+    return dict(_per_class(work, paths).get(incumbent["candidate"], {})) if paths is not None else {}
 
 
 def _with_agents(work: Work, content: dict[str, Any]) -> list[Any]:

@@ -64,6 +64,28 @@ def test_foreign_shapes(path: Path, raw: dict[str, Any], value: float) -> None:
     assert (summary.value, summary.n, summary.rows, summary.outcome) == (value, 1, 1, Outcome.OK)
 
 
+def test_nnunets_summary_gives_classes_and_cases_and_its_nan_says_not_there(path: Path) -> None:
+    def case(name: str, one: float, two: float) -> dict[str, Any]:
+        metrics = {"1": {"Dice": one, "IoU": one / 2}, "2": {"Dice": two, "IoU": two}}
+        return {"metrics": metrics, "prediction_file": f"/x/{name}.nii.gz", "reference_file": "/y"}
+
+    nan = float("nan")
+    raw = {
+        "foreground_mean": {"Dice": 0.75, "IoU": 0.6},
+        "mean": {"1": {"Dice": 0.8, "IoU": 0.7}, "2": {"Dice": 0.7, "IoU": nan}},
+        "metric_per_case": [case("a_001", 0.8, 0.7), case("a_002", 0.8, nan)],
+    }
+    path.write_text(json.dumps(raw))
+    summary = read_summary(path, DICE)
+    assert summary.value == 0.75
+    assert summary.per_class["1"] == {"Dice": 0.8, "IoU": 0.7, "cases": 2}
+    assert summary.per_class["2"] == {"Dice": 0.7, "IoU": None, "cases": 1}
+    assert summary.per_case[1] == {"case": "a_002", "fold": None, "Dice": {"1": 0.8, "2": None}}
+    path.write_text(json.dumps(raw | {"foreground_mean": {"Dice": nan}}))
+    with pytest.raises(InvalidSummary, match="must be a finite number"):
+        read_summary(path, DICE)
+
+
 def broken(**changes: Any) -> dict[str, Any]:
     metric = {"value": 0.8, "direction": "maximize", "std": 0.1, "n": 2} | changes
     return own(metrics={"Dice": metric})
