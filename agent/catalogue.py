@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import InvalidReference, InvalidTrainer, Problem
-from agent.reference import Reference, for_study, load_reference, parse_reference
+from agent.reference import Reference, for_study, is_old, load_reference, migrated, parse_reference, read_json
 from agent.resources import shipped_reference
 from trainers.contract import Value
 from trainers.registry import TRAINERS, RegisteredTrainer, TaskPreset
@@ -39,7 +39,11 @@ class Found:
     def reference(self, task: str, given: Path | None = None) -> Reference:
         """The reference that a study of this task begins with: the given file, or the shipped one with the preset."""
         if given is not None:
-            reference = load_reference(given)
+            raw = read_json(given)
+            if is_old(raw):
+                reference = migrated(raw, self._shipped(task), file=str(given))
+            else:
+                reference = parse_reference(raw, file=str(given))
             if reference.trainer != self.trainer.name:
                 message = f"is for the trainer {reference.trainer!r}, not {self.trainer.name!r}"
                 raise InvalidTrainer([Problem(file=str(given), where="trainer", value="", message=message)])

@@ -51,7 +51,7 @@ class Summary:
 def read_summary(path: Path, objective: Objective, *, split: str = "val") -> Summary:
     """Read a summary of any accepted shape. Raises InvalidSummary with every problem."""
     try:
-        raw: Any = _read(path)
+        raw: Any = read_raw(path)
     except FileProblem as error:
         raise _invalid(path, [("file", "", str(error).removeprefix(f"{path}: "))]) from error
     if "metrics" in raw and "objective" in raw:
@@ -71,8 +71,11 @@ def read_summary(path: Path, objective: Objective, *, split: str = "val") -> Sum
     )
 
 
-def _read(path: Path) -> Any:
-    """The object in the file. nnU-Net writes NaN for a class that is in neither segmentation, and only it may."""
+def read_raw(path: Path) -> Any:
+    """The object in the file. nnU-Net writes NaN for a class that is in neither segmentation, and only it may.
+
+    Raises FileProblem.
+    """
     try:
         return read_json_object(path)
     except FileProblem:

@@ -82,6 +82,8 @@ def main() -> None:
         os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(out / "pre"), "nnUNet_results": str(out)}
         os.environ[POOLS] = "1"
         convert(given.tar, raw, given.cases)
+    profile = out / "profile.yaml"
+    profile.write_text("cpus: 1\n")
     outcome = tune(
         TuneOptions(
             task=NAME,
@@ -92,6 +94,7 @@ def main() -> None:
             data={"raw": str(raw), "preprocessed": str(out / "nnUNet_preprocessed")},
             auto_train=True,
             launcher="local",
+            profile=profile,
             candidates=2,
             max_rounds=given.rounds,
             confirm="never",

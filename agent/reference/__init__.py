@@ -6,6 +6,8 @@ Pure: files are read here, never written. Standard library only.
 from agent.reference.diff import Change, describe, diff
 from agent.reference.expression import Expression, ExpressionError, Value, parse_expression
 from agent.reference.identity import canonical, canonical_value, config_key
+from agent.reference.jsontext import read_json
+from agent.reference.migrate import is_old, migrated
 from agent.reference.model import Constraint, Objective, Parameter, RecordedChange, Reference
 from agent.reference.parse import check_reference, load_reference, parse_reference
 from agent.reference.proposal import check_values
@@ -31,9 +33,12 @@ __all__ = [
     "describe",
     "diff",
     "for_study",
+    "is_old",
     "json_schema",
     "load_reference",
+    "migrated",
     "parse_expression",
     "parse_reference",
+    "read_json",
     "with_values",
 ]

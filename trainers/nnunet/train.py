@@ -56,7 +56,7 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
         want = (config.plans, config.configuration)
         folds = max(spec.folds, spec.fold + 1)
         prepare.ensure(dataset, [want], folds=folds, cpus=pools, stop=control.stop, say=prepare.say)
-        with _memory_explained(config), workers.pools_for(spec.cpus):
+        with _memory_explained(config), workers.pools_for(workers.usable(spec.cpus)):
             return _train(spec, control, config, dataset)
 
 
@@ -97,7 +97,7 @@ def build(spec: TrialSpec, config: Config, dataset: Dataset) -> Any:
     if spec.gpus > 0 and not torch.cuda.is_available():
         raise TrainerError("this trial was given a GPU, but torch sees none: check the driver and torch's CUDA build")
     device = torch.device("cuda" if spec.gpus > 0 else "cpu")
-    torch.set_num_threads(max(1, spec.cpus))
+    torch.set_num_threads(workers.usable(spec.cpus))
     random.seed(spec.seed)
     np.random.seed(spec.seed)
     torch.manual_seed(spec.seed)
@@ -135,7 +135,7 @@ def test(spec: TrialSpec, control: Control) -> TrialResult:
 
     model = _model_folder(spec.out, dataset, config)
     target = spec.out / "test"
-    with _memory_explained(config), workers.pools_for(spec.cpus):
+    with _memory_explained(config), workers.pools_for(workers.usable(spec.cpus)):
         summary = predict_folder(model, spec.fold, images, labels, target, gpus=spec.gpus, cpus=spec.cpus)
     cases = accumulate.per_case(summary, class_names(dataset), fold=spec.fold)
     classes = accumulate.per_class(cases)

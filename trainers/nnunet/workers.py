@@ -45,6 +45,7 @@ def bound(cpus: int, *, gpu: bool) -> int:
 
     Raises TrainerError where the job has too little memory for any.
     """
+    cpus = usable(cpus)
     memory = host_memory()
     if memory < LEAST_MEMORY:
         raise TrainerError(
@@ -58,6 +59,11 @@ def bound(cpus: int, *, gpu: bool) -> int:
     if "nnunetv2.configuration" in sys.modules:  # read once at import; a process may run several trials
         sys.modules["nnunetv2.configuration"].default_num_processes = pools  # type: ignore[attr-defined]
     return pools
+
+
+def usable(cpus: int) -> int:
+    """CPUs that were asked for, but no more than this process may run on: a laptop has fewer than a cluster's job."""
+    return max(1, min(cpus, len(os.sched_getaffinity(0))))
 
 
 def host_memory() -> int:

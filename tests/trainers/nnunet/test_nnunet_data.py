@@ -177,12 +177,15 @@ def test_a_job_with_too_little_memory_says_so(
 
 def test_processes_are_bounded_by_cpus_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "host_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
     assert workers.bound(8, gpu=True) == 8 and os.environ[workers.AUGMENTING] == "7"
     assert workers.bound(64, gpu=True) == 63 and os.environ[workers.AUGMENTING] == "12"
     assert workers.bound(1, gpu=True) == 1 and os.environ[workers.AUGMENTING] == "0"
     assert workers.bound(8, gpu=False) == 8 and os.environ[workers.AUGMENTING] == "0"
     monkeypatch.setattr(workers, "host_memory", lambda: 4 * 2**30)
     assert workers.bound(8, gpu=True) == 3 and os.environ[workers.POOLS] == "3"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    assert workers.bound(8, gpu=True) == 2 and os.environ[workers.AUGMENTING] == "0"
 
 
 def test_without_nnunet_the_extra_is_named(
