@@ -111,3 +111,11 @@ def test_reading_settings_and_accumulating_need_neither_torch_nor_numpy() -> Non
         "sys.exit(any(name in sys.modules for name in ('torch', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_parameter_and_data_key_is_in_the_document() -> None:
+    from trainers.registry import TRAINERS
+
+    text = (ROOT / "doc" / "nnunet.md").read_text()
+    names = [*PARAMETERS, *(TRAINERS["nnunet"].data_keys or {})]
+    assert [name for name in names if f"`{name}`" not in text] == []
