@@ -33,8 +33,8 @@ SMALL: dict[str, Any] = {
     "initial_lr": 0.003,
     "mirroring": "none",
 }
-"""AdamW, because SGD with momentum 0.99 has hardly begun to move after a hundred steps. Without mirroring a prediction
-takes an eighth of the time."""
+"""AdamW, because SGD with momentum 0.99 has hardly begun to move after a hundred steps. Without mirroring, a
+prediction takes an eighth of the time."""
 
 
 def convert(tar: Path, raw: Path, cases: int) -> None:

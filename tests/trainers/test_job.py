@@ -17,7 +17,15 @@ import pytest
 
 from trainers import job, registry
 from trainers.claim import Owner, boot_id, claim_attempt, process_start, this_owner
-from trainers.contract import BadConfig, Control, Interrupted, OutOfMemory, TrialResult, TrialSpec
+from trainers.contract import (
+    BadConfig,
+    Control,
+    Interrupted,
+    OutOfMemory,
+    TrainerError,
+    TrialResult,
+    TrialSpec,
+)
 from trainers.layout import RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, file_sha256, load_manifest, read_values
 from trainers.results import read_row
@@ -411,3 +419,75 @@ def test_the_task_entry_needs_the_standard_library_only() -> None:
     script = "import sys, trainers.job; print(sorted(m for m in sys.modules if 'torch' in m or 'numpy' in m))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Preparer:
+    """Stands where a trainer's preparation does: notes what it is asked, and fails where it is told to."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self.asked: list[dict[str, Any]] = []
+
+    def prepare_data(self, task: str, data: Any, values: list[Any], **more: Any) -> bool:
+        self.asked.append({"task": task, "values": values, **more})
+        if self.error is not None:
+            if isinstance(self.error, Interrupted):
+                more["stop"].request(signal.SIGTERM)
+            raise self.error
+        return True
+
+
+def prepare(files: RoundFiles, preparer: Preparer, monkeypatch: pytest.MonkeyPatch) -> tuple[int, dict[str, Any]]:
+    monkeypatch.setattr(job, "preparer", lambda name, brought: preparer)
+    code = job.main(["prepare", "--round-dir", str(files.root), "--cpus", "3"])
+    return code, json.loads(files.prepared.read_text())
+
+
+def test_a_preparation_is_told_what_all_candidates_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preparer = Preparer()
+    code, record = prepare(make_round(tmp_path, lrs=(0.5, 0.6)), preparer, monkeypatch)
+    assert code == 0 and record["outcome"] == "ok"
+    (asked,) = preparer.asked
+    assert asked["values"] == [{"lr": 0.5}, {"lr": 0.6}] and asked["folds"] == 2 and asked["cpus"] == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "outcome", "message"),
+    [
+        (TrainerError("a label is missing"), 1, "failed", "TrainerError: a label is missing"),
+        (RuntimeError("a bug"), 1, "failed", "RuntimeError: a bug"),
+        (Interrupted("stopped while waiting"), 143, "interrupted", "stopped while waiting"),
+    ],
+)
+def test_rows_do_not_begin_after_a_preparation_that_failed(
+    tmp_path: Path,
+    tiny: TinyTrainer,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    outcome: str,
+    message: str,
+) -> None:
+    files = make_round(tmp_path)
+    found = prepare(files, Preparer(error), monkeypatch)
+    assert found[0] == code and (found[1]["outcome"], found[1]["message"]) == (outcome, message)
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == 1
+    result = json.loads(files.attempt("c00", 0, 0, 1).result.read_text())
+    assert result["outcome"] == "crashed" and tiny.specs == []
+    assert f"the data was not prepared: {message}" in result["error"]["message"]
+    # A person has mended the cause by the time of a retry.
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0", "--attempt", "2"]) == 0
+
+
+def test_a_preparation_that_was_killed_is_not_taken_for_none(tmp_path: Path, tiny: TinyTrainer) -> None:
+    files = make_round(tmp_path)
+    files.prepared.write_text('{"outcome": "began", "message": ""}')
+    assert job.main(["train", "--round-dir", str(tmp_path), "--row", "0"]) == 1
+    result = json.loads(files.attempt("c00", 0, 0, 1).result.read_text())
+    assert "it began and left no end" in result["error"]["message"] and tiny.specs == []
+
+
+def test_a_trainer_without_a_preparation_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_round(tmp_path)
+    assert job.main(["prepare", "--round-dir", str(tmp_path)]) == 2
+    assert "trainer = resnet9: has nothing to prepare" in capsys.readouterr().err

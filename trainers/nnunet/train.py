@@ -175,14 +175,18 @@ def _identity(spec: TrialSpec, dataset: Dataset, trainer: Any) -> dict[str, Any]
 
 
 def _resume(spec: TrialSpec, trainer: Any, identity: Mapping[str, Any]) -> dict[str, object]:
-    """Go on from this attempt's own checkpoint, else the previous attempt's; notes say from which, or why not."""
+    """Go on from this attempt's own checkpoint, else from the newest earlier attempt's that can be used.
+
+    Notes and log say from which, and why not from the others.
+    """
     from trainers.nnunet.trainer import CheckpointProblem
 
     rejected: list[str] = []
     notes: dict[str, object] = {}
     folder = Path(trainer.output_folder)
     relative = folder.relative_to(spec.out)
-    for source in [spec.out] + ([spec.previous] if spec.previous is not None else []):
+    previous = () if spec.previous is None else (spec.previous, *spec.earlier)
+    for source in dict.fromkeys((spec.out, *previous)):
         for name in (_FINAL, _LATEST):
             path = source / relative / name
             if not path.exists():

@@ -55,6 +55,12 @@ def requeue() -> Rendered:
     return rendered_round(Path("/scratch/alice/runs/digits/round_2_20260101T000000"), profile)
 
 
+def prepared() -> Rendered:
+    """A trainer whose trials share data that a job prepares before the array."""
+    profile = Profile(partition="gpu", gpus=1, cpus=8, prepare=Resources(partition="cpu", cpus=16))
+    return rendered_round(Path("/scratch/alice/runs/digits/round_2_p"), profile, a_manifest(trainer="nnunet"))
+
+
 def hostile() -> Rendered:
     profile = Profile(
         partition="gpu",

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from render_cases import HOSTILE, a_manifest, hostile, plain, rendered_round, requeue
+from render_cases import HOSTILE, a_manifest, hostile, plain, prepared, rendered_round, requeue
 
 from agent import resources
 from agent.errors import InvalidScript, InvalidTrainer
@@ -20,7 +20,7 @@ from trainers.registry import TRAINERS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"
 
-CONTEXTS = {"plain": plain, "hostile": hostile, "requeue": requeue}
+CONTEXTS = {"plain": plain, "prepared": prepared, "hostile": hostile, "requeue": requeue}
 
 
 @pytest.mark.parametrize("name", CONTEXTS)
@@ -104,9 +104,25 @@ def test_an_unknown_trainer_is_answered_with_those_there_are() -> None:
 
 
 def test_every_trainer_that_ships_has_its_templates() -> None:
+    preparing = {trainer.template for trainer in TRAINERS.values() if trainer.preparer}
     for folder in {*(trainer.template for trainer in TRAINERS.values()), "command", "generic"}:
         names = {path.name for path in (resources.templates() / "slurm" / folder).iterdir()}
-        assert names == {"train.sh.j2", "eval.sh.j2"}
+        assert names == {"train.sh.j2", "eval.sh.j2"} | ({"prepare.sh.j2"} if folder in preparing else set())
+
+
+def test_a_preparation_is_one_task_without_a_gpu_before_the_rows(tmp_path: Path) -> None:
+    rendered = prepared()
+    assert rendered.preparation is not None and rendered.preparation.array_script is not None
+    script = rendered.texts[rendered.preparation.array_script]
+    assert "#SBATCH --array=0\n" in script and "#SBATCH --partition=cpu" in script and "--gres" not in script
+    assert "#SBATCH --cpus-per-task=16" in script and "--signal" not in script
+    before, train, evaluation = _submitted(rendered, tmp_path, None)
+    assert before == ["--array=0", str(rendered.preparation.array_script)]
+    assert train[1:] == ["--dependency=afterany:PREPARE_JOB_ID", str(rendered.train.array_script)]
+    assert evaluation[1] == "--dependency=afterany:TRAIN_JOB_ID"
+    lines = manual_commands(rendered, slurm=False)
+    assert lines[0] == "bash /scratch/alice/runs/digits/round_2_p/prepare_digits_round2.sh 0" and len(lines) == 3
+    assert plain().preparation is None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 from nnunet_cases import NAME, make_spec, quiet, values
 
 from trainers.contract import BadConfig, Control, Interrupted, OutOfMemory, StopFlag, TrainerError, TrialSpec, Value
-from trainers.manifest import Row
+from trainers.manifest import Row, file_sha256
 from trainers.nnunet import accumulate
 from trainers.nnunet import train as entry
 from trainers.nnunet.config import Config
@@ -22,7 +26,8 @@ from trainers.nnunet.where import locate
 from trainers.results import RowResult
 
 pytestmark = pytest.mark.train
-SHIPPED = Path(__file__).parents[3] / "doc" / "hyperparameter_reference" / "nnunet.json"
+ROOT = Path(__file__).parents[3]
+SHIPPED = ROOT / "doc" / "hyperparameter_reference" / "nnunet.json"
 MODEL = Path("nnUNet_results") / NAME / "nnUNetTrainerRoundtable__nnUNetPlans__3d_fullres"
 
 
@@ -225,3 +230,52 @@ def test_what_is_measured_and_how_is_checked_first(tiny: dict[str, Value], tmp_p
     with pytest.raises(BadConfig, match="direction must be maximize"):
         train(make_spec(tmp_path / "out", data=tiny, direction="minimize"), quiet())
     assert values()["num_epochs"] == 1
+
+
+def test_a_signal_ends_a_real_task_with_a_checkpoint(tiny: dict[str, Value], tmp_path: Path) -> None:
+    """The task as a scheduler starts it, warned by USR2 as SLURM does before the time limit."""
+    spec = make_spec(tmp_path / "out", data=tiny, hyper={"num_epochs": 1000})
+    plan = {
+        name: getattr(spec, name)
+        for name in ("study", "task", "trainer", "round", "candidate", "row", "fold", "folds", "seed", "attempt")
+    }
+    plan |= {name: getattr(spec, name) for name in ("epochs", "data", "cpus", "gpus", "objective", "direction")}
+    plan |= {"out": str(spec.out), "reference": str(spec.reference), "trainer_file": None}
+    plan |= {"reference_sha256": file_sha256(spec.reference)}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan))
+    with open(tmp_path / "log", "w") as log:
+        command = [sys.executable, "-m", "trainers.job", "run", "--plan", str(path)]
+        task = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            until = time.monotonic() + 300
+            while not (spec.out / "progress.json").exists():
+                assert task.poll() is None and time.monotonic() < until, (tmp_path / "log").read_text()[-2000:]
+                time.sleep(0.2)
+            task.send_signal(signal.SIGUSR2)
+            assert task.wait(timeout=120) == 128 + signal.SIGUSR2, (tmp_path / "log").read_text()[-2000:]
+        finally:
+            task.kill()
+            task.wait()
+    assert json.loads((spec.out / "exit.json").read_text())["outcome"] == "interrupted"
+    assert (spec.out / "checkpoint_last.pt").exists() and not (spec.out / "result.json").exists()
+
+
+def test_augmentation_workers_end_although_they_inherit_the_handler(tiny: dict[str, Value], tmp_path: Path) -> None:
+    import multiprocessing
+
+    before = {number: signal.getsignal(number) for number in StopFlag.SIGNALS}
+    try:
+        StopFlag().install()
+        spec = make_spec(tmp_path / "out", data=tiny)
+        os.environ |= {"nnUNet_preprocessed": str(tiny["preprocessed"]), "nnUNet_results": str(tmp_path / "r")}
+        os.environ |= {"NNUNET_HP_REF": str(spec.reference), "nnUNet_n_proc_DA": "2"}
+        trainer = build(spec, Config.from_values(spec.values), locate(spec.task, tiny, {}))
+        trainer.initialize()
+        trainer.on_train_start()
+        assert len(multiprocessing.active_children()) == 3  # two for training, one for validation
+        trainer.close_loaders()
+        assert multiprocessing.active_children() == []
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
