@@ -27,5 +27,5 @@ export ROUNDTABLE_ROUND_DIR=/scratch/alice/runs/digits/round_2_p
 # python -m looks for modules in the working folder first; this one holds none.
 cd -- "$ROUNDTABLE_ROUND_DIR"
 
-# exec: the scheduler's warning signal reaches python only when no shell stands between them.
+# exec: a signal reaches python only when no shell stands between them.
 exec /opt/training/bin/python -m trainers.job eval --round-dir "$ROUNDTABLE_ROUND_DIR" --candidate-index "$roundtable_item"
