@@ -13,13 +13,14 @@ import pytest
 
 from agent.api import TuneOptions
 from agent.api.begin import begin
+from trainers.registry import TRAINERS
 
 ROOT = Path(__file__).parents[1]
 NOOP = ROOT / "tests" / "programs" / "noop.yaml"
 SHIPPED = ROOT / "doc" / "hyperparameter_reference" / "resnet9.json"
 
 #: Needed by training alone. No command of `agent` may import any of it, whatever it does.
-TRAINING = {"torch", "torchvision", "sklearn", "matplotlib", "scipy", "pandas"}
+TRAINING = {"torch", "torchvision", "sklearn", "matplotlib", "scipy", "pandas", "nnunetv2"}
 #: Each is 8 ms to a second of CPU time, where bare Python is 10 ms.
 HEAVY = {
     "rich",
@@ -134,7 +135,8 @@ def test_trainers_are_listed_from_the_registry(loaded: Any) -> None:
     modules = loaded("trainers")
     assert modules & (TRAINING | HEAVY) == set()
     assert _rooms(modules) == {"cli", "errors"}
-    assert loaded("trainers", "resnet9") & (TRAINING | HEAVY) == set()
+    for name in TRAINERS:
+        assert loaded("trainers", name) & (TRAINING | HEAVY) == set()
     assert loaded("trainers", str(NOOP)) & (TRAINING | HEAVY) == {"yaml"}
 
 
@@ -149,6 +151,15 @@ def test_reference_commands_need_no_study(loaded: Any, study: Path) -> None:
 def test_beginning_a_study_proposes_and_renders_nothing(loaded: Any, tmp_path: Path) -> None:
     arguments = ("init", "--task", "demo", "--trainer", str(NOOP), "--output-dir", str(tmp_path / "runs"))
     assert loaded(*arguments, "--data", f"log={tmp_path / 'log'}") & (TRAINING | HEAVY) == {"yaml"}
+
+
+def test_a_segmentation_study_begins_and_renders_without_nnunet(loaded: Any, tmp_path: Path) -> None:
+    """Finding the data set and asking whether it is prepared are the trainer's own code, on the login node."""
+    (tmp_path / "raw" / "Dataset601_Tiny").mkdir(parents=True)
+    arguments = ("tune", "--task", "Task601_Tiny", "--trainer", "nnunet", "--output-dir", str(tmp_path / "runs"))
+    folders = ("--data", f"raw={tmp_path / 'raw'}", "--data", f"preprocessed={tmp_path / 'preprocessed'}")
+    modules = loaded(*arguments, "--slurm", "--launcher", "local", *folders)
+    assert modules & TRAINING == set() and "numpy" not in modules and "jinja2" in modules
 
 
 def test_a_round_by_hand_needs_no_rich_no_submitit_and_no_optimiser(loaded: Any, tmp_path: Path) -> None:

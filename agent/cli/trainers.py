@@ -34,7 +34,14 @@ def _tasks(trainer: RegisteredTrainer) -> None:
         if begins:
             sys.stdout.write(f"      begins with {', '.join(begins)}\n")
     if trainer.open_tasks:
-        sys.stdout.write("  --task NAME --data path=...: your own data\n")
+        keys = trainer.data_keys or {}
+        if "path" in keys or not keys:
+            sys.stdout.write("  --task NAME --data path=...: your own data\n")
+        else:
+            sys.stdout.write("  --task NAME: your own data, told by\n")
+            for name, key in keys.items():
+                default = f"; by default ${key.variable}" if key.variable else ""
+                sys.stdout.write(f"      --data {name}=...  {key.description}{default}\n")
         if trainer.default_epochs is not None:
             sys.stdout.write(f"      begins with epochs {trainer.default_epochs}\n")
 
