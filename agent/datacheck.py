@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from agent.errors import UsageError
 from trainers.contract import DataProblem, Value
-from trainers.registry import DataKey, RegisteredTrainer, data_checker, data_problem
+from trainers.registry import DataKey, RegisteredTrainer, data_checker
 
 #: What a key of each kind wants, in words.
 WANTED = {
@@ -26,10 +26,8 @@ def check_task(trainer: RegisteredTrainer, task: str, data: Mapping[str, Value],
     brought: the trainer is a person's YAML; it reads its data however it likes.
     """
     preset = trainer.tasks.get(task)
-    if not brought and trainer.locator is not None:
-        if problem := data_problem(trainer, task, data):
-            raise UsageError(problem)
-        return
+    if trainer.data_keys is not None and "path" not in trainer.data_keys:
+        return  # its data is named otherwise, and its own check says whether it is there
     if brought or "path" in data or (preset is not None and not preset.needs_path):
         return
     fetched = trainer.data_keys is not None and "download" in trainer.data_keys

@@ -79,9 +79,6 @@ class RegisteredTrainer:
     accumulator: str | None = None
     """Module with accumulate(): folds the validation rows of a candidate together where their mean would be wrong.
     Standard library only."""
-    locator: str | None = None
-    """Module with find_problem(task, data): what is wrong with the data as far as it can be seen without training.
-    Standard library only; asked on the login node when a study begins."""
 
 
 _RESNET9 = RegisteredTrainer(
@@ -186,7 +183,7 @@ _NNUNET = RegisteredTrainer(
     },
     preparer="trainers.nnunet.prepare",
     accumulator="trainers.nnunet.accumulate",
-    locator="trainers.nnunet.where",
+    data_check="trainers.nnunet.where",
 )
 
 #: Runs programs that a person brought as YAML; such a trainer has its own name, but always this code.
@@ -229,10 +226,3 @@ def preparer(name: str, *, brought: bool = False) -> Any:
     """The module that prepares a trainer's data, or None where nothing is to be prepared."""
     module = TRAINERS[name].preparer if name in TRAINERS and not brought else None
     return importlib.import_module(module) if module else None
-
-
-def data_problem(trainer: RegisteredTrainer, task: str, data: Mapping[str, Value]) -> str:
-    """What the trainer itself has against this data, or an empty string. Imports nothing heavy."""
-    if trainer.locator is None:
-        return ""
-    return str(importlib.import_module(trainer.locator).find_problem(task, data))

@@ -17,11 +17,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainers.contract import Interrupted, StopFlag, Value
+from trainers.contract import DataProblem, Interrupted, StopFlag, Value
 from trainers.files import FileProblem, create_exclusive, read_json_object, to_json
 from trainers.nnunet.config import Config
 from trainers.nnunet.plans import IDENTIFIERS
-from trainers.nnunet.where import VARIABLES, DataProblem, Dataset, locate
+from trainers.nnunet.where import VARIABLES, Dataset, locate
 from trainers.nnunet.workers import bound, planning, pools_for
 
 FOLDS = 5

@@ -12,17 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainers.contract import TrainerError, Value
+from trainers.contract import DataProblem, Value
 from trainers.files import FileProblem, read_json_object
 
 VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed"}
 """Key of --data -> the environment variable that nnU-Net itself reads."""
 
 _NAME = re.compile(r"(?:Task|Dataset)?0*(\d{1,3})(?:_(\w+))?", re.ASCII)
-
-
-class DataProblem(TrainerError):
-    """Data that is missing or cannot be used; the message says what and where."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +96,9 @@ def locate(task: str, data: Mapping[str, Value], environment: Mapping[str, str])
     return Dataset(name=names[0], raw_root=raw, preprocessed_root=preprocessed)
 
 
-def find_problem(task: str, data: Mapping[str, Value]) -> str:
-    """Why `locate` would refuse this, or an empty string."""
-    try:
-        locate(task, data, os.environ)
-    except DataProblem as error:
-        return str(error)
-    return ""
+def check(task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, folds: int) -> None:
+    """Raise DataProblem where `locate` would: all that is seen of the data without nnU-Net."""
+    locate(task, data, os.environ)
 
 
 def _folder(key: str, data: Mapping[str, Value], environment: Mapping[str, str]) -> Path | None:

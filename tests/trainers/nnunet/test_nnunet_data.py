@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from nnunet_cases import NAME, make_spec, quiet, values, write_raw
 
-from trainers.contract import StopFlag, TrainerError, Value
+from trainers.contract import DataProblem, StopFlag, TrainerError, Value
 from trainers.nnunet import prepare, workers
 from trainers.nnunet.prepare import prepare_data, prepared, read_splits
-from trainers.nnunet.where import DataProblem, find_problem, locate
+from trainers.nnunet.where import check, locate
 
 pytestmark = pytest.mark.train
 
@@ -41,7 +41,8 @@ def folder(data: dict[str, Value], kind: str = "preprocessed") -> Path:
 @pytest.mark.parametrize("task", ["Task601_Tiny", "Dataset601_Tiny", "601", "Task601_OldName", "task601"])
 def test_a_data_set_is_found_by_its_number_under_old_and_new_names(tiny: dict[str, Value], task: str) -> None:
     if task == "task601":
-        assert "must be a number or a name such as" in find_problem(task, tiny)
+        with pytest.raises(DataProblem, match="must be a number or a name such as"):
+            check(task, tiny, {}, folds=5)
         assert locate(task, {**tiny, "dataset": 601}, {}).name == NAME
     else:
         assert locate(task, tiny, {}).name == NAME
@@ -57,8 +58,9 @@ def test_folders_come_from_the_environment_where_they_are_not_given(tiny: dict[s
 def test_an_unknown_data_set_is_answered_with_those_there_are(tiny: dict[str, Value]) -> None:
     with pytest.raises(DataProblem, match=rf"dataset 'Task999_X' is not there; .*{NAME}"):
         locate("Task999_X", tiny, {})
-    assert f"there: {NAME}" not in find_problem("hippocampus", tiny)
-    assert NAME in find_problem("hippocampus", tiny)
+    with pytest.raises(DataProblem, match=NAME) as caught:
+        check("hippocampus", tiny, {}, folds=5)
+    assert f"there: {NAME}" not in str(caught.value)
 
 
 def test_two_names_of_one_number_are_refused(tiny: dict[str, Value], tmp_path: Path) -> None:
