@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from agent import acceptance
+from agent.acceptance.rules_file import load_rules
 from agent.budget import RESOURCES, Ledger
 from agent.orchestrator import breaker
 from agent.orchestrator.attempts import endings
 from agent.orchestrator.engine import ROUND
 from agent.orchestrator.submit import submissions
 from agent.report.tables import trials_csv
+from agent.resources import shipped_rules
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows
 from agent.store.store import Store, observation
@@ -69,13 +71,20 @@ def contradictions(root: Path) -> Iterator[str]:
 
 
 def _incumbents(store: Store) -> Iterator[str]:
-    """The incumbents of all rounds again, from the rounds' observations alone."""
+    """The incumbents of all rounds again, from what the rounds measured alone."""
+    metric, rules = store.config.metric, load_rules(shipped_rules())
     current: acceptance.Incumbent | None = None
-    known = []
+    known: dict[acceptance.Place, acceptance.Measured] = {}
     for paths in store.closed():
         record = store.round_record(paths)
-        known += [observation(paths.number, entry) for entry in record["candidates"]]
-        current = acceptance.incumbent(current, known, store.config.objective)
+        own = [
+            acceptance.measured(observation(paths.number, entry), entry["trials"], metric)
+            for entry in record["candidates"]
+        ]
+        known |= {one.place: one for one in own}
+        noise = acceptance.estimate({place: one.cells for place, one in known.items()})
+        judged = own if current is not None else list(known.values())
+        current = acceptance.judge_round(current, judged, known, noise, store.config.objective, rules).elect()
         if record["incumbent"] != (current.to_json() if current else None):
             yield f"round {paths.number}: incumbent {record['incumbent']}, derived again {current}"
     standing = store.record(store.paths.incumbent) or {}
