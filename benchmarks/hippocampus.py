@@ -103,7 +103,7 @@ def main() -> None:
         ),
         say=print,
     )
-    study = Study(out / "runs" / "hippocampus")
+    best = Study(out / "runs" / "hippocampus").best
     print(f"\n{outcome.closed} rounds, {given.cases} cases, {time.monotonic() - clock:.0f} s\n")
     print("| round | candidate | Dice | Anterior | Posterior | cases | CPU-s |")
     print("|---|---|---|---|---|---|---|")
@@ -117,8 +117,8 @@ def main() -> None:
             number = folder.name.split("_")[1]
             cases = len(found.get("per_case", ()))
             print(f"| {number} | {candidate.name} | {dice:.3f} | {shown} | {cases} | {seconds:.0f} |")
-    best = study.best
-    print(f"\nbest: {best}")
+    if best is not None:
+        print(f"\n{best['verdict']}: round {best['round']} {best['candidate']}, Dice {best['mean']:.3f}")
 
 
 if __name__ == "__main__":
