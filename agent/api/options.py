@@ -106,6 +106,7 @@ _PATHS = ("output_dir", "hp_ref", "profile", "policy", "rules", "val_summary", "
 _AGENT_PATHS = ("script", "llm_config", "llm_prices", "prompts")
 _NUMBERS = ("folds", "seeds")
 _WORDS = ("gpus", "tune_names")
+_SAID = ("also", "limits")
 _REQUIRED = ("task", "output_dir", "slurm", "auto_train", "resume")
 
 
@@ -115,7 +116,7 @@ def _normal(name: str, value: object) -> object:
         return Path(value)
     if name == "warm_start" and isinstance(value, (list, tuple)):
         return tuple(Path(each) if isinstance(each, str) and each else each for each in value)
-    if name in (*_NUMBERS, *_WORDS) and isinstance(value, list):
+    if name in (*_NUMBERS, *_WORDS, *_SAID) and isinstance(value, list):
         return tuple(value)
     return value
 
@@ -156,6 +157,10 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("seed",): (_whole(0), "a whole number from 0"),
     _NUMBERS: (_distinct(_whole(0)), "a tuple of different whole numbers from 0, such as (0, 1)"),
     ("warm_start",): (_distinct(lambda value: isinstance(value, Path)), "a tuple of different paths of studies"),
+    _SAID: (
+        lambda value: value == () or _distinct(_text)(value),
+        'a tuple of different texts, such as ("seconds<=600",); empty: none any more',
+    ),
     _WORDS: (_distinct(_text), 'a tuple of different texts, such as ("0", "1")'),
     ("slurm", "auto_train", "use_test", "resume"): (lambda value: isinstance(value, bool), "True or False"),
     ("launcher",): _one_of(LAUNCHERS),

@@ -102,7 +102,7 @@ def test_squeue() -> None:
 
 def test_sacct_tells_a_task_that_could_not_be_launched_from_one_that_was_cancelled() -> None:
     """As 22.05 showed them: a failing Prolog under --no-requeue, and scancel by root and by a person."""
-    head = "|00:00:02|2031-02-03T04:05:01|n1|"
+    head = "|00:00:02|2031-02-03T04:05:03|2031-02-03T04:05:01|n1|"
     text = (
         f"4_0|CANCELLED by 0|0:0{head}t\n4_0.batch|CANCELLED|{head}batch\n"
         f"4_1|CANCELLED|0:0{head}t\n4_1.batch|CANCELLED|{head}batch\n"
