@@ -45,7 +45,7 @@ class Study:
 
     @property
     def state(self) -> State:
-        from agent.report.status import ended
+        from agent.report.overview import ended
 
         store = self._store
         under_way = store.open_folder()

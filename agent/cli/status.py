@@ -12,7 +12,8 @@ from typing import Any
 
 from agent.cli.common import study_folder
 from agent.errors import UsageError
-from agent.report.status import overview, print_overview, to_json
+from agent.report.overview import overview, to_json
+from agent.report.status import print_overview
 from agent.store.store import Store
 
 

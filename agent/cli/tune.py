@@ -61,7 +61,8 @@ class _Screen:
             return
         from rich.live import Live
 
-        from agent.report.status import open_round_state, open_table
+        from agent.report.overview import open_round_state
+        from agent.report.status import open_table
 
         if self._live is None:
             self._live = Live(transient=True, auto_refresh=False)
@@ -84,7 +85,8 @@ def _finish(outcome: Outcome, parsed: argparse.Namespace) -> None:
         return
     from rich.console import Console
 
-    from agent.report.status import overview, print_overview
+    from agent.report.overview import overview
+    from agent.report.status import print_overview
 
     print_overview(overview(outcome.store), Console())
     sys.stdout.write(f"study {root}\n")

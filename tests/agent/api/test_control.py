@@ -23,7 +23,7 @@ from agent.errors import AmbiguousSubmission, LaunchError, StudyBusy, StudyPause
 from agent.launch.controller import job_name, options, script_text
 from agent.launch.profile import Profile, load_profile
 from agent.orchestrator import breaker
-from agent.report.status import overview
+from agent.report.overview import overview
 from agent.store import control
 from agent.store.control import Identity
 from agent.store.lease import held

@@ -11,7 +11,7 @@ from agent.api.begin import begin
 from agent.api.run import tick_once
 from agent.errors import LaunchError, StudyPaused
 from agent.orchestrator import breaker
-from agent.report.status import overview
+from agent.report.overview import overview
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for

@@ -13,7 +13,7 @@ from agent.api import Study
 from agent.api.begin import begin
 from agent.errors import MissingResults
 from agent.orchestrator.submit import submissions
-from agent.report.status import overview
+from agent.report.overview import overview
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
 from tests.agent.orchestrator.test_rounds import edit, round_folder

@@ -18,7 +18,7 @@ from agent.errors import RoundCancelled
 from agent.launch.base import Submission
 from agent.launch.scheduler import SlurmReader
 from agent.orchestrator.submit import submissions
-from agent.report.status import overview
+from agent.report.overview import overview
 from agent.store.lease import held
 from agent.store.requests import cancelled_rows, halted
 from agent.store.store import Store

@@ -9,7 +9,7 @@ import pytest
 
 from agent.__main__ import main
 from agent.errors import InvalidStudy
-from agent.report.status import open_round_state, overview
+from agent.report.overview import open_round_state, overview
 from tests.agent.orchestrator.conftest import Lab, lab
 
 __all__ = ["lab"]

@@ -14,7 +14,7 @@ def _candidate(name: str, value: float | None, **more: Any) -> dict[str, Any]:
     outcomes = {"ok": 2} if value is not None else {"crashed": 2}
     n = 2 if value is not None else 0
     fields = {"name": name, "source": "optuna_tpe", "value": value, "std": None, "n": n, "outcomes": outcomes}
-    return fields | {"message": "", "values": {}} | more
+    return fields | {"message": "", "values": {}, "verdict": None, "violates": "", "measures": {}} | more
 
 
 def _round(number: int, *candidates: dict[str, Any], ranking: list[str]) -> dict[str, Any]:
@@ -29,7 +29,8 @@ def _view(rounds: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         name: {"spent": 0, "committed": 0, "unknown_rows": 0, "cap": None} for name in ("gpu", "cpu")
     }
     nothing["control"] = dict.fromkeys(("controller", "successor", "stop", "paused"))
-    return head | {"incumbent": None, "rounds": rounds, "open": None, "confirmations": []} | nothing | more
+    none = {"incumbent": None, "open": None, "confirmations": [], "also": [], "pareto": None}
+    return head | none | {"rounds": rounds} | nothing | more
 
 
 def _lines(view: dict[str, Any]) -> list[str]:
@@ -78,6 +79,23 @@ def test_verdicts_stand_beside_the_values_and_the_newest_rounds_in_words() -> No
     assert [line.split(") ")[-1] for line in lines[2:5]] == ["was the incumbent", "borderline", "best, accepted"]
     assert lines[5] == "round 1 c02 accepted: gain +0.2"
     assert lines[8] == "noise: one trial varies by 0.0125 (standard deviation, 12 degrees of freedom)"
+
+
+def test_further_quantities_limits_and_the_front_have_their_place() -> None:
+    found = [
+        _candidate("c00", 0.5, measures={"score": 0.5, "seconds": 12.345}, verdict="incumbent"),
+        _candidate(
+            "c01", 0.9, measures={"score": 0.9, "seconds": 900.0}, violates="the study's limit is seconds<=600"
+        ),
+        _candidate("c02", None),
+    ]
+    front = {"front": [{"round": 1, "candidate": "c00"}]}
+    best = {"round": 1, "candidate": "c00", "verdict": "leading"}
+    lines = _lines(_view([_round(1, *found, ranking=[])], also=["seconds"], pareto=front, incumbent=best))
+    assert lines[1].split()[-2:] == ["score", "seconds"]
+    assert lines[2].endswith("0.5000 (n=2) 12.35 best, leading, on the front")
+    assert lines[3].endswith("0.9000 (n=2) 900 beyond a limit")
+    assert lines[4].endswith("crashed -")
 
 
 def test_a_round_without_any_value_and_a_newest_round_wider_than_the_table() -> None:

@@ -1,0 +1,227 @@
+"""How a study stands, as data: what `status`, its --json and the Python API tell. Closed rounds are read from their
+round.json alone."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.errors import UsageError
+from agent.objectives import parse_further, parse_limit, quantities
+from agent.report.control import control_view
+from agent.report.costs import costs
+from agent.report.hours import hours
+from agent.store.paths import RoundPaths
+from agent.store.requests import cancelled_rows, halted, halted_text
+from agent.store.steps import Status
+from agent.store.store import Store
+from agent.store.study import Settings
+from trainers.files import FileProblem, read_json_object
+from trainers.layout import AttemptFiles
+from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest
+from trainers.results import read_exit, read_row
+
+
+def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
+    """Everything `status` shows, JSON-ready. `only`: this round alone, and every trial of it.
+
+    Raises UsageError, naming the rounds there are, when `only` is none of them.
+    """
+    config = store.config
+    incumbent = store.record(store.paths.incumbent)
+    confirmations = [
+        store.round_record(store.paths.round(folder))
+        for folder in store.paths.folders("confirm")
+        if store.paths.round(folder).closed.exists()
+    ]
+    open_round = store.open_folder() or store.open_folder("confirm")
+    closed = store.closed()
+    if only is not None:
+        known = [paths.number for paths in (*closed, *((open_round,) if open_round else ()))]
+        if only not in known:
+            there = ", ".join(map(str, known)) or "none yet"
+            raise UsageError(f"--round {only}: the study's rounds are: {there}")
+        closed = [paths for paths in closed if paths.number == only]
+    return {
+        "study": config.study,
+        "folder": str(store.paths.root),
+        "task": config.task,
+        "trainer": config.trainer,
+        "objective": {"metric": config.metric, "direction": config.direction},
+        "folds": list(config.folds),
+        "seeds": list(config.seeds),
+        "incumbent": incumbent,
+        "rounds": [_closed_round(store.round_record(paths), trials=only is not None) for paths in closed],
+        "confirmations": [_confirmation(record) for record in confirmations if "gain" in record],
+        "open": open_round_state(store, open_round) if open_round is not None else None,
+        "also": _also(store),
+        "pareto": store.record(store.paths.pareto),
+        "ended": ended(store),
+        "control": control_view(store),
+        "llm": costs(store)["total"],
+        "hours": hours(store),
+    }
+
+
+def _also(store: Store) -> list[str]:
+    """Quantities of further objectives and limits, which the table shows beside the objective."""
+    settings = store.settings() if store.paths.settings.exists() else Settings()
+    names = [parse_further(text).metric for text in settings.also]
+    names += [parse_limit(text).name for text in settings.limits]
+    return [name for name in dict.fromkeys(names) if name != store.config.metric]
+
+
+def _confirmation(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One of an earlier version has no base: it was the default."""
+    base = record.get("base")
+    against = (
+        "the default"
+        if base is None or record["purpose"] == "final"
+        else f"round {base['round']} {base['candidate']}"
+    )
+    return {
+        "seeds": record["seeds"],
+        "gain": record["gain"],
+        "challenger": record["challenger"],
+        "against": against,
+    }
+
+
+def ended(store: Store) -> dict[str, Any] | None:
+    """Why the study ended before its rounds were used up, unless a later call went on: {round, by, reason}."""
+    entry = store.journal.last("ended")
+    if entry is None or entry["round"] < store.next_number():
+        return None
+    return {name: entry[name] for name in ("round", "by", "reason")}
+
+
+def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
+    names = ["name", "source", "value", "std", "n", "rows", "outcomes", "values", "message"]
+    names += ["trials"] if trials else []
+    candidates = [{name: c[name] for name in names} for c in record["candidates"]]
+    for shown, candidate in zip(candidates, record["candidates"], strict=True):
+        shown["instead_of"] = candidate.get("instead_of")
+        # A round of an earlier version has no verdicts.
+        shown["verdict"] = candidate.get("verdict")
+        shown["violates"] = candidate.get("violates", "")
+        shown["measures"] = quantities(candidate)
+        shown["why"] = (candidate.get("judgement") or {}).get("text", "")
+    head = {name: record[name] for name in ("round", "closed_at", "ranking")}
+    noise = (record.get("acceptance") or {}).get("noise")
+    told = {"notes": record.get("notes", []), "noise": noise, "plan": record.get("plan")}
+    return head | told | {"candidates": candidates}
+
+
+def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
+    """The open round: its last step and every row's state as the disk tells it."""
+    state: dict[str, Any] = {
+        "round": paths.number,
+        "folder": paths.root.name,
+        "step": _last_step(paths),
+        "notes": _notes(paths),
+        "plan": _plan(paths),
+        "rows": [],
+    }
+    if waits := _waiting(paths):
+        state["waiting"] = waits
+    try:
+        manifest = load_manifest(paths.manifest)
+    except ManifestProblem:
+        # Not rendered yet; the step says so.
+        return state
+    gone = cancelled_rows(store, paths)
+    shown = [row_state(paths, manifest, row) for row in manifest.rows]
+    # What a cancelled row left on disk looks like one that is still to begin, runs, was interrupted or crashed.
+    state["rows"] = [
+        row | {"state": "cancelled"} if row["row"] in gone and row["state"] != "ok" else row for row in shown
+    ]
+    if halted(store, paths) is not None:
+        state["halted"] = halted_text(paths.number, store.config.study)
+    state["pending"] = _pending(paths)
+    state["counts"] = dict(Counter(row["state"] for row in state["rows"]))
+    return state
+
+
+def _pending(paths: RoundPaths) -> list[dict[str, Any]]:
+    """Why rows were pending when the scheduler was last asked: reason, rows, what to do about it."""
+    if not paths.pending.exists():
+        return []
+    # Imported where a scheduler's reasons are at hand: a study without any is shown without this room.
+    from agent.launch.reasons import Need, explain, waiting_line
+
+    raw: Any = read_json_object(paths.pending)
+    found = []
+    for group in raw["groups"]:
+        explanation = explain(group["reason"])
+        text = waiting_line(explanation, group["count"], group["rows"])
+        action = explanation.need is Need.ACTION
+        found.append({**group, "at": raw["at"], "needs_action": action, "text": text})
+    return found
+
+
+def _notes(paths: RoundPaths) -> list[str]:
+    """What was decided otherwise than asked for, as far as the round has come."""
+    for path in (paths.checked, paths.proposals, paths.analysis):
+        if path.exists():
+            raw: Any = read_json_object(path)
+            return list(raw.get("notes", ()))
+    return []
+
+
+def _records(paths: RoundPaths) -> list[Path]:
+    return sorted(paths.steps.glob("*.json")) if paths.steps.is_dir() else []
+
+
+def _plan(paths: RoundPaths) -> dict[str, Any] | None:
+    if not paths.proposals.exists():
+        return None
+    raw: Any = read_json_object(paths.proposals)
+    plan: dict[str, Any] | None = raw.get("plan")
+    return plan
+
+
+def _last_step(paths: RoundPaths) -> str:
+    records = _records(paths)
+    return records[-1].stem[3:] if records else "begun"
+
+
+def _waiting(paths: RoundPaths) -> str:
+    """What the last step said that it waits for: a full queue, a scheduler that does not answer, late results."""
+    try:
+        record: Any = read_json_object(_records(paths)[-1])
+        return str(record["details"].get("message") or "") if record["status"] == Status.WAITING else ""
+    except (IndexError, FileProblem, KeyError, AttributeError):
+        return ""
+
+
+def row_state(paths: RoundPaths, manifest: Manifest, row: Row) -> dict[str, Any]:
+    """One row by its files: pending (no attempt), running (claimed), interrupted, or its result's outcome."""
+    shown: dict[str, Any] = {"row": row.row, "candidate": row.candidate, "fold": row.fold, "seed": row.seed}
+    attempts = paths.attempts(row.candidate, row.fold, row.seed)
+    if not attempts:
+        return shown | {"state": "pending"}
+    result = read_row(paths, manifest, row)
+    if result is not None:
+        value = result.metrics.get(manifest.objective)
+        return shown | {"state": result.outcome, "attempt": result.attempt, "value": value, "message": result.message}
+    folder = paths.attempt(row.candidate, row.fold, row.seed, attempts[-1])
+    ended = read_exit(folder)
+    state = str(ended["outcome"]) if ended else "running"
+    return shown | {"state": state, "attempt": attempts[-1], **_progress(folder, manifest)}
+
+
+def _progress(folder: AttemptFiles, manifest: Manifest) -> dict[str, Any]:
+    try:
+        raw: Any = read_json_object(folder.progress)
+    except FileProblem:
+        return {}
+    metrics = raw.get("metrics") or {}
+    return {"epoch": raw.get("epoch"), "epochs": raw.get("epochs"), "value": metrics.get(manifest.objective)}
+
+
+def to_json(view: Mapping[str, Any]) -> str:
+    """The overview as JSON text."""
+    return json.dumps(view, indent=2, ensure_ascii=False) + "\n"
