@@ -64,12 +64,16 @@ def past_rounds(records: Sequence[Mapping[str, Any]]) -> list[Past]:
 
 
 def gained(record: Mapping[str, Any]) -> bool:
-    """Whether a closed round had an accepted gain: one of its candidates was the incumbent when it closed.
+    """Whether a closed round had a gain: one of its candidates took the incumbent's place, as accepted or, with the
+    noise unknown, as leading.
 
-    The one place that says what a gain is.
+    The one place that says what a gain is. The first candidate with a value at all took nobody's place and has no
+    judgement; rounds of earlier versions do not tell.
     """
     incumbent = record["incumbent"]
-    return incumbent is not None and incumbent["round"] == record["round"]
+    if incumbent is None or incumbent["round"] != record["round"]:
+        return False
+    return "judgement" not in incumbent or incumbent["judgement"] is not None
 
 
 @dataclass(frozen=True, kw_only=True)

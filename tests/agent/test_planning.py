@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.planning import STOP, Advice, Past, Plan, advise, allowed, deeper, past_rounds, useful_steps
+from agent.planning import STOP, Advice, Past, Plan, advise, allowed, deeper, gained, past_rounds, useful_steps
 from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key, parse_reference
 
@@ -86,6 +86,14 @@ def test_rounds_that_machines_lost_tried_nothing() -> None:
         Past(number=2, gained=True, step="small"),
         Past(number=4, gained=False, step=None),
     ]
+
+
+def test_a_gain_took_the_incumbents_place_and_the_first_value_did_not() -> None:
+    judged = {"round": 2, "verdict": "leading", "judgement": {"verdict": "leading"}}
+    assert gained({"round": 2, "incumbent": judged})
+    assert not gained({"round": 3, "incumbent": judged})
+    assert not gained({"round": 2, "incumbent": judged | {"judgement": None}})
+    assert not gained({"round": 2, "incumbent": None})
 
 
 def test_a_change_outside_the_step_is_a_finding_that_names_what_it_may() -> None:
