@@ -96,7 +96,7 @@ class Run:
     metrics: Mapping[str, float]
     costs: Mapping[str, float]
     verdict: str | None
-    """What its round said of it where rounds judge their candidates; else, of the best, its own verdict."""
+    """What its round said of it; of the best, its standing now: leading, accepted or confirmed."""
     best: bool
     """Whether it is the study's best so far."""
     plan: Mapping[str, Any] | None
@@ -116,12 +116,10 @@ class Run:
         """A candidate of a closed round. record: its round.json. held: incumbent.json."""
         best = held is not None and (held["round"], held["candidate"]) == (paths.number, entry["name"])
         same = ("source", "key", "values", "outcome", "value", "std", "n", "rows", "metrics", "costs")
-        own = entry.get("verdict")
-        own = own["verdict"] if isinstance(own, Mapping) else own
         return cls(
             round=paths.number,
             candidate=entry["name"],
-            verdict=own or (held["verdict"] if held is not None and best else None),
+            verdict=held["verdict"] if held is not None and best else entry.get("verdict"),
             best=best,
             plan=record.get("plan"),
             paths=paths,
