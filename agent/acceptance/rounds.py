@@ -86,8 +86,8 @@ def judge_round(
 
     candidates: of the round that closes, the default first (or, where the incumbent is to be found anew, of every
     round). known: every candidate measured so far, these included: where the incumbent's single values are. barred:
-    key -> reason, of settings that are out whatever they measured; the place where further objectives and constraints
-    come in. Raises InvalidRules where a person's own rule fails.
+    key -> reason, of settings that are out whatever they measured: beyond a limit, or beaten at fresh seeds. Raises
+    InvalidRules where a person's own rule fails.
     """
     barred = barred or {}
     held = _held(current, known)
