@@ -50,6 +50,7 @@ def assess(work: Work) -> StepResult:
         "analyses": analyses,
         "incumbent": incumbent.to_json() if incumbent else None,
         "acceptance": found.to_json(work.tools.rules),
+        "limits": list(work.settings.limits),
         "notes": [*decision["notes"], *_notes(found)],
         "plan": decision.get("plan"),
         "costs": _total(summaries),

@@ -112,7 +112,9 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
     made = exchanges(paths.calls) if paths.calls.is_dir() else []
     recorded, now = read_text(paths.decision), read_text(again.decision)
     if paths.closed.exists() and any(record["step"] == "assess" for record in made):
-        settings = _settings(paths.checked)
+        # Limits may have changed since the round was decided: those of its end count.
+        limits: Any = read_json_object(paths.closed)["limits"]
+        settings = replace(_settings(paths.checked), limits=tuple(limits))
         work = Work(
             store=copy, settings=settings, tools=make_tools(copy, settings), paths=again, kind="round", rerun=True
         )
