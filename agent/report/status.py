@@ -219,7 +219,6 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
         table.add_row("...", f"{len(rows) - most} more")
     notes = [Text(f"waiting: {state['waiting']}")] if "waiting" in state else []
     notes += [Text(note) for note in state.get("notes", ())]
-    notes = [Text(note) for note in state.get("notes", ())]
     notes += [Text(_plan_line(state["round"], state["plan"]))] if state.get("plan") else []
     notes += [Text(state["halted"], style="bold yellow")] if "halted" in state else []
     for group in state.get("pending", ()):
