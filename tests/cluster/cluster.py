@@ -261,6 +261,16 @@ class Cluster:
         """Ends a daemon as an administrator would (SIGTERM), so that it saves its state; `restart` brings it back."""
         self._daemon(daemon).end(patience_s=30.0)
 
+    def save_state(self, job_id: str, timeout: float = 60.0) -> None:
+        """Waits until slurmctld has saved all that happened so far; it does so seconds after a change of this job.
+
+        Killed before, it comes back without the jobs it started since, and slurmd ends those as unknown.
+        """
+        saved = self.state / "slurmctld" / "job_state"
+        before = saved.stat().st_mtime_ns if saved.exists() else 0
+        self.run(["scontrol", "update", f"JobId={job_id}", "Comment=changed"], check=True)
+        self.wait_for(lambda: saved.exists() and saved.stat().st_mtime_ns > before, timeout)
+
     def lose(self, node: str) -> None:
         """A node loses its power: slurmd, step daemons and jobs end at once. `restart` brings its slurmd back."""
         self.kill(f"slurmd-{node}")

@@ -131,21 +131,12 @@ def test_20_a_controller_that_crashed(on: Put, brittle: Cluster, phase: str) -> 
 
     def crash() -> None:
         # A start that it had not saved would be repeated beside itself; SLURM then drains the node (doc/log.md).
-        save_state(patient)
+        [evaluation] = patient.jobs("eval")
+        brittle.save_state(evaluation["job_id"])
         brittle.kill("slurmctld")
 
     outage(patient, phase, crash, lambda: brittle.restart("slurmctld"))
     patient.assert_sound()
-
-
-def save_state(patient: Patient) -> None:
-    """Wait until the controller has saved all that happened so far; it does so seconds after a change."""
-    saved = patient.cluster.state / "slurmctld" / "job_state"
-    before = saved.stat().st_mtime_ns if saved.exists() else 0
-    [evaluation] = patient.jobs("eval")
-    poke = ["scontrol", "update", f"JobId={evaluation['job_id']}", "Comment=changed"]
-    patient.cluster.run(poke, check=True)
-    patient.wait(lambda: saved.exists() and saved.stat().st_mtime_ns > before, "the state is saved")
 
 
 def outage(patient: Patient, phase: str, begin: Callable[[], None], end: Callable[[], None]) -> None:

@@ -25,6 +25,9 @@ TOKEN_VARIABLE = "RT_RUN_ID"
 POLL_FIRST_S, POLL_LAST_S = 0.01, 0.25
 #: What a program's own children get to finish once it has ended by itself.
 CHILDREN_GRACE_S = 5.0
+#: Listings of /proc in a row that must show nothing: a process that forks behind one and dies before it is looked at
+#: leaves a child that it lacks.
+EMPTY_SCANS = 2
 TAIL_BYTES = 64 * 2**10
 SCAN_BYTES = 2**20
 TAIL_LINES, LINE_CHARACTERS, TAIL_CHARACTERS = 20, 300, 1500
@@ -96,7 +99,7 @@ def run_program(
             stopped = _wait(process, stop, watch)
             _end(process, token, grace_s if stopped else CHILDREN_GRACE_S)
         finally:
-            _end(process, token, 0.0)
+            _end(process, token, 0.0)  # after an exception; else the second look that EMPTY_SCANS is about
     watch()
     code = process.returncode
     return Ended(code=128 - code if code < 0 else code, stopped=stopped, output=_written(log, begin))
@@ -235,15 +238,16 @@ def _stand_by(reading: int, token: str) -> None:
         return
     session = int(told or b"-1")
     deadline = time.monotonic() + CHILDREN_GRACE_S
-    while time.monotonic() < deadline:
+    empty = 0
+    while time.monotonic() < deadline and empty < EMPTY_SCANS:
         left = 0
         for handle in _members(session, token):
             left += 1
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
-        if not left:
-            return
-        time.sleep(POLL_FIRST_S)
+        empty = 0 if left else empty + 1
+        if left:
+            time.sleep(POLL_FIRST_S)
 
 
 def _in_the_child() -> Callable[[], None] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from agent.api.begin import begin
 from agent.api.dry_run import dry_run
 from agent.cli.main import run
 from agent.errors import LaunchError, SchedulerUnavailable, UsageError
+from agent.launch import local_queue
 from agent.launch.accounting import seconds_by_task
 from agent.launch.base import Batch, SlurmSettings, Submission
 from agent.launch.sbatch import SbatchLauncher
@@ -50,6 +52,10 @@ def state(folder: Path) -> dict[str, tuple[int, str]]:
 def unchanged(tmp_path: Path) -> Iterator[None]:
     """The studies after the test's block are those before it, to the byte."""
     tune(options(tmp_path, auto_train=True, candidates=2))
+    # A queue tells the last task's end and then its own.
+    for queue in (tmp_path / "runs").glob("*/round_*/launch/*"):
+        while local_queue.alive(queue):
+            time.sleep(0.02)
     before = state(tmp_path / "runs")
     yield
     assert state(tmp_path / "runs") == before

@@ -182,6 +182,7 @@ def test_line_33_a_controller_outlives_a_scheduler_that_does_not_answer(
 ) -> None:
     slurm_start(study, lab.lines, max_iterations=1)
     wait_for(lambda: generations(study, "controller_began") == [1], 60)
+    slurm.save_state(events(study, "controller")[0]["job_id"])
     slurm.kill("slurmctld")
     try:
         wait_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from trainers.command import program
 from trainers.command.run import ProgramFailed, train
 from trainers.contract import Interrupted
 
@@ -74,6 +76,37 @@ def test_a_summary_of_half_a_training_is_no_result(bench):
     stop_when(bench, (spec.out / "summary.json").exists)
     with pytest.raises(Interrupted):
         train(spec, bench.control)
+
+
+@pytest.fixture
+def every_other_listing_is_empty(monkeypatch):
+    """As where a child is forked behind a listing of /proc and its parent dies before it is looked at."""
+    looks, members = itertools.count(), program._members
+    monkeypatch.setattr(program, "_members", lambda *given: members(*given) if next(looks) % 2 else iter(()))
+
+
+@pytest.mark.usefixtures("every_other_listing_is_empty")
+def test_a_child_that_a_listing_misses_is_found_at_the_program_s_end(bench):
+    spec = bench.bash(f'sleep 60 & echo $! > "$RT_OUT/pids"; {SCORE}')
+    train(spec, bench.control)
+    assert not alive(pids(spec.out / "pids")[0])
+
+
+@pytest.mark.usefixtures("every_other_listing_is_empty")
+def test_a_child_that_a_listing_misses_is_found_by_the_guard():
+    left = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    reading, writing = os.pipe()
+    guard = os.fork()
+    if not guard:
+        try:
+            os.close(writing)
+            program._stand_by(reading, "no such token")
+        finally:
+            os._exit(0)
+    os.write(writing, b"%d\n" % left.pid)
+    os.close(writing)
+    os.waitpid(guard, 0)
+    assert left.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_a_stop_before_the_start(bench):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -388,7 +389,8 @@ def test_a_crash_while_saving_keeps_the_checkpoint_before(
     with pytest.raises(Interrupted):
         train(spec, quiet(StopAfter(4)))
     before = last_weights(tmp_path)
-    monkeypatch.setattr("trainers.files.os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
+    full = OSError(errno.ENOSPC, "disk full")
+    monkeypatch.setattr("trainers.files.os.fsync", lambda descriptor: (_ for _ in ()).throw(full))
     with pytest.raises(OSError, match="disk full"):
         run(spec)
     after = last_weights(tmp_path)
