@@ -106,6 +106,9 @@ class Observation:
     source: str = ""
     message: str = ""
     """For a failure: the trainer's own words, shortened."""
+    fidelity: float = 1.0
+    """Epochs as a share of the full training. Below 1 it was given up after a rung: its value stands beside those of
+    that rung alone, and it was never a candidate of its round."""
     violates: str = ""
     """The limits of the study that it breaks, in words: it may not lead, whatever its value."""
 

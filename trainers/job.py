@@ -153,7 +153,7 @@ def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
         raise
     stop.yield_to(partial(newer_begun, files, row, claim.attempt), every_s=GIVE_WAY_S)
     # A requeued task goes on from its own folder, unless it was killed before it saved anything there.
-    earlier = earlier_attempts(files, row, claim.attempt + claim.resumed)
+    earlier = earlier_attempts(files, manifest, row, claim.attempt + claim.resumed)
     spec = manifest.spec(files, row, attempt=claim.attempt, values=values, earlier=earlier)
     _say(f"row {number}: {row.candidate} fold {row.fold} seed {row.seed}, attempt {claim.attempt} ({claim.reason})")
     identity = {

@@ -18,6 +18,7 @@ from trainers.files import FileProblem, read_json_object
 from trainers.layout import RoundFiles
 
 SCHEMA_VERSION = 1
+RUNG_FOLDER = re.compile(r"rung[1-9]_[1-9]\d*_\d{8}_\d{6}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -61,13 +62,15 @@ class Manifest:
     rows: tuple[Row, ...]
     trainer_file: str | None = None
     """Description of a trainer brought as YAML, relative to the round's folder; None for a built-in trainer."""
+    continues: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """Candidate -> [folder, candidate] of its shorter trainings, the longest first, in folders beside this one."""
     use_test: bool = False
     """Whether the evaluation also runs on the test set (for the report)."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def to_text(self) -> str:
         """The file's text: header fields, then one row a line, so that a diff and `grep` stay useful."""
-        header = {
+        header: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "study": self.study,
             "task": self.task,
@@ -83,6 +86,8 @@ class Manifest:
             "candidates": dict(self.candidates),
             "extra": dict(self.extra),
         }
+        if self.continues:
+            header["continues"] = {name: [list(place) for place in found] for name, found in self.continues.items()}
         head = json.dumps(header, indent=1, ensure_ascii=False, allow_nan=False)
         rows = ",\n  ".join(
             json.dumps({"row": r.row, "candidate": r.candidate, "fold": r.fold, "seed": r.seed}) for r in self.rows
@@ -148,6 +153,7 @@ def load_manifest(path: Path) -> Manifest:
         gpus=data["resources"]["gpus"],
         use_test=data["use_test"],
         candidates=data["candidates"],
+        continues=data.get("continues", {}),
         extra=data.get("extra", {}),
         rows=tuple(Row(row=r["row"], candidate=r["candidate"], fold=r["fold"], seed=r["seed"]) for r in data["rows"]),
     )
@@ -192,7 +198,24 @@ def _problems(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "candidates", repr(name), "a candidate is named c00, c01, ..."
         if not (isinstance(sha, str) and SHA256.fullmatch(sha)):
             yield f"candidates.{name}", repr(sha)[:80], "must be the sha256 of its reference file"
+    yield from _continued_problems(raw)
     yield from _row_problems(raw)
+
+
+def _continued_problems(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The names become paths that a task reads checkpoints from."""
+    continues = raw.get("continues", {})
+    if not isinstance(continues, dict):
+        yield "continues", repr(continues)[:80], "must be an object"
+        return
+    for name, places in continues.items():
+        where = f"continues.{name}"
+        if name not in raw["candidates"]:
+            yield where, repr(name), "is not among the candidates"
+        for place in places if isinstance(places, list) else [places]:
+            fits = isinstance(place, list) and len(place) == 2 and all(isinstance(part, str) for part in place)
+            if not (fits and RUNG_FOLDER.fullmatch(place[0]) and re.fullmatch(r"c\d{2,}", place[1])):
+                yield where, repr(place)[:80], "must be lists of a rung's folder and a candidate"
 
 
 def _row_problems(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -52,6 +52,8 @@ class RegisteredTrainer:
     open_tasks: bool
     """Whether tasks beyond `tasks` are allowed (a person's own data)."""
     default_epochs: int | None
+    epochs_parameter: str | None = None
+    """Hyperparameter that says for how many epochs it trains where the study does not."""
     folds: tuple[int, ...] = (0,)
     """Fold indices trained when the person names none."""
     seeds: tuple[int, ...] = ()
@@ -169,6 +171,7 @@ _NNUNET = RegisteredTrainer(
     tasks={},
     open_tasks=True,
     default_epochs=None,
+    epochs_parameter="num_epochs",
     folds=(0, 1, 2, 3, 4),
     cpus=8,
     uses_gpu=True,

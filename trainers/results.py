@@ -131,9 +131,16 @@ def read_exit(folder: AttemptFiles) -> dict[str, Any] | None:
         return None
 
 
-def earlier_attempts(files: RoundFiles, row: Row, attempt: int) -> tuple[Path, ...]:
+def earlier_attempts(files: RoundFiles, manifest: Manifest, row: Row, attempt: int) -> tuple[Path, ...]:
     """Folders that a run may go on from, in the order to try: those with the usual checkpoint newest first, then the
-    others newest first (killed before they saved one, or of a trainer that names its checkpoints otherwise)."""
+    others newest first (killed before they saved one, or of a trainer that names its checkpoints otherwise).
+
+    Older than the row's own attempts are its candidate's shorter trainings of the same fold and seed, in rungs.
+    """
     numbers = [number for number in files.attempts(row.candidate, row.fold, row.seed) if number < attempt]
     folders = [files.attempt(row.candidate, row.fold, row.seed, number) for number in reversed(numbers)]
+    for folder, candidate in manifest.continues.get(row.candidate, ()):
+        rung = RoundFiles(files.root.parent / folder)
+        numbers = rung.attempts(candidate, row.fold, row.seed)
+        folders += [rung.attempt(candidate, row.fold, row.seed, number) for number in reversed(numbers)]
     return tuple(folder.root for folder in sorted(folders, key=lambda folder: not folder.checkpoint_last.exists()))

@@ -215,7 +215,7 @@ def _settle(store: Store, options: StartOptions) -> None:
 
 def _check_left(store: Store, settings: Settings, *, confirmed: bool) -> None:
     """Raises UsageError where a controller would find nothing to do."""
-    if store.open_folder() is not None or store.open_folder("confirm") is not None or not confirmed:
+    if store.at_work() is not None or not confirmed:
         return
     if store.next_number() > settings.target_round:
         closed = store.next_number() - 1

@@ -82,11 +82,11 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
     from agent.orchestrator.context import Given, Work
     from agent.orchestrator.submit import begun
 
-    for kind in ("round", "confirm"):
-        paths = store.open_folder(kind)
-        if paths is not None and begun(store, paths) and options.force_round is None:
-            found.say(f"{paths.root.name} has been submitted and is not over: nothing new would be submitted now")
-            return
+    open_now = store.at_work()
+    if open_now is not None and begun(store, open_now[0]) and options.force_round is None:
+        name = open_now[0].root.name
+        found.say(f"{name} has been submitted and is not over: nothing new would be submitted now")
+        return
     if options.profile is not None:
         take_profile(store, options.profile)
     if options.policy is not None:

@@ -38,6 +38,12 @@ class TuneOptions(AgentOptions):
     max_iterations: int | None = None
     """Rounds in all: the study ends with this round's number."""
     candidates: int | None = None
+    rungs: int | None = None
+    """How often a round's candidates are trained, each time fewer of them for longer (doc/rungs.md); 1: once."""
+    eta: int | None = None
+    """One in so many candidates goes on to the next rung, for so many times as many epochs."""
+    rung_folds: int | None = None
+    """Folds that rungs before the full training use."""
     folds: tuple[int, ...] | None = None
     seeds: tuple[int, ...] | None = None
     epochs: int | None = None
@@ -67,11 +73,11 @@ class TuneOptions(AgentOptions):
     confirm: str | None = None
     confirm_seeds: int | None = None
     replicates: int | None = None
+    """Train the incumbent at so many fresh seeds (once a study), for the noise floor alone."""
     also: tuple[str, ...] | None = None
     """Further objectives, such as "seconds:minimize" (doc/objectives.md); empty: none any more."""
     limits: tuple[str, ...] | None = None
     """Bounds that whatever leads must keep, such as "seconds<=600"; empty: none any more."""
-    """Train the incumbent at so many fresh seeds (once a study), for the noise floor alone."""
     poll_s: float | None = None
     resume: bool = False
     """Close the circuit breaker of a paused study (doc/unattended.md)."""
@@ -145,15 +151,23 @@ def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
+#: A rung trains eta times as long as the one before it.
+MOST_RUNGS = 9
+
 #: Fields, and what each of them may be.
 _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ("task", "trainer", "study"): (_text, "text, and not empty"),
     _PATHS: (lambda value: isinstance(value, Path), "a path, as a Path or as text that is not empty"),
-    ("max_rounds", "max_iterations", "candidates", "epochs", "parallel", "force_round", "confirm_seeds"): (
+    ("max_rounds", "max_iterations", "candidates", "epochs", "parallel", "force_round"): (
         _whole(1),
         "a whole number from 1",
     ),
-    ("replicates",): (_whole(2), "a whole number from 2"),
+    ("confirm_seeds", "rung_folds"): (_whole(1), "a whole number from 1"),
+    ("replicates", "eta"): (_whole(2), "a whole number from 2"),
+    ("rungs",): (
+        lambda value: _whole(1)(value) and value in range(MOST_RUNGS + 1),
+        f"a whole number from 1 to {MOST_RUNGS}",
+    ),
     ("seed",): (_whole(0), "a whole number from 0"),
     _NUMBERS: (_distinct(_whole(0)), "a tuple of different whole numbers from 0, such as (0, 1)"),
     ("warm_start",): (_distinct(lambda value: isinstance(value, Path)), "a tuple of different paths of studies"),

@@ -238,7 +238,7 @@ def _missing_text(store: Store, report: Any) -> str:
     shown = list(report.missing[:20])
     if len(report.missing) > len(shown):
         shown.append(f"... and {len(report.missing) - len(shown)} more")
-    head = f"round {report.round.number} ({report.round.root}) is not complete:"
+    head = f"{report.round.label} ({report.round.root}) is not complete:"
     return "\n".join([head, *shown, "run these lines, or give --val-summary PATH:", *report.commands])
 
 
@@ -246,11 +246,11 @@ def _interrupted(store: Store, tools: Tools) -> None:
     """Ctrl-C: local tasks stop with a checkpoint; a cluster's jobs are left alone."""
     from agent.orchestrator.submit import interrupt
 
-    paths = store.open_folder() or store.open_folder("confirm")
-    if paths is None:
+    open_now = store.at_work()
+    if open_now is None:
         return
     tools.say("stopping: local trials save a checkpoint; the same command goes on (--max-rounds counts from here)")
-    going = interrupt(store, paths, tools)
+    going = interrupt(store, open_now[0], tools)
     if going:
         jobs = " ".join(submission.job_id for submission in going)
         tools.say(f"stopped watching; the cluster's jobs go on ({jobs}); the same command goes on watching")

@@ -50,6 +50,9 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
     }
     asked = {
         "candidates": options.candidates,
+        "rungs": options.rungs,
+        "eta": options.eta,
+        "rung_folds": options.rung_folds,
         "parallel": options.parallel,
         "requeue_on_timeout": options.requeue_on_timeout,
         "gpus": options.gpus,
@@ -69,7 +72,19 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
     changes |= agent_settings(old, options)
     settings = dataclasses.replace(old, **changes)
     check_requeue(settings)
+    _check_rungs(store, old, settings)
     return settings
+
+
+def _check_rungs(store: Store, old: Settings, settings: Settings) -> None:
+    """Raises UsageError where the study's rungs would not differ, or nothing says how many epochs a training has."""
+    if settings.rungs == 1 or (settings.rungs, settings.eta) == (old.rungs, old.eta):
+        return
+    from agent.orchestrator.rungs import halving_of
+    from agent.reference import load_reference
+
+    trainer = frozen_trainer(store.config.trainer, frozen_text(store)).trainer
+    halving_of(settings, store.config, trainer, load_reference(store.paths.reference))
 
 
 def check_requeue(settings: Settings) -> None:
@@ -141,8 +156,8 @@ def tools_for_open_round(store: Store, say: Say, detail: Say) -> tuple[Tools, Us
     try:
         return tools_for(store, settings, say, detail), None
     except UsageError as error:
-        paths = store.open_folder() or store.open_folder("confirm")
-        if paths is None or not submit.begun(store, paths, by_hand=False):
+        open_now = store.at_work()
+        if open_now is None or not submit.begun(store, open_now[0], by_hand=False):
             raise
         return tools_for(store, settings, say, detail, offline=True), error
 

@@ -25,6 +25,14 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     rounds.add_argument("--max-rounds", type=count, metavar="N", help="rounds in this call (default 1)")
     rounds.add_argument("--candidates", type=count, metavar="K", help="candidates a round, in one array (default 1)")
     rounds.add_argument(
+        "--rungs",
+        type=count,
+        metavar="N",
+        help="train the candidates for few epochs first and go on with the best, N times in all (doc/rungs.md)",
+    )
+    rounds.add_argument("--eta", type=count, metavar="N", help="of a rung one candidate in N goes on (default 3)")
+    rounds.add_argument("--rung-folds", type=count, metavar="N", help="folds of rungs before the last (default 1)")
+    rounds.add_argument(
         "--patience", type=count, metavar="N", help="end the study after N rounds in a row without an accepted gain"
     )
     rounds.add_argument("--force-round", type=count, metavar="N", help="run round N again; the counter stays")

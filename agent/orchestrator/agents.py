@@ -136,6 +136,7 @@ def situation_of(work: Work, reference: Reference, history: Sequence[Observation
     return Situation(
         reference=reference,
         history=history,
+        screened=work.store.screened(below=work.number),
         objective=work.store.config.objective,
         findings=[_with_labels(finding, in_text) for finding in analysis.get("findings", ())],
         trials=[

@@ -13,6 +13,7 @@ from agent.objectives import parse_limit, quantities, violation
 from agent.orchestrator.accept import Accepted, accept
 from agent.orchestrator.attempts import endings
 from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.prepare import closed_rungs
 from agent.records import Outcome
 from agent.report.tables import best_record, pareto_record, trials_csv
 from agent.store.store import Store, observation
@@ -30,11 +31,11 @@ def assess(work: Work) -> StepResult:
     decision: Any = read_json_object(paths.decision)
     ended = endings(store, paths)
     summaries = {
-        name: _explained(read_summary(paths.candidate_summary(name, "val"), store.config.objective), ended)
+        name: explained(read_summary(paths.candidate_summary(name, "val"), store.config.objective), ended)
         for name in manifest.candidates
     }
     analyses = _analyse_trials(work, manifest)
-    entries = [_entry(candidate, summaries[candidate["name"]]) for candidate in decision["candidates"]]
+    entries = [candidate_entry(candidate, summaries[candidate["name"]]) for candidate in decision["candidates"]]
     observed = [observation(work.number, entry) for entry in entries]
     found = accept(work, entries)
     incumbent = found.incumbent
@@ -55,6 +56,8 @@ def assess(work: Work) -> StepResult:
         "plan": decision.get("plan"),
         "costs": _total(summaries),
     }
+    if rungs := screened(work):
+        record["screened"] = rungs
     records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]
     records = sorted([*records, record], key=lambda entry: entry["round"])
     outputs = [store.paths.trials_csv, *_put_front(work, records)]
@@ -72,6 +75,12 @@ def assess(work: Work) -> StepResult:
         outputs=[paths.closed, *outputs],
         message=f"round {work.number} closed; {best}{_beside(record, store.config.metric)}",
     )
+
+
+def screened(work: Work) -> list[dict[str, Any]]:
+    """Of round.json: what each of the round's rungs measured, and who went on."""
+    names = ("rung", "epochs", "share", "folds", "promoted", "candidates")
+    return [{name: record[name] for name in names} for record in closed_rungs(work.store, work.paths)]
 
 
 def _beside(record: Mapping[str, Any], metric: str) -> str:
@@ -122,7 +131,7 @@ def _sha256(records: Sequence[Mapping[str, Any]], incumbent: acceptance.Incumben
     return next(str(c["sha256"]) for c in record["candidates"] if c["name"] == incumbent.candidate)
 
 
-def _entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
+def candidate_entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
     """One candidate in round.json."""
     return {
         "name": candidate["name"],
@@ -144,7 +153,7 @@ def _entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
     }
 
 
-def _explained(summary: Summary, ended: Mapping[int, Sequence[Mapping[str, Any]]]) -> Summary:
+def explained(summary: Summary, ended: Mapping[int, Sequence[Mapping[str, Any]]]) -> Summary:
     """The summary with the ends that were found out for its rows; the evaluation saw only which had no result."""
     trials = [_explained_trial(trial, ended.get(trial.get("row", -1), ())) for trial in summary.per_fold]
     if trials == list(summary.per_fold):

@@ -183,7 +183,7 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
         # Local queues and SLURM do not know each other's tasks.
         entries = [e for e in entries if (e["launcher"] == "local") == (launcher.name == "local")]
         # Of an open round the scheduler is asked in the same look.
-        found = launcher.elapsed([Submission.from_entry(entry) for entry in entries], ask=late or not _going(store))
+        found = launcher.elapsed([Submission.from_entry(entry) for entry in entries], ask=late or not store.going())
     except (LaunchError, UsageError) as error:
         tools.detail(f"hours are not accounted for now: {error}")
         return
@@ -202,16 +202,11 @@ def _ended(store: Store, entry: Mapping[str, Any], before: Work | None, late: bo
         return False
     if before is not None and before.paths.root.name == entry["folder"]:
         return True
-    if entry["folder"] in _going(store):
+    if entry["folder"] in store.going():
         return False
     ends = [e["at"] for e in store.journal.of("closed", "confirmed", "forced") if e["seq"] > entry["seq"]]
     over = datetime.fromisoformat(ends[0] if ends else entry["at"])
     return late or store.clock() - over < ASK_FOR
-
-
-def _going(store: Store) -> set[str]:
-    """Folders of what is open."""
-    return {paths.root.name for kind in ("round", "confirm") if (paths := store.open_folder(kind)) is not None}
 
 
 def _seconds(

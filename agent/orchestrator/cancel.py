@@ -173,11 +173,7 @@ def obey(store: Store, tools: Tools) -> None:
 
 
 def _open_round(store: Store, request: CancelRequest) -> RoundPaths | None:
-    for kind in ("round", "confirm"):
-        paths = store.open_folder(kind)
-        if paths is not None and paths.root.name == request.folder:
-            return paths
-    return None
+    return store.folder(request.folder) if request.folder in store.going() else None
 
 
 def _carry_out(store: Store, tools: Tools, paths: RoundPaths, request: CancelRequest) -> bool:

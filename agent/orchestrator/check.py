@@ -14,7 +14,7 @@ from agent.errors import LLMError, ProposalError
 from agent.orchestrator.agents import agents_of, proposal_of, situation_of
 from agent.orchestrator.context import StepResult, Work
 from agent.orchestrator.costs import write_costs
-from agent.orchestrator.decide import in_place_of, measured, plain, within_plan
+from agent.orchestrator.decide import in_place_of, plain, tried, within_plan
 from agent.orchestrator.plan import past
 from agent.orchestrator.prepare import AS_IT_STANDS
 from agent.planning import Plan
@@ -63,7 +63,7 @@ class Court:
                 self.reference,
                 self.history,
                 suggestion=self.suggestion,
-                taken=measured(self.history) | self._of_this_round(),
+                taken=tried(self.work, self.history) | self._of_this_round(),
             )
         return self._situation
 
@@ -135,7 +135,7 @@ def _judge(court: Court) -> Checked:
 
 
 def _by_rules(court: Court) -> Checked:
-    taken = measured(court.history)
+    taken = tried(court.work, court.history)
     return checker.check(court.reference, court.proposals, taken=taken, plan=court.plan)
 
 
@@ -183,7 +183,7 @@ def _replace(court: Court, checked: Checked) -> Checked:
     """Bayesian proposals in the places of what a model could not get right. Places that stay open are left out."""
     refused = _open_places(checked)
     _keep_refused(court, checked)
-    taken = measured(court.history)
+    taken = tried(court.work, court.history)
     for candidate in checked.valid:
         taken[config_key(court.reference, candidate.proposal.values)] = candidate.name
     name = court.work.tools.proposer.name

@@ -99,7 +99,7 @@ class Work:
     tools: Tools
     paths: RoundPaths
     kind: str
-    """"round" or "confirm"."""
+    """"round", "confirm", or "rungK" with K from 1."""
     rerun: bool = False
     """A forced rerun of a round that is not the newest: it never moves the study's reference."""
     given: Given = field(default_factory=Given)
@@ -123,7 +123,7 @@ class Work:
     @property
     def label(self) -> str:
         """What messages call it."""
-        return f"round {self.number}" if self.kind == "round" else f"confirmation after round {self.number}"
+        return self.paths.label
 
     def traced(self, step: str) -> AbstractContextManager[object]:
         """A span around a step in which agents may speak; the others, which are looked at again and again, have none.

@@ -57,7 +57,7 @@ def propose(work: Work) -> StepResult:
     analysis = analysis_of(work)
     earlier = list(analysis.get("notes", ()))
     history = work.store.history(below=work.number)
-    draft = Draft(reference=reference, history=history, taken=measured(history), notes=list(earlier))
+    draft = Draft(reference=reference, history=history, taken=tried(work, history), notes=list(earlier))
     findings = list(analysis.get("findings", ()))
     try:
         _gather(work, draft, person)
@@ -217,7 +217,7 @@ def bayesian(
     setting."""
     found = work.tools.proposer.propose(
         reference if plan is None else plan.within(reference),
-        history,
+        [*history, *work.store.screened(below=work.number)],
         count,
         objective=work.store.config.objective,
         seed=work.seed(),
@@ -257,6 +257,11 @@ def in_place_of(model: str, proposal: Proposal, why: Sequence[str]) -> Proposal:
 def measured(history: Sequence[Observation]) -> dict[str, str]:
     """Configurations that were measured, by key, and where. What crashed or was lost may be tried again."""
     return {o.key: f"round {o.round} {o.candidate}" for o in history if o.outcome.is_measured}
+
+
+def tried(work: Work, history: Sequence[Observation]) -> dict[str, str]:
+    """`measured`, with what rungs have sorted out."""
+    return measured([*work.store.screened(below=work.number), *history])
 
 
 def analysis_of(work: Work) -> dict[str, Any]:
@@ -300,7 +305,7 @@ def _write_texts(work: Work, draft: Draft, findings: Sequence[Mapping[str, Any]]
         disk.write(work.paths.autotuner_input, draft.suggested.prompt)
         disk.write(work.paths.autotuner_response, draft.suggested.response)
         return outputs
-    situation = situation_of(work, draft.reference, draft.history, taken=measured(draft.history))
+    situation = situation_of(work, draft.reference, draft.history, taken=tried(work, draft.history))
     disk.write(work.paths.autotuner_input, digest(situation))
     disk.write(work.paths.autotuner_response, autotuner.response(draft.proposals, findings))
     return outputs

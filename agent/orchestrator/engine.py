@@ -30,6 +30,7 @@ from agent.orchestrator import (
     pending,
     plan,
     prepare,
+    rungs,
     submit,
 )
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
@@ -55,6 +56,13 @@ ROUND: Mapping[str, Step] = {
     "submit": submit.submit,
     "collect": collect.collect,
     "assess": assess.assess,
+}
+RUNG: Mapping[str, Step] = {
+    "choose": rungs.choose,
+    "render": prepare.render,
+    "submit": submit.submit,
+    "collect": collect.collect,
+    "assess": rungs.assess,
 }
 CONFIRM: Mapping[str, Step] = {
     "choose": confirm.choose,
@@ -122,6 +130,8 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
             # What the question about its rows told of earlier rounds' hours.
             budget.settle(store, tools)
             return report(work, waiting, opened, closed, rendered="render" in ran)
+        if work.kind.startswith("rung") or not work.paths.closed.exists():
+            continue
         if work.kind == "round":
             closed += 1
             stop_if_all_crashed(work)
@@ -162,10 +172,8 @@ def _next_work(
         return work(store.begin(force), "round"), True
     if (unrecorded := _unrecorded(store)) is not None:
         return work(*unrecorded), False
-    if (paths := store.open_folder()) is not None:
-        return work(paths, "round"), False
-    if (paths := store.open_folder("confirm")) is not None:
-        return work(paths, "confirm"), False
+    if (open_now := store.at_work()) is not None:
+        return work(*open_now), False
     over = budget.time_is_up(store, settings)
     number = store.next_number()
     if not over and fresh.before_next_round(store, settings) is not None:
@@ -219,14 +227,16 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
     if paths.number != number:
         raise InputChanged(f"{name} is still open; finish it first, or force that one")
     submit.check_launcher(store, paths, settings)
-    if submit.active(store, paths, tools):
+    at_work = store.at_work(only=number)
+    if submit.active(store, at_work[0] if at_work is not None else paths, tools):
         raise InputChanged(f"{name} still has tasks in the queue; wait for them, or cancel them")
 
 
 def advance(work: Work) -> tuple[StepResult | None, set[str]]:
     """Run the steps of a round that have no final record.
 
-    Returns the result of a step that waits, or None at the round's end, and the names of the steps that were run.
+    Returns the result of a step that waits, or None at the round's end or where a rung comes first, and the names of
+    the steps that were run.
     """
     ran: set[str] = set()
     steps = work.store.steps(work.paths, tuple(table := table_of(work)))
@@ -239,6 +249,8 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
         record = steps.read(name)
         if record is not None and record.final:
             continue
+        if name == "apply" and work.kind == "round" and rungs.next_of(work) is not None:
+            return None, ran
         with work.traced(name):
             result = step(work)
         ran.add(name)
@@ -267,7 +279,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
 
 def table_of(work: Work) -> Mapping[str, Step]:
     """The steps of this kind of round, in order."""
-    return ROUND if work.kind == "round" else CONFIRM
+    return ROUND if work.kind == "round" else CONFIRM if work.kind == "confirm" else RUNG
 
 
 def _check_inputs(work: Work, steps: Steps, table: Mapping[str, Step]) -> None:
@@ -289,18 +301,27 @@ def _check_inputs(work: Work, steps: Steps, table: Mapping[str, Step]) -> None:
             steps.forget(["collect", "assess"])
         return
     order = list(table)
+    thinned = work.kind == "round" and bool(work.store.rungs(work.paths))
     for name in order:
         record = steps.read(name)
         if record is None or not record.final:
             continue
         changed = steps.changed(record.inputs)
         if name == "propose" and not work.rerun:
-            changed = _edited_since(work, applied=steps.read("apply") is not None, changed=changed)
+            applied = steps.read("apply") is not None
+            # Candidates that were trained in rungs stay: an edit is for the next round.
+            changed = [] if thinned and applied else _edited_since(work, applied=applied, changed=changed)
         if name in ("apply", "choose"):
             # What a person may edit is the study's reference; these files are made from it.
             changed += steps.changed(record.outputs)
         if name == "render":
             changed += prepare.settings_changed(work, record.details)
+        if changed and thinned and order.index(name) < order.index("apply"):
+            raise InputChanged(
+                f"{work.store.paths.root / changed[0]}: changed while the rungs of round {work.number} are trained; "
+                f"put it back as it was (the reference is kept in {work.paths.before}), or run the round again with "
+                f"--force-round {work.number}"
+            )
         if changed:
             work.say(f"{work.label}: {', '.join(changed)} changed; doing the round again from {name}")
             steps.forget(order[order.index(name) :])

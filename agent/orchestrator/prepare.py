@@ -12,6 +12,8 @@ from agent.launch.render import manual_commands, render_round
 from agent.orchestrator.context import StepResult, Work
 from agent.reference import Reference, as_successor, config_key, parse_reference, with_values
 from agent.store.disk import read_text
+from agent.store.paths import RoundPaths
+from agent.store.store import Store
 from agent.store.versions import sha256
 from trainers.files import parse_json_object, read_json_object
 from trainers.layout import candidate_name
@@ -25,29 +27,70 @@ def apply(work: Work) -> StepResult:
     """Give each valid proposal its reference; c00's becomes the study's, after the one before is archived."""
     proposed: Any = read_json_object(work.paths.proposals)
     checked: Any = read_json_object(work.paths.checked)
-    before_text = read_text(work.paths.before)
-    before = _parsed(before_text, str(work.paths.before))
-    valid = [p for p in checked["proposals"] if checked["candidates"][p["name"]]["valid"]]
+    before, before_text = before_of(work)
+    valid = survivors(work)
     if not valid:
         raise ProposalError(f"{work.paths.checked}: no proposal of round {work.number} passed the checks")
     outputs = []
-    decided = []
+    chosen = []
     for position, proposal in enumerate(valid):
         name = candidate_name(position)
-        text = before_text if work.number == 1 and proposal["source"] in AS_IT_STANDS else ""
-        reference = before if text else _successor(work, before, proposal)
-        text = text or reference.to_text()
+        reference, text = candidate_of(work, before, before_text, proposal)
         work.store.disk.make_folder(work.paths.candidate(name))
         work.store.disk.write(work.paths.reference(name), text)
         outputs.append(work.paths.reference(name))
-        decided.append(_decided(name, proposal, before, reference, text))
+        chosen.append(decided(name, proposal, before, reference, text))
     first = read_text(work.paths.reference(candidate_name(0)))
     if not work.rerun:
         _archive(work, before_text, before, edited=bool(proposed["person_edited"]))
         _rewrite_study(work, before_text, before, first, valid[0]["source"])
-    work.store.disk.write_json(work.paths.decision, _decision(work, proposed, checked, decided))
+    decision = _decision(work, proposed, checked, chosen)
+    names = {candidate_name(position): proposal["name"] for position, proposal in enumerate(valid)}
+    if found := all_continued(work.store, work.paths, names):
+        decision["continues"] = found
+    work.store.disk.write_json(work.paths.decision, decision)
     inputs = [work.paths.proposals, work.paths.checked, work.paths.before]
     return StepResult(inputs=inputs, outputs=[*outputs, work.paths.decision])
+
+
+def before_of(work: Work) -> tuple[Reference, str]:
+    """The reference that a round's proposals were made from, and its text."""
+    text = read_text(work.paths.before)
+    return _parsed(text, str(work.paths.before)), text
+
+
+def candidate_of(
+    work: Work, before: Reference, before_text: str, proposal: Mapping[str, Any]
+) -> tuple[Reference, str]:
+    """A proposal's reference, and its text: of round 1's default the very file that the person has."""
+    if work.number == 1 and proposal["source"] in AS_IT_STANDS:
+        return before, before_text
+    reference = _successor(work, before, proposal)
+    return reference, reference.to_text()
+
+
+def survivors(work: Work) -> list[dict[str, Any]]:
+    """The valid proposals of a round that its closed rungs left in, in their order."""
+    checked: Any = read_json_object(work.paths.checked)
+    valid = [p for p in checked["proposals"] if checked["candidates"][p["name"]]["valid"]]
+    for record in closed_rungs(work.store, work.paths):
+        valid = [p for p in valid if p["name"] in record["promoted"]]
+    return valid
+
+
+def closed_rungs(store: Store, paths: RoundPaths) -> list[dict[str, Any]]:
+    """round.json of a round's closed rungs, in their order."""
+    folders = (store.folder(entry["folder"]) for entry in store.rungs(paths))
+    return [store.round_record(folder) for folder in folders if folder.over]
+
+
+def all_continued(store: Store, paths: RoundPaths, names: Mapping[str, str]) -> dict[str, list[list[str]]]:
+    """Candidate -> where its proposal was trained before, [folder, candidate], the newest rung first.
+
+    names: candidate -> the name of its proposal, which is what rungs call it.
+    """
+    folders = [record["folder"] for record in reversed(closed_rungs(store, paths))]
+    return {candidate: [[folder, own] for folder in folders] for candidate, own in names.items()} if folders else {}
 
 
 def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Reference:
@@ -73,9 +116,10 @@ def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Re
     )
 
 
-def _decided(
+def decided(
     name: str, proposal: Mapping[str, Any], before: Reference, reference: Reference, text: str
 ) -> dict[str, Any]:
+    """A candidate's entry of the decision."""
     old, new = before.effective(), reference.effective()
     changes = {
         key: {"from": old.get(key), "to": new.get(key)} for key in {**old, **new} if old.get(key) != new.get(key)
@@ -93,7 +137,7 @@ def _decided(
 
 
 def _decision(
-    work: Work, proposed: Mapping[str, Any], checked: Mapping[str, Any], decided: list[dict[str, Any]]
+    work: Work, proposed: Mapping[str, Any], checked: Mapping[str, Any], chosen: list[dict[str, Any]]
 ) -> dict[str, Any]:
     refused = {name: entry for name, entry in checked["candidates"].items() if not entry["valid"]}
     return {
@@ -109,7 +153,7 @@ def _decision(
         "incumbent": proposed["incumbent"],
         "notes": checked["notes"],
         "critique": checked["critique"],
-        "candidates": decided,
+        "candidates": chosen,
         "replaced": checked["refused"],
         "refused": refused,
     }
@@ -211,12 +255,13 @@ def render(work: Work) -> StepResult:
 
 
 def build_manifest(work: Work) -> Manifest:
-    """K candidates x folds x seeds, candidate by candidate, in one numbering."""
+    """K candidates x folds x seeds, candidate by candidate, in one numbering; of a rung what its decision says."""
     config = work.store.config
     decision: Any = read_json_object(work.paths.decision)
     names = [entry["name"] for entry in decision["candidates"]]
     seeds = decision.get("seeds") or config.seeds
-    trials = [(name, fold, seed) for name in names for fold in config.folds for seed in seeds]
+    folds = decision.get("folds") or config.folds
+    trials = [(name, fold, seed) for name in names for fold in folds for seed in seeds]
     settings = work.tools.profile
     return Manifest(
         study=config.study,
@@ -227,11 +272,12 @@ def build_manifest(work: Work) -> Manifest:
         objective=config.metric,
         direction=config.direction,
         folds=config.fold_count,
-        epochs=config.epochs,
+        epochs=decision.get("epochs") or config.epochs,
         data=config.data,
         cpus=settings.cpus or 1,
         gpus=settings.gpu_count,
-        use_test=work.settings.use_test,
+        use_test=work.settings.use_test and not work.kind.startswith("rung"),
+        continues=decision.get("continues", {}),
         candidates={entry["name"]: entry["sha256"] for entry in decision["candidates"]},
         rows=tuple(
             Row(row=number, candidate=name, fold=fold, seed=seed) for number, (name, fold, seed) in enumerate(trials)

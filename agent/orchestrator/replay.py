@@ -96,6 +96,7 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
     folder = RoundFolder("round", paths.number, _STAMP, root / f"round_{paths.number}_{_STAMP}")
     again = copy.paths.round(folder)
     again.root.mkdir()
+    _copy_rungs(store, paths, copy, again)
     if paths.calls.is_dir():
         shutil.copytree(paths.calls, again.calls)
     if paths.analysis.exists():
@@ -173,6 +174,16 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
     own.mkdir()
     for path in (paths.before, paths.proposals):
         shutil.copyfile(path, own / path.name)
+
+
+def _copy_rungs(store: Store, paths: RoundPaths, copy: Store, again: RoundPaths) -> None:
+    """What the round's rungs measured, as rungs of the round that is decided again."""
+    for entry in store.rungs(paths):
+        rung = store.folder(entry["folder"])
+        if rung.over:
+            shutil.copytree(rung.root, copy.paths.root / rung.root.name, ignore=_large)
+            rest = {name: value for name, value in entry.items() if name not in ("seq", "at", "event", "of")}
+            copy.journal.append("rung_begun", of=again.root.name, **rest)
 
 
 def _large(folder: str, names: list[str]) -> set[str]:

@@ -31,19 +31,15 @@ def open_round(store: Store, only: int | None) -> tuple[RoundPaths, str]:
     Raises UsageError where nothing is open, naming what there is and how a closed round is run again.
     """
     closed = [paths.number for paths in store.closed()]
-    for kind in ("round", "confirm"):
-        paths = store.open_folder(kind)
-        if paths is None or (only is not None and paths.number != only):
-            continue
-        return paths, kind
+    if (found := store.at_work(only=only)) is not None:
+        return found
     if only in closed:
         raise UsageError(
             f"round {only} is closed: `roundtable tune ... --force-round {only}` runs it again, `roundtable status "
             f"--study {store.config.study} --round {only}` shows it"
         )
-    there = store.open_folder() or store.open_folder("confirm")
-    if only is not None and there is not None:
-        raise UsageError(f"--round {only}: the open round is {there.number}")
+    if only is not None and (there := store.at_work()) is not None:
+        raise UsageError(f"--round {only}: the open round is {there[0].number}")
     rounds = f"closed rounds: {compact(closed)}" if closed else "there is no round yet"
     asked = f"--round {only}: " if only is not None else ""
     raise UsageError(f"{asked}no round is open ({rounds}); `roundtable tune` opens the next one")
@@ -122,7 +118,7 @@ def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Rep
 
 def _owed(store: Store) -> bool:
     """Whether no round is open and hours of closed ones are not accounted for."""
-    if store.open_folder() is not None or store.open_folder("confirm") is not None:
+    if store.at_work() is not None:
         return False
     return bool(Ledger(store.journal.entries).unaccounted())
 

@@ -31,7 +31,7 @@ def hours(store: Store) -> dict[str, Any]:
             "cap": cap,
             "left": None if cap is None else round(max(0.0, cap - now.total), 6),
         }
-    going = {paths.root.name for kind in ("round", "confirm") if (paths := store.open_folder(kind)) is not None}
+    going = store.going()
     folders = {entry["name"]: entry["folder"] for entry in store.journal.of("charge")}
     waiting = [(name, rows) for name, rows in ledger.unaccounted().items() if folders[name] not in going]
     first = next(store.journal.of("submitted"), None)

@@ -37,7 +37,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         for folder in store.paths.folders("confirm")
         if store.paths.round(folder).closed.exists()
     ]
-    open_round = store.open_folder() or store.open_folder("confirm")
+    open_round = (store.at_work() or (None,))[0]
     closed = store.closed()
     if only is not None:
         known = [paths.number for paths in (*closed, *((open_round,) if open_round else ()))]
@@ -112,7 +112,15 @@ def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
     head = {name: record[name] for name in ("round", "closed_at", "ranking")}
     noise = (record.get("acceptance") or {}).get("noise")
     told = {"notes": record.get("notes", []), "noise": noise, "plan": record.get("plan")}
+    if "screened" in record:
+        told["rungs"] = [_rung(rung) for rung in record["screened"]]
     return head | told | {"candidates": candidates}
+
+
+def _rung(rung: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("rung", "epochs", "folds", "promoted")
+    measured = [{name: c[name] for name in ("name", "source", "value", "outcome")} for c in rung["candidates"]]
+    return {name: rung[name] for name in names} | {"candidates": measured}
 
 
 def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
@@ -120,6 +128,7 @@ def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
     state: dict[str, Any] = {
         "round": paths.number,
         "folder": paths.root.name,
+        "label": paths.label,
         "step": _last_step(paths),
         "notes": _notes(paths),
         "plan": _plan(paths),

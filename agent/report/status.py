@@ -78,6 +78,8 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
     for entry in rounds[-MOST_NOTED:]:
         if entry.get("plan"):
             console.print(Text(_plan_line(entry["round"], entry["plan"])))
+        if entry.get("rungs"):
+            console.print(Text(_rungs_line(entry)))
         for note in entry["notes"]:
             console.print(Text(f"round {entry['round']}: {note}"))
     for line in _verdict_lines(rounds[-1]) if rounds else ():
@@ -104,6 +106,14 @@ def _plan_line(number: int, plan: Mapping[str, Any]) -> str:
     instead = plan["instead_of"]
     who = f"{plan['by']} for {instead['source']}" if instead else str(plan["by"])
     return f"round {number}: {plan['step']} step ({who}): {plan['plan']} ({plan['reason']})"
+
+
+def _rungs_line(entry: Mapping[str, Any]) -> str:
+    """How many candidates were trained for how long, and which of the proposals the round's candidates are."""
+    rungs = entry["rungs"]
+    counts = [f"{len(rung['candidates'])} for {rung['epochs']}" for rung in rungs]
+    last = ", ".join(rungs[-1]["promoted"])
+    return f"round {entry['round']}: rungs of {', '.join(counts)} epochs; in full: {last} of its proposals"
 
 
 def _verdict(candidate: Mapping[str, Any]) -> str:
@@ -204,7 +214,7 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
     from rich.text import Text
 
     counts = ", ".join(f"{count} {name}" for name, count in sorted(state.get("counts", {}).items()))
-    title = Text(f"round {state['round']} is open (step {state['step']}){': ' + counts if counts else ''}")
+    title = Text(f"{state['label']} is open (step {state['step']}){': ' + counts if counts else ''}")
     table = Table(box=None, pad_edge=False)
     for name in ("row", "candidate", "fold", "seed", "state", "epoch", "value"):
         table.add_column(name)

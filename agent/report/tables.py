@@ -20,20 +20,28 @@ def trials_csv(config: StudyConfig, records: Sequence[Mapping[str, Any]]) -> str
 
     `value` is the objective, empty for a trial without one. A parameter that is inactive there is empty too.
     """
-    names = dict.fromkeys(name for record in records for c in record["candidates"] for name in c["values"])
+    # A rung's candidates first: they were trained first. Their column is there only in a study that has rungs.
+    lines = [
+        (record, rung, candidate)
+        for record in records
+        for rung in (*record.get("screened", ()), None)
+        for candidate in (record if rung is None else rung)["candidates"]
+    ]
+    names = dict.fromkeys(name for _, _, candidate in lines for name in candidate["values"])
+    with_rungs = any("screened" in record for record in records)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_FIXED, *names])
-    for record in records:
-        for candidate in record["candidates"]:
-            values = [candidate["values"].get(name, "") for name in names]
-            # A summary that a person gave has a value but no trials of ours: one line without fold and seed.
-            given = {"metrics": {config.metric: candidate["value"]}, "outcome": candidate["outcome"]}
-            for trial in candidate["trials"] or [given]:
-                score = trial.get("metrics", {}).get(config.metric, "")
-                place = [record["round"], candidate["name"], trial.get("fold"), trial.get("seed")]
-                rest = [trial.get("attempt"), trial.get("outcome"), score, candidate["source"], candidate["key"]]
-                writer.writerow([*place, *("" if cell is None else cell for cell in rest), *values])
+    writer.writerow([*_FIXED, *(("rung",) if with_rungs else ()), *names])
+    for record, rung, candidate in lines:
+        values = [candidate["values"].get(name, "") for name in names]
+        # A summary that a person gave has a value but no trials of ours: one line without fold and seed.
+        given = {"metrics": {config.metric: candidate["value"]}, "outcome": candidate["outcome"]}
+        for trial in candidate["trials"] or [given]:
+            score = trial.get("metrics", {}).get(config.metric, "")
+            place = [record["round"], candidate["name"], trial.get("fold"), trial.get("seed")]
+            rest = [trial.get("attempt"), trial.get("outcome"), score, candidate["source"], candidate["key"]]
+            rest += ([rung["rung"] if rung is not None else ""]) if with_rungs else []
+            writer.writerow([*place, *("" if cell is None else cell for cell in rest), *values])
     return stream.getvalue()
 
 

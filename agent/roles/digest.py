@@ -151,7 +151,7 @@ class _Digest:
 
     def text(self) -> str:
         seen, limits, objective = self.situation, self.limits, self.situation.objective
-        failed = [o for o in seen.history if o.value is None]
+        failed = [o for o in (*seen.history, *seen.screened) if o.value is None]
         by_settings = [o for o in failed if o.outcome.is_config]
         lost = len(failed) - len(by_settings)
         sections = [
@@ -173,6 +173,8 @@ class _Digest:
             ("Researcher's remedies (untrusted text from the web)", self.remedies()),
             ("Remaining budget", _first(self.remaining(), limits.remaining)),
         ]
+        if given_up := self.given_up():
+            sections.append(("Given up in rungs (only values after the same share of epochs compare)", given_up))
         if seen.test is not None:
             sections.append(("Test values (shown on request; validation decides)", self.test(seen.test)))
         return "\n\n".join(_section(title, lines) for title, lines in sections) + "\n"
@@ -228,6 +230,10 @@ class _Digest:
         metric = self.hide(self.situation.objective.metric)
         beyond = f", out of the running ({self.said(observation.violates)})" if observation.violates else ""
         return f"{where}: {metric} {observation.value:.5g}{error}{rows}{beyond}; {values}"
+
+    def given_up(self) -> list[str]:
+        shown = [o for o in self.situation.screened if o.value is not None]
+        return _newest(shown, self.limits.last, lambda o: f"{self.observed(o)}; after {o.fidelity:.2g} of the epochs")
 
     def failure(self, observation: Observation) -> str:
         said = ""

@@ -28,6 +28,8 @@ class Situation:
     reference: Reference
     history: Sequence[Observation]
     objective: Objective
+    screened: Sequence[Observation] = ()
+    """What rungs sorted out, each value of a share of the epochs."""
     findings: Sequence[Mapping[str, Any]] = ()
     """Of `diagnosis.analyse_round`: {name, evidence, text}."""
     trials: Sequence[Mapping[str, Any]] = ()

@@ -11,7 +11,7 @@ from trainers.layout import REFERENCE_NAME, RoundFiles
 
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBERED = re.compile(r"((?:task|dataset)\d+)(?:_.*)?", re.IGNORECASE)
-_ROUND_FOLDER = re.compile(r"(?P<kind>round|confirm|stop)_(?P<number>[1-9]\d{0,5})_(?P<stamp>\d{8}_\d{6})")
+_ROUND_FOLDER = re.compile(r"(?P<kind>round|confirm|stop|rung[1-9])_(?P<number>[1-9]\d{0,5})_(?P<stamp>\d{8}_\d{6})")
 
 
 def check_name(name: str, *, what: str) -> str:
@@ -33,7 +33,8 @@ def slug(task: str) -> str:
 
 @dataclass(frozen=True)
 class RoundFolder:
-    """A round's (or a confirmation's) folder name, taken apart; "stop": of a round that was ended by its plan."""
+    """A round's (or a confirmation's) folder name, taken apart; "stop": of a round that was ended by its plan,
+    "rungK": of the short trainings that thin out a round's candidates."""
 
     kind: str
     number: int
@@ -54,6 +55,14 @@ class RoundPaths(RoundFiles):
 
     slug: str
     number: int
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        kind = self.root.name.partition("_")[0]
+        if kind == "confirm":
+            return f"confirmation after round {self.number}"
+        return f"round {self.number} rung {kind[-1]}" if kind.startswith("rung") else f"round {self.number}"
 
     @property
     def log(self) -> Path:
@@ -164,6 +173,11 @@ class RoundPaths(RoundFiles):
     def closed(self) -> Path:
         """round.json: written last; its presence closes the round."""
         return self.root / "round.json"
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed and its last step's record says so."""
+        return self.closed.exists() and any(self.steps.glob("*_assess.json"))
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,37 @@ class Store:
                 return paths
         return None
 
+    def folder(self, name: str) -> RoundPaths:
+        """The paths of a folder that the journal names."""
+        found = RoundFolder.parse(self.paths.root / name)
+        if found is None:
+            message = "is no folder of a round: the journal was changed; restore it"
+            raise InvalidStudy([Problem(file=str(self.paths.journal), where="folder", value=name, message=message)])
+        return self.paths.round(found)
+
+    def rungs(self, paths: RoundPaths) -> list[dict[str, Any]]:
+        """What the journal has of a round's rungs, in their order: each as it was begun last."""
+        entries = {e["rung"]: e for e in self.journal.of("rung_begun") if e["of"] == paths.root.name}
+        return [entries[number] for number in sorted(entries)]
+
+    def at_work(self, *, only: int | None = None) -> tuple[RoundPaths, str] | None:
+        """What is trained now, and its kind: the open round's open rung, the open round, or an open confirmation.
+
+        only: of this number.
+        """
+        found: list[tuple[RoundPaths, str]] = []
+        if (paths := self.open_folder()) is not None:
+            rungs = [(self.folder(entry["folder"]), f"rung{entry['rung']}") for entry in self.rungs(paths)]
+            found = [rung for rung in rungs if not rung[0].over] + [(paths, "round")]
+        if (paths := self.open_folder("confirm")) is not None:
+            found.append((paths, "confirm"))
+        return next((one for one in found if only is None or one[0].number == only), None)
+
+    def going(self) -> set[str]:
+        """Names of the folders that are open."""
+        folders = [self.open_folder(), self.open_folder("confirm"), (self.at_work() or (None,))[0]]
+        return {paths.root.name for paths in folders if paths is not None}
+
     def next_number(self) -> int:
         """The number that the next new round gets: one more than the highest on disk."""
         return max((folder.number for folder in self.paths.folders()), default=0) + 1
@@ -203,12 +234,26 @@ class Store:
             for entry in self.round_record(paths)["candidates"]
         ]
 
+    def screened(self, *, below: int | None = None) -> list[Observation]:
+        """What the rungs of the closed rounds gave of those that they sorted out, in order."""
+        found = []
+        for paths in self.closed(below=below):
+            for rung in self.round_record(paths).get("screened", ()):
+                label = f"rung {rung['rung']}"
+                found += [
+                    observation(paths.number, entry, label=label, fidelity=rung["share"])
+                    for entry in rung["candidates"]
+                    if entry["name"] not in rung["promoted"]
+                ]
+        return found
 
-def observation(number: int, entry: dict[str, Any]) -> Observation:
-    """One candidate's entry of round.json as a record."""
+
+def observation(number: int, entry: dict[str, Any], *, label: str = "", fidelity: float = 1.0) -> Observation:
+    """One candidate's entry of round.json as a record. label, fidelity: of the rung that it is of."""
     return Observation(
         round=number,
-        candidate=entry["name"],
+        candidate=f"{label} {entry['name']}".lstrip(),
+        fidelity=fidelity,
         values=entry["values"],
         key=entry["key"],
         outcome=Outcome(entry["outcome"]),

@@ -86,6 +86,12 @@ class Settings:
     """Candidates per round, all trained in one array."""
     auto_train: bool = False
     """Submit and wait, instead of rendering for a person to submit."""
+    rungs: int = 1
+    """How often a round's candidates are trained, each time fewer of them for longer; 1: once, in full."""
+    eta: int = 3
+    """Of a rung one candidate in so many goes on, to so many times as many epochs."""
+    rung_folds: int = 1
+    """Folds that rungs before the full training use."""
     slurm: bool = False
     """Render the array scripts too, and tell the person the sbatch lines."""
     launcher: str = "local"

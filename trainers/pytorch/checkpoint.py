@@ -41,7 +41,8 @@ def save(path: Path, state: State) -> None:
 def load(path: Path, *, identity: Mapping[str, object] | None = None) -> State:
     """Read a checkpoint onto the CPU; with `identity`, only one made for the same settings, data and seed.
 
-    Raises CheckpointProblem: unreadable, truncated, of another format, or belonging to another training.
+    One of fewer epochs fits: a training may be extended. Raises CheckpointProblem: unreadable, truncated, of another
+    format, or belonging to another training.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -55,6 +56,9 @@ def load(path: Path, *, identity: Mapping[str, object] | None = None) -> State:
     found = state.get("identity")
     if not isinstance(found, dict):
         raise CheckpointProblem(f"{path}: says nothing about the training it belongs to")
+    asked, had = (identity or {}).get("epochs"), found.get("epochs")
+    if isinstance(asked, int) and isinstance(had, int) and had < asked:
+        found = {**found, "epochs": asked}
     if identity is not None and found != identity:
         different = ", ".join(key for key in identity if found.get(key) != identity[key]) or "more than expected"
         raise CheckpointProblem(f"{path}: belongs to another training (different: {different})")

@@ -1,6 +1,7 @@
 """Runs one study of the no-op trainer and kills itself with SIGKILL where it is told to, again and again, to its end.
 
-    python -m tests.agent.orchestrator.crash_run <<< '{"root": "/tmp/x", "plan": ["LABEL"], "confirm": "never"}'
+    python -m tests.agent.orchestrator.crash_run \\
+        <<< '{"root": "/tmp/x", "plan": ["LABEL"], "confirm": "never", "rungs": 1}'
 
 Each call is a forked process of its own, so that only the first pays for the imports. A label names one change on
 disk, such as "after round_1/steps/05_render.json=done"; each is a kill once. ROOT/labels.txt lists every boundary
@@ -25,16 +26,18 @@ NOOP = Path(__file__).parents[2] / "programs" / "noop.yaml"
 ROUNDS, CANDIDATES = 2, 2
 
 
-def options(root: Path, confirm: str) -> TuneOptions:
+def options(root: Path, confirm: str, rungs: int) -> TuneOptions:
     """The same call every time, with its target as a total."""
     return TuneOptions(
         task="demo",
-        trainer=str(NOOP),
+        trainer=str(NOOP if rungs == 1 else NOOP.with_name("epochs.yaml")),
         output_dir=root,
         auto_train=True,
         launcher="local",
         confirm=confirm,
-        candidates=CANDIDATES,
+        candidates=CANDIDATES if rungs == 1 else 5,
+        rungs=rungs,
+        eta=2,
         max_iterations=ROUNDS,
         data={"log": str(root / "trained.log")},
     )
@@ -68,9 +71,9 @@ class Killer(Disk):
         """The path without what differs from run to run; a file of the whole study with the newest round's number."""
         root: Path = self.__dict__["root"]
         place = re.sub(r"^\.demo\.\w+\.new", "draft", str(path.relative_to(root)))
-        place = re.sub(r"((?:round|confirm)_\d+)_\d{8}_\d{6}", r"\1", place).removeprefix("demo/")
+        place = re.sub(r"((?:round|confirm|rung\d)_\d+)_\d{8}_\d{6}", r"\1", place).removeprefix("demo/")
         newest = max((int(folder.name.split("_")[1]) for folder in root.glob("demo/round_*")), default=0)
-        return place if place.startswith(("draft", "round_", "confirm_")) else f"{place} (round {newest})"
+        return place if place.startswith(("draft", "round_", "confirm_", "rung")) else f"{place} (round {newest})"
 
     def _passed(self, name: str) -> None:
         root, when = self.__dict__["root"], name.split()[0]
@@ -85,14 +88,14 @@ class Killer(Disk):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def attempt(root: Path, plan: Sequence[str], confirm: str) -> int:
+def attempt(root: Path, plan: Sequence[str], confirm: str, rungs: int) -> int:
     """One call in a process of its own; its wait status as an exit code (negative: the signal)."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
-        tune(options(root, confirm), disk=Killer(root, plan))
+        tune(options(root, confirm, rungs), disk=Killer(root, plan))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -101,12 +104,12 @@ def attempt(root: Path, plan: Sequence[str], confirm: str) -> int:
         os._exit(code)
 
 
-def main(root: Path, plan: Sequence[str], confirm: str) -> int:
+def main(root: Path, plan: Sequence[str], confirm: str, rungs: int) -> int:
     """Call until no kill is left; the exit code of the last call."""
     run.LOCAL_LOOK_S = 0.05
     code = -signal.SIGKILL
     while code == -signal.SIGKILL:
-        code = attempt(root, plan, confirm)
+        code = attempt(root, plan, confirm, rungs)
     return code
 
 
@@ -119,5 +122,5 @@ if __name__ == "__main__":
     # Each line on stdin is one study, as above; the answer is its last exit code.
     for line in sys.stdin:
         job = json.loads(line)
-        sys.stdout.write(f"{main(Path(job['root']), job['plan'], job['confirm'])}\n")
+        sys.stdout.write(f"{main(Path(job['root']), job['plan'], job['confirm'], job['rungs'])}\n")
         sys.stdout.flush()

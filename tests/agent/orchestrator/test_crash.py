@@ -38,11 +38,12 @@ class Runner:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
         )
 
-    def study(self, root: Path, plan: Sequence[str], *, confirm: str = "never") -> list[str]:
+    def study(self, root: Path, plan: Sequence[str], *, confirm: str = "never", rungs: int = 1) -> list[str]:
         """Run a study to its end, killed at each label of the plan once. Returns the labels that killed."""
         root.mkdir(parents=True, exist_ok=True)
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"root": str(root), "plan": list(plan), "confirm": confirm}) + "\n")
+        job = {"root": str(root), "plan": list(plan), "confirm": confirm, "rungs": rungs}
+        self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         code = self._process.stdout.readline().strip()
         killed = lines(root / "killed.txt")
@@ -87,7 +88,8 @@ def picture(root: Path) -> dict[str, Any]:
     for number in range(1, ROUNDS + 1):
         (folder,) = study.glob(f"round_{number}_*")
         record = read(folder / "round.json")
-        for candidate in record["candidates"]:
+        measured = (record, *record.get("screened", ()))
+        for candidate in (candidate for one in measured for candidate in one["candidates"]):
             candidate.pop("costs")
         manifest = read(folder / "manifest.json")
         manifest.pop("data")
@@ -237,6 +239,30 @@ def test_killed_in_the_confirmation(runner: Runner, tmp_path: Path) -> None:
     plan = passed(unharmed, r".* confirm_2/(?!orchestrator).*", r".* journal\.jsonl \(round 2\): confirm.*")
     assert_killed(runner.study(harmed, plan, confirm="final"), plan)
     assert confirmed(harmed) == confirmed(unharmed)
+
+
+def thinned(root: Path) -> dict[str, Any]:
+    """What a study with rungs measured, without the times that stand in folders' names."""
+    text = json.dumps(picture(root) | {"rungs": {f.name: read(f / "round.json")["promoted"] for f in rungs_of(root)}})
+    assert all({path.stem[3:] for path in (f / "steps").iterdir()} >= {"choose", *STEPS[4:7]} for f in rungs_of(root))
+    found: dict[str, Any] = json.loads(re.sub(r"(rung\d_\d)_\d{8}_\d{6}", r"\1", text.replace(str(root), "")))
+    # Trials of shorter trainings are in trained.log with the epochs they went from and to.
+    assert len(found["trained"]) == len(set(found["trained"]))
+    return found
+
+
+def rungs_of(root: Path) -> list[Path]:
+    return sorted((root / "demo").glob("rung*"))
+
+
+def test_killed_in_the_rungs(runner: Runner, tmp_path: Path) -> None:
+    unharmed, harmed = tmp_path / "unharmed", tmp_path / "harmed"
+    runner.study(unharmed, [], rungs=3)
+    assert len(rungs_of(unharmed)) == ROUNDS * 2
+    plan = passed(unharmed, r"after rung\d_\d/(?!orchestrator).*", r"after journal\.jsonl .*rung.*")
+    plan += passed(unharmed, r".* round_\d/steps/.*apply.*")
+    assert_killed(runner.study(harmed, plan, rungs=3), plan)
+    assert thinned(harmed) == thinned(unharmed)
 
 
 # -- while tasks run -------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from tests.agent.orchestrator.test_rounds import edit, round_folder, run_printed
 from trainers import job
 from trainers.contract import TrialResult
 from trainers.layout import RoundFiles
-from trainers.manifest import Row, load_manifest
+from trainers.manifest import Manifest, Row, load_manifest
 from trainers.results import earlier_attempts, read_row
 
 
@@ -483,7 +483,22 @@ def test_a_checkpoint_survives_an_attempt_that_never_saved_one(tmp_path: Path) -
     first, second = (files.attempt("c00", 0, 0, number) for number in (1, 2))
     for folder in (first, second):
         folder.root.mkdir(parents=True)
-    assert earlier_attempts(files, row, 1) == ()
-    assert earlier_attempts(files, row, 3) == (second.root, first.root)
+    manifest = Manifest(
+        study="s",
+        task="t",
+        trainer="noop",
+        round=1,
+        objective="score",
+        direction="maximize",
+        folds=1,
+        epochs=None,
+        data={},
+        cpus=1,
+        gpus=0,
+        candidates={"c00": "0" * 64},
+        rows=(row,),
+    )
+    assert earlier_attempts(files, manifest, row, 1) == ()
+    assert earlier_attempts(files, manifest, row, 3) == (second.root, first.root)
     first.checkpoint_last.touch()
-    assert earlier_attempts(files, row, 3) == (first.root, second.root)
+    assert earlier_attempts(files, manifest, row, 3) == (first.root, second.root)

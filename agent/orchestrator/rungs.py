@@ -1,0 +1,191 @@
+"""Rungs: a round's candidates are trained for few epochs on few folds first, and only the best go on to the round.
+
+A rung is the machinery of a round with its own first and last step (`choose`, `assess`), in a folder
+rungK_N_<timestamp> beside the round's. It comes between the round's `check` and `apply`. The round itself is the last
+rung, trains its candidates in full, and is all that acceptance sees. Survivors go on from their checkpoints
+(`Manifest.continues`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent.errors import UsageError
+from agent.halving import Entrant, Halving, promoted
+from agent.orchestrator import prepare
+from agent.orchestrator.assess import candidate_entry, explained
+from agent.orchestrator.attempts import endings
+from agent.orchestrator.context import StepResult, Work
+from agent.reference import Reference, load_reference
+from agent.store.paths import RoundPaths
+from agent.store.study import Settings, StudyConfig
+from agent.summaries import read_summary
+from trainers.files import read_json_object
+from trainers.manifest import load_manifest
+from trainers.registry import RegisteredTrainer
+
+
+def full_epochs(config: StudyConfig, trainer: RegisteredTrainer, reference: Reference) -> int:
+    """The epochs of a full training, which rungs are a share of. Raises UsageError where nothing says how many."""
+    if config.epochs is not None:
+        return config.epochs
+    name = trainer.epochs_parameter
+    if name is None or name not in reference.parameters:
+        raise UsageError(f"--rungs: trainer {trainer.name} has no number of epochs to train fewer of; give --epochs")
+    if name in reference.tunable():
+        raise UsageError(f"--rungs: {name} is tuned in this study, so there is no full number of epochs; fix it")
+    return int(reference.effective()[name])
+
+
+def halving_of(settings: Settings, config: StudyConfig, trainer: RegisteredTrainer, reference: Reference) -> Halving:
+    """The study's halving. Raises UsageError."""
+    try:
+        epochs = full_epochs(config, trainer, reference) if settings.rungs > 1 else 1
+        return Halving(rungs=settings.rungs, eta=settings.eta, epochs=epochs)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+# -- when ------------------------------------------------------------------------------------------------------
+
+
+def next_of(work: Work) -> RoundPaths | None:
+    """The rung that this open round waits for, begun if it was not; None where the round itself goes on."""
+    steps = work.store.steps(work.paths, _ORDER)
+    check, apply = steps.read("check"), steps.read("apply")
+    if check is None or not check.final or (apply is not None and apply.final):
+        return None
+    entries = work.store.rungs(work.paths)
+    for entry in entries:
+        paths = work.store.folder(entry["folder"])
+        if not paths.over:
+            return paths
+    if not entries and work.settings.rungs == 1:
+        return None
+    if entries:
+        # What was begun is finished as it was begun, whatever this call says.
+        plan = {name: entries[-1][name] for name in ("eta", "epochs", "folds")}
+    else:
+        reference = load_reference(work.paths.before)
+        halving = halving_of(work.settings, work.store.config, work.tools.trainer, reference)
+        folds = list(work.store.config.folds[: work.settings.rung_folds])
+        plan = {"eta": halving.eta, "epochs": list(halving.budgets), "folds": folds}
+    number = len(entries) + 1
+    rivals = [p for p in prepare.survivors(work) if not _seeded(p)]
+    if number >= len(plan["epochs"]) or len(rivals) < 2:
+        return None
+    paths = _unclaimed(work, f"rung{number}") or work.store.begin(work.number, f"rung{number}")
+    work.store.journal.append("rung_begun", folder=paths.root.name, of=work.paths.root.name, rung=number, **plan)
+    return paths
+
+
+def _unclaimed(work: Work, kind: str) -> RoundPaths | None:
+    """A folder that was made and, killed at that moment, not journaled."""
+    known = {entry["folder"] for entry in work.store.journal.of("rung_begun")}
+    folders = [f for f in work.store.paths.folders(kind) if f.number == work.number and f.path.name not in known]
+    return work.store.paths.round(folders[-1]) if folders else None
+
+
+_ORDER = ("analyse", "propose", "check", "apply")
+
+
+def _seeded(proposal: Mapping[str, Any]) -> bool:
+    return proposal["source"] in prepare.AS_IT_STANDS
+
+
+# -- the steps -------------------------------------------------------------------------------------------------
+
+
+def choose(work: Work) -> StepResult:
+    """Write the references of the proposals that are still in, and how long and on what they are trained."""
+    entry = _entry_of(work)
+    parent = _parent(work, entry)
+    number = entry["rung"]
+    epochs = entry["epochs"][number - 1]
+    before, text = prepare.before_of(parent)
+    outputs, decided = [], []
+    for proposal in prepare.survivors(parent):
+        reference, written = prepare.candidate_of(parent, before, text, proposal)
+        name = proposal["name"]
+        work.store.disk.make_folder(work.paths.candidate(name))
+        work.store.disk.write(work.paths.reference(name), written)
+        outputs.append(work.paths.reference(name))
+        decided.append(prepare.decided(name, proposal, before, reference, written))
+    decision = {
+        "schema_version": 1,
+        "task": work.store.config.task,
+        "round": work.number,
+        "of": entry["of"],
+        "rung": number,
+        "epochs": epochs,
+        "folds": entry["folds"],
+        "seeds": list(work.store.config.seeds[:1]),
+        "continues": prepare.all_continued(work.store, parent.paths, {c["name"]: c["name"] for c in decided}),
+        "diagnosis": [],
+        "notes": [],
+        "candidates": decided,
+        "refused": {},
+    }
+    work.store.disk.write_json(work.paths.decision, decision)
+    full = entry["epochs"][-1]
+    where = f"fold {', '.join(map(str, entry['folds']))}"
+    message = f"{work.label}: {len(decided)} candidates for {epochs} of {full} epochs on {where}"
+    return StepResult(inputs=[parent.paths.checked], outputs=[*outputs, work.paths.decision], message=message)
+
+
+def assess(work: Work) -> StepResult:
+    """Say who goes on; round.json closes the rung."""
+    store, paths, objective = work.store, work.paths, work.store.config.objective
+    entry = _entry_of(work)
+    decision: Any = read_json_object(paths.decision)
+    ended = endings(store, paths)
+    entries = []
+    for candidate in decision["candidates"]:
+        summary = explained(read_summary(paths.candidate_summary(candidate["name"], "val"), objective), ended)
+        entries.append(candidate_entry(candidate, summary))
+    kept = _kept(work, entries, entry["eta"])
+    record = {
+        "schema_version": 1,
+        "kind": work.kind,
+        "folder": paths.root.name,
+        "round": work.number,
+        "rung": entry["rung"],
+        "epochs": decision["epochs"],
+        "share": decision["epochs"] / entry["epochs"][-1],
+        "folds": decision["folds"],
+        "closed_at": store.clock().isoformat(),
+        "objective": {"metric": store.config.metric, "direction": store.config.direction},
+        "candidates": entries,
+        "promoted": kept,
+    }
+    store.disk.write_json(paths.closed, record)
+    values = {c["name"]: c["value"] for c in entries}
+    shown = ", ".join(f"{name} {values[name]:.4g}" if values[name] is not None else name for name in kept)
+    message = f"{work.label}: {len(kept)} of {len(entries)} go on: {shown}"
+    inputs = [paths.candidate_summary(name, "val") for name in load_manifest(paths.manifest).candidates]
+    return StepResult(inputs=inputs, outputs=[paths.closed], message=message)
+
+
+def _kept(work: Work, entries: Sequence[Mapping[str, Any]], eta: int) -> list[str]:
+    """Who goes on; where nobody has a value the first alone, so that the round comes to an end that says why."""
+    entrants = [
+        Entrant(name=c["name"], value=c["value"] if c["n"] == c["rows"] else None, seeded=_seeded(c)) for c in entries
+    ]
+    kept = promoted(entrants, work.store.config.objective, eta)
+    if not kept:
+        kept = [entrants[0].name]
+        work.say(f"{work.label}: nobody has a value; {kept[0]} alone goes on, to end the round with its reason")
+    return kept
+
+
+def _entry_of(work: Work) -> dict[str, Any]:
+    """The journal's entry of the rung that is being worked on."""
+    return next(e for e in reversed(list(work.store.journal.of("rung_begun"))) if e["folder"] == work.paths.root.name)
+
+
+def _parent(work: Work, entry: Mapping[str, Any]) -> Work:
+    """The round that the rung is of."""
+    paths = work.store.folder(entry["of"])
+    rerun = paths.number < work.store.next_number() - 1
+    return Work(store=work.store, settings=work.settings, tools=work.tools, paths=paths, kind="round", rerun=rerun)
