@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,21 @@ def test_it_stays_away_from_settings_that_failed() -> None:
     ]
     proposals = [p for seed in range(10) for p in propose(SQUARE, history, seed=seed)]
     assert sum(p.values["x"] > 0.5 for p in proposals) < len(proposals) / 5
+
+
+def test_what_rungs_gave_up_is_worse_than_all_that_was_trained_in_full() -> None:
+    """Values of few epochs are better here than those of full trainings: as numbers they must not be compared."""
+    full = [observe(SQUARE, {"x": 3.0 + i / 100, "y": 0.5}, 1.0 + i / 100) for i in range(3)]
+    short = [
+        replace(observe(SQUARE, values, bowl(values) / 1000), fidelity=1 / 9, candidate=f"rung 1 c{i:02d}")
+        for i, values in enumerate(scattered(27))
+    ]
+    proposals = [p for seed in range(10) for p in propose(SQUARE, [*full, *short], seed=seed)]
+    assert {p.source for p in proposals} == {"optuna_tpe"}
+    assert proposals[0].details["n_screened"] == 27 and "27 given up in rungs" in proposals[0].reason
+    assert "best so far loss 1 in" in proposals[0].reason
+    near = sum(abs(p.values["x"] - 3) < 2 for p in proposals)
+    assert near > len(proposals) / 2, near
 
 
 def test_the_start_is_random_and_says_so() -> None:

@@ -402,3 +402,15 @@ def test_cuts_come_in_order_of_importance_and_each_is_announced() -> None:
     for state in states:  # nothing is cut before what matters less is at its least
         for part in range(4):
             assert state[part] == least[part] or state[part + 1 :] == whole[part + 1 :]
+
+
+def test_what_rungs_gave_up_stands_apart_with_its_share() -> None:
+    short = [
+        seen(2, "rung 1 c03", 0.71, fidelity=1 / 9),
+        seen(2, "rung 1 c04", None, Outcome.GPU_OOM, fidelity=1 / 9),
+    ]
+    text = digest(situation(screened=short))
+    head, _, section = text.partition("# Given up in rungs (only values after the same share of epochs compare)")
+    assert "0.71" not in head and "round 2 rung 1 c04: gpu_oom" in head
+    assert "round 2 rung 1 c03" in section and "accuracy 0.71" in section and "after 0.11 of the epochs" in section
+    assert "Given up in rungs" not in digest(situation())
