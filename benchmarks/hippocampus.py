@@ -1,11 +1,13 @@
 """nnU-Net on real hippocampi, from the tar to val_summary.json: a study in small, on CPUs, and what it reached.
 
     python -m benchmarks.hippocampus TAR OUT [--cases 20] [--rounds 2] [--iterations 20] [--epochs 5]
+        [--candidates 2] [--rungs 1]
 
 TAR is Task04_Hippocampus.tar of the Medical Segmentation Decathlon. The first cases (in order of their names) are
 converted to nnU-Net's format, planned and preprocessed by the study's own preparation, and trained in rounds of two
-candidates on five folds. A mean-shape atlas reaches a mean foreground Dice of 0.65 on all 260 cases, the full nnU-Net
-about 0.89 (1,000 epochs of 250 iterations, 32 to 256 features); here width and iterations are cut to CPU size.
+candidates on five folds; with --rungs on fold 0 first (doc/rungs.md). A mean-shape atlas reaches a mean foreground
+Dice of 0.65 on all 260 cases, the full nnU-Net about 0.89 (1,000 epochs of 250 iterations, 32 to 256 features); here
+width and iterations are cut to CPU size.
 """
 
 from __future__ import annotations
@@ -67,6 +69,16 @@ def reference(path: Path, iterations: int, epochs: int) -> Path:
     return path
 
 
+def print_rung(folder: Path) -> None:
+    """What each candidate of a rung reached, and what it took."""
+    rung = json.loads((folder / "round.json").read_text())
+    print(f"round {rung['round']} rung {rung['rung']}, {rung['epochs']} epochs on folds {rung['folds']}:")
+    for candidate in rung["candidates"]:
+        value = f"{candidate['value']:.3f}" if candidate["value"] is not None else candidate["outcome"]
+        kept = ", goes on" if candidate["name"] in rung["promoted"] else ""
+        print(f"  {candidate['name']} {value}, {candidate['costs'].get('cpu_seconds', 0):.0f} CPU-s{kept}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tar", type=Path)
@@ -75,6 +87,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--candidates", type=int, default=2)
+    parser.add_argument("--rungs", type=int, default=1)
     given = parser.parse_args()
     out = given.out.absolute()
     raw = out / "nnUNet_raw"
@@ -97,7 +111,8 @@ def main() -> None:
             auto_train=True,
             launcher="local",
             profile=profile,
-            candidates=2,
+            candidates=given.candidates,
+            rungs=given.rungs,
             max_rounds=given.rounds,
             confirm="never",
         ),
@@ -105,6 +120,8 @@ def main() -> None:
     )
     best = Study(out / "runs" / "hippocampus").best
     print(f"\n{outcome.closed} rounds, {given.cases} cases, {time.monotonic() - clock:.0f} s\n")
+    for folder in sorted((out / "runs" / "hippocampus").glob("rung*/")):
+        print_rung(folder)
     print("| round | candidate | Dice | Anterior | Posterior | cases | CPU-s |")
     print("|---|---|---|---|---|---|---|")
     for folder in sorted((out / "runs" / "hippocampus").glob("round_*")):
