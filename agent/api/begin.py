@@ -12,7 +12,7 @@ from agent.objectives import check_objectives
 from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
 from agent.store.store import Store
-from agent.store.study import StudyConfig
+from agent.store.study import Settings, StudyConfig
 from trainers.contract import Value
 from trainers.registry import TRAINERS
 
@@ -55,6 +55,11 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         data=with_absolute_path(options.data, found.trainer),
     )
     check_objectives(config.objective, options.also or (), options.limits or ())
+    if options.rungs is not None:
+        from agent.orchestrator.rungs import halving_of
+
+        asked = Settings(rungs=options.rungs, eta=options.eta or Settings.eta)
+        halving_of(asked, config, found.trainer, reference)
     warm = None
     if options.warm_start:
         from agent.api.warm import warm_start

@@ -194,7 +194,15 @@ def test_a_dry_run_shows_the_rung_first(lab: Lab) -> None:
 def test_rungs_that_cannot_be(lab: Lab, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         lab.tune(**changes)
-    assert not (lab.root / "demo").exists() or not list((lab.root / "demo").glob("r*_1_*"))
+    assert not (lab.root / "demo").exists()
+
+
+def test_rungs_that_cannot_be_in_a_study_that_is_there(lab: Lab) -> None:
+    lab.tune(trainer=EPOCHS)
+    before = (lab.root / "demo" / "settings.json").read_text()
+    with pytest.raises(UsageError, match="would train for 1, 1, 3, 9 epochs"):
+        lab.tune(rungs=4)
+    assert (lab.root / "demo" / "settings.json").read_text() == before
 
 
 @pytest.mark.cluster
