@@ -201,7 +201,7 @@ def test_rungs_that_cannot_be_in_a_study_that_is_there(lab: Lab) -> None:
     lab.tune(trainer=EPOCHS)
     before = (lab.root / "demo" / "settings.json").read_text()
     with pytest.raises(UsageError, match="would train for 1, 1, 3, 9 epochs"):
-        lab.tune(rungs=4)
+        lab.tune(trainer=EPOCHS, rungs=4)
     assert (lab.root / "demo" / "settings.json").read_text() == before
 
 
