@@ -58,6 +58,8 @@ def _of_study(parsed: argparse.Namespace) -> Workflow:
         models=asks or parsed.proposer is not None,
         planned=settings.planner,
         candidates=settings.candidates,
+        rungs=settings.rungs,
+        eta=settings.eta,
         share=settings.llm_share,
         warmup=settings.llm_warmup,
         turns=settings.consult_turns,

@@ -50,6 +50,10 @@ def halving_of(settings: Settings, config: StudyConfig, trainer: RegisteredTrain
 # -- when ------------------------------------------------------------------------------------------------------
 
 
+#: A round's first steps: their place is part of their records' names.
+_ORDER = ("analyse", "propose", "check", "apply")
+
+
 def next_of(work: Work) -> RoundPaths | None:
     """The rung that this open round waits for, begun if it was not; None where the round itself goes on."""
     steps = work.store.steps(work.paths, _ORDER)
@@ -85,9 +89,6 @@ def _unclaimed(work: Work, kind: str) -> RoundPaths | None:
     known = {entry["folder"] for entry in work.store.journal.of("rung_begun")}
     folders = [f for f in work.store.paths.folders(kind) if f.number == work.number and f.path.name not in known]
     return work.store.paths.round(folders[-1]) if folders else None
-
-
-_ORDER = ("analyse", "propose", "check", "apply")
 
 
 def _seeded(proposal: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from agent.errors import UsageError
@@ -23,6 +23,9 @@ class Workflow:
     planned: bool = False
     """Whether a hybrid study has a planner in the autotuner's place."""
     candidates: int = 1
+    rungs: int = 1
+    """How often a candidate may be trained; 1: once, in full."""
+    eta: int = 3
     share: float = 0.3
     """Of a hybrid round's candidates: how many a language model proposes."""
     warmup: int = 4
@@ -110,7 +113,7 @@ class Graph:
 
 def workflow_graph(workflow: Workflow) -> Graph:
     """The drawing's content."""
-    decide = (_analyse(workflow), _propose(workflow), _check(workflow), _APPLY)
+    decide = (_analyse(workflow), _propose(workflow), _check(workflow), _apply(workflow))
     run = (_RENDER, _submit(workflow), _train(workflow), _COLLECT, _ASSESS)
     end = (_confirm(workflow), _RESULT) if workflow.confirm else (_RESULT,)
     ring = [*(step.id for step in (*decide, *run))]
@@ -227,6 +230,17 @@ _APPLY = Step(
     ],
     edges=[Edge(source="archive", target="rewrite"), Edge(source="rewrite", target="references")],
 )
+
+
+def _apply(workflow: Workflow) -> Step:
+    """With rungs, what thins the candidates out before they get their files."""
+    if workflow.rungs == 1:
+        return _APPLY
+    does = f"few epochs on few folds first, up to {_many(workflow.rungs - 1, 'time')}; one in {workflow.eta} goes on"
+    thin = Node(id="rungs", name="Rungs", does=does, kind="machine")
+    return replace(_APPLY, rows=[[thin], *_APPLY.rows], edges=[Edge(source="rungs", target="archive"), *_APPLY.edges])
+
+
 _RENDER = Step(id="render", name="render", does="Array scripts and a manifest of every trial")
 _COLLECT = Step(id="collect", name="collect", does="Results and causes of failure; lost trials run again")
 _ASSESS = Step(id="assess", name="assess", does="Rank above the noise, name the incumbent, close the round")
@@ -239,9 +253,13 @@ def _submit(workflow: Workflow) -> Step:
 
 
 def _train(workflow: Workflow) -> Step:
+    best = "the best of " if workflow.rungs > 1 else ""
     each = "" if workflow.rows is None else f" x {_many(workflow.rows, 'trial')}"
     return Step(
-        id="train", name="train", does=f"{_many(workflow.candidates, 'candidate')}{each} in one array", kind="machine"
+        id="train",
+        name="train",
+        does=f"{best}{_many(workflow.candidates, 'candidate')}{each} in one array",
+        kind="machine",
     )
 
 

@@ -38,11 +38,12 @@ WORKFLOWS = [
     for proposer in PROPOSERS
     for analyst, researcher, critique, confirm in itertools.product((True, False), repeat=4)
     for k in (1, 100)
-]
+] + [Workflow(proposer="hybrid", candidates=27, rungs=4)]
 
 
 def name(workflow: Workflow) -> str:
     parts = ("analyst", "researcher", "critique", "confirm")
+    parts += ("rungs",) if workflow.rungs > 1 else ()
     return "-".join([workflow.proposer, str(workflow.candidates), *(p for p in parts if getattr(workflow, p))])
 
 
@@ -121,6 +122,7 @@ def _crosses(a: tuple[float, float], b: tuple[float, float], box: Box) -> bool:
             {"analyst", "autotuner", "repair", "fallback"},
         ),
         (Workflow(proposer="llm"), {"autotuner", "critique", "repair", "fallback", "analyst"}, {"supervisor"}),
+        (Workflow(proposer="bayes", candidates=9, rungs=3), {"rungs", "archive"}, {"autotuner"}),
         (Workflow(proposer="panel"), {"consultant_a", "consultant_b", "supervisor", "bayes"}, {"autotuner"}),
         (Workflow(proposer="hybrid", critique=False), {"autotuner", "bayes", "repair"}, {"critique"}),
         (Workflow(proposer="llm", analyst=False, researcher=False), {"heuristics"}, {"analyst", "researcher"}),

@@ -142,7 +142,13 @@ def _drawn(renderable: Any) -> str:
 
 def test_an_open_round_shows_epochs_and_how_far_it_is() -> None:
     rows = [_row(0, "ok", value=0.9), _row(1, "running", epoch=3, epochs=6, value=0.5), _row(2, "pending")]
-    state = {"round": 4, "step": "collect", "rows": rows, "counts": {"ok": 1, "running": 1, "pending": 1}}
+    state = {
+        "round": 4,
+        "label": "round 4",
+        "step": "collect",
+        "rows": rows,
+        "counts": {"ok": 1, "running": 1, "pending": 1},
+    }
     text = _drawn(status.open_table(state, bar=True))
     assert "round 4 is open (step collect): 1 ok, 1 pending, 1 running" in text
     assert "3/6" in text and "0.9000" in text
@@ -152,6 +158,8 @@ def test_an_open_round_shows_epochs_and_how_far_it_is() -> None:
 
 def test_a_large_open_round_shows_what_runs_or_failed_first() -> None:
     rows = [_row(number, "pending") for number in range(100)] + [_row(100, "running"), _row(101, "bad_config")]
-    lines = _drawn(status.open_table({"round": 1, "step": "collect", "rows": rows}, most=10)).splitlines()
+    lines = _drawn(
+        status.open_table({"round": 1, "label": "round 1", "step": "collect", "rows": rows}, most=10)
+    ).splitlines()
     assert any("running" in line for line in lines) and any("bad_config" in line for line in lines)
     assert "92 more" in lines[-1]
