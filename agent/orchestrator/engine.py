@@ -21,6 +21,7 @@ from agent.orchestrator import (
     assess,
     budget,
     cancel,
+    changes,
     check,
     collect,
     confirm,
@@ -35,13 +36,11 @@ from agent.orchestrator import (
 )
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
 from agent.records import Outcome
-from agent.store.disk import read_text
 from agent.store.paths import RoundFolder, RoundPaths
-from agent.store.steps import Status, StepRecord, Steps
+from agent.store.steps import Status, StepRecord
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.files import FileProblem
-from trainers.layout import candidate_name
 from trainers.manifest import ManifestProblem
 
 Step = Callable[[Work], StepResult]
@@ -241,7 +240,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
     ran: set[str] = set()
     steps = work.store.steps(work.paths, tuple(table := table_of(work)))
     submit.check_launcher(work.store, work.paths, work.settings)
-    _check_inputs(work, steps, table)
+    changes.check(work, steps, tuple(table))
     if (waiting := again.on_their_way(work)) is not None:
         pending.note(work, waiting.progress)
         return waiting, ran
@@ -280,70 +279,6 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
 def table_of(work: Work) -> Mapping[str, Step]:
     """The steps of this kind of round, in order."""
     return ROUND if work.kind == "round" else CONFIRM if work.kind == "confirm" else RUNG
-
-
-def _check_inputs(work: Work, steps: Steps, table: Mapping[str, Step]) -> None:
-    """Files that finished steps read must still be those files.
-
-    Before anything was submitted, the steps from there on are done again; after that the change is refused by name.
-    """
-    if submit.begun(work.store, work.paths):
-        record = steps.read("submit")
-        changed = steps.changed(record.inputs) if record is not None else []
-        if changed:
-            raise InputChanged(
-                f"{work.store.paths.root / changed[0]}: changed after round {work.number} was submitted; put it back "
-                f"as it was, or run the round again with --force-round {work.number}"
-            )
-        collected = steps.read("collect")
-        if collected is not None and collected.final and steps.changed(collected.inputs):
-            work.say(f"{work.label}: a summary changed; collecting again")
-            steps.forget(["collect", "assess"])
-        return
-    order = list(table)
-    thinned = work.kind == "round" and bool(work.store.rungs(work.paths))
-    for name in order:
-        record = steps.read(name)
-        if record is None or not record.final:
-            continue
-        changed = steps.changed(record.inputs)
-        if name == "propose" and not work.rerun:
-            applied = steps.read("apply") is not None
-            # Candidates that were trained in rungs stay: an edit is for the next round.
-            changed = [] if thinned and applied else _edited_since(work, applied=applied, changed=changed)
-        if name in ("apply", "choose"):
-            # What a person may edit is the study's reference; these files are made from it.
-            changed += steps.changed(record.outputs)
-        if name == "render":
-            changed += prepare.settings_changed(work, record.details)
-        if changed and thinned and order.index(name) < order.index("apply"):
-            raise InputChanged(
-                f"{work.store.paths.root / changed[0]}: changed while the rungs of round {work.number} are trained; "
-                f"put it back as it was (the reference is kept in {work.paths.before}), or run the round again with "
-                f"--force-round {work.number}"
-            )
-        if changed:
-            work.say(f"{work.label}: {', '.join(changed)} changed; doing the round again from {name}")
-            steps.forget(order[order.index(name) :])
-            return
-    rendered = steps.read("submit")
-    if rendered is not None and rendered.status is Status.SKIPPED and work.settings.auto_train:
-        work.say(f"{work.label}: was rendered for a person and nothing has begun; submitting it now")
-        steps.forget(order[order.index("render") :])
-
-
-def _edited_since(work: Work, *, applied: bool, changed: list[str]) -> list[str]:
-    """The study's reference, if a person changed it since this round's proposals were made from it.
-
-    Its rewrite by this very round is no edit: once applied the journal knows it, and before that (killed within
-    `apply`) it is the file that c00 has.
-    """
-    reference, first = work.store.paths.reference, work.paths.reference(candidate_name(0))
-    if applied:
-        return [reference.name] if work.store.versions.edited() else []
-    if changed and first.exists() and read_text(first) == read_text(reference):
-        return []
-    return changed
 
 
 def report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendered: bool) -> Report:
