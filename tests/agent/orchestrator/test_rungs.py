@@ -206,7 +206,7 @@ def test_rungs_that_cannot_be_in_a_study_that_is_there(lab: Lab) -> None:
 
 
 @pytest.mark.cluster
-def test_line_16_rungs_on_a_real_cluster(lab: Lab, slurm: Cluster, tmp_path: Path) -> None:
+def test_rungs_on_a_real_cluster(lab: Lab, slurm: Cluster, tmp_path: Path) -> None:
     profile = tmp_path / "profile.yaml"
     profile.write_text('partition: main\ncpus: 1\ntime: "00:10:00"\n')
     outcome = lab.tune(**WIDE, launcher="sbatch", profile=profile, poll_s=0.3)
