@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("values", nargs="*", metavar="name=value", type=parsed)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--floor", type=float, default=0.55)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     from trainers.resnet9.train import test, train
 
     control = Control(stop=StopFlag(), report=lambda epoch, metrics: None)

@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("--data", type=parsed, action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    settings = parser.parse_args()
+    settings = parser.parse_intermixed_args()
     from trainers.informer.train import test, train
 
     ceiling = settings.ceiling if settings.ceiling is not None else (0.577 if settings.paper else 0.70)
