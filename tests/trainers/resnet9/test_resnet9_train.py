@@ -170,7 +170,7 @@ def test_damaged_checkpoints_are_passed_over_and_named(
     [
         ({"seed": 5}, "different: seed"),
         ({"hyper": {"weight_decay": 0.01}}, "different: values"),
-        ({"epochs": 3}, "epochs"),
+        ({"epochs": 1}, "different: epochs"),
     ],
 )
 def test_another_trainings_checkpoint_is_not_continued(
@@ -185,6 +185,15 @@ def test_another_trainings_checkpoint_is_not_continued(
     assert "resumed_from" not in result.notes
     assert reason in str(result.notes["checkpoint_rejected"])
     assert epochs(out) == epochs(fresh.out)
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_finished_training_goes_on_for_more_epochs(npz: Path, tmp_path: Path) -> None:
+    run(make_spec(tmp_path / "first", data={"path": str(npz)}, epochs=2))
+    longer = make_spec(tmp_path / "second", data={"path": str(npz)}, epochs=3)
+    result = run(dataclasses.replace(longer, previous=tmp_path / "first"))
+    assert "(epoch 2" in str(result.notes["resumed_from"]) and result.epochs_run == 3
+    assert epochs(longer.out)[:2] == epochs(tmp_path / "first")
 
 
 class Evil:
