@@ -127,9 +127,9 @@ def _normal(name: str, value: object) -> object:
     return value
 
 
-def _whole(low: int) -> Callable[[object], bool]:
+def _whole(low: int, high: float = math.inf) -> Callable[[object], bool]:
     # True is an int to Python, but nobody means it as a count.
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def _distinct(fits: Callable[[object], bool]) -> Callable[[object], bool]:
@@ -151,7 +151,7 @@ def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-#: A rung trains eta times as long as the one before it.
+#: Their number is one digit of a folder's name; each trains eta times as long as the one before.
 MOST_RUNGS = 9
 
 #: Fields, and what each of them may be.
@@ -164,10 +164,7 @@ _ALLOWED: Mapping[tuple[str, ...], tuple[Callable[[object], bool], str]] = {
     ),
     ("confirm_seeds", "rung_folds"): (_whole(1), "a whole number from 1"),
     ("replicates", "eta"): (_whole(2), "a whole number from 2"),
-    ("rungs",): (
-        lambda value: _whole(1)(value) and value in range(MOST_RUNGS + 1),
-        f"a whole number from 1 to {MOST_RUNGS}",
-    ),
+    ("rungs",): (_whole(1, MOST_RUNGS), f"a whole number from 1 to {MOST_RUNGS}"),
     ("seed",): (_whole(0), "a whole number from 0"),
     _NUMBERS: (_distinct(_whole(0)), "a tuple of different whole numbers from 0, such as (0, 1)"),
     ("warm_start",): (_distinct(lambda value: isinstance(value, Path)), "a tuple of different paths of studies"),

@@ -278,7 +278,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
 
 def table_of(work: Work) -> Mapping[str, Step]:
     """The steps of this kind of round, in order."""
-    return ROUND if work.kind == "round" else CONFIRM if work.kind == "confirm" else RUNG
+    return {"round": ROUND, "confirm": CONFIRM}.get(work.kind, RUNG)
 
 
 def report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendered: bool) -> Report:

@@ -50,6 +50,7 @@ def apply(work: Work) -> StepResult:
         decision["continues"] = found
     work.store.disk.write_json(work.paths.decision, decision)
     inputs = [work.paths.proposals, work.paths.checked, work.paths.before]
+    inputs += [paths.closed for paths in rung_folders(work.store, work.paths)]
     return StepResult(inputs=inputs, outputs=[*outputs, work.paths.decision])
 
 
@@ -78,10 +79,15 @@ def survivors(work: Work) -> list[dict[str, Any]]:
     return valid
 
 
-def closed_rungs(store: Store, paths: RoundPaths) -> list[dict[str, Any]]:
-    """round.json of a round's closed rungs, in their order."""
+def rung_folders(store: Store, paths: RoundPaths) -> list[RoundPaths]:
+    """A round's closed rungs, in their order."""
     folders = (store.folder(entry["folder"]) for entry in store.rungs(paths))
-    return [store.round_record(folder) for folder in folders if folder.over]
+    return [folder for folder in folders if folder.over]
+
+
+def closed_rungs(store: Store, paths: RoundPaths) -> list[dict[str, Any]]:
+    """Their round.json."""
+    return [store.round_record(folder) for folder in rung_folders(store, paths)]
 
 
 def all_continued(store: Store, paths: RoundPaths, names: Mapping[str, str]) -> dict[str, list[list[str]]]:

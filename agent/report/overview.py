@@ -37,7 +37,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         for folder in store.paths.folders("confirm")
         if store.paths.round(folder).closed.exists()
     ]
-    open_round = (store.at_work() or (None,))[0]
+    open_round = next((paths for paths, _ in store.open_folders()), None)
     closed = store.closed()
     if only is not None:
         known = [paths.number for paths in (*closed, *((open_round,) if open_round else ()))]

@@ -143,23 +143,23 @@ class Store:
         entries = {e["rung"]: e for e in self.journal.of("rung_begun") if e["of"] == paths.root.name}
         return [entries[number] for number in sorted(entries)]
 
-    def at_work(self, *, only: int | None = None) -> tuple[RoundPaths, str] | None:
-        """What is trained now, and its kind: the open round's open rung, the open round, or an open confirmation.
-
-        only: of this number.
-        """
+    def open_folders(self) -> list[tuple[RoundPaths, str]]:
+        """What is open, with its kind: the open round's open rung, the open round, an open confirmation."""
         found: list[tuple[RoundPaths, str]] = []
         if (paths := self.open_folder()) is not None:
             rungs = [(self.folder(entry["folder"]), f"rung{entry['rung']}") for entry in self.rungs(paths)]
             found = [rung for rung in rungs if not rung[0].over] + [(paths, "round")]
         if (paths := self.open_folder("confirm")) is not None:
             found.append((paths, "confirm"))
-        return next((one for one in found if only is None or one[0].number == only), None)
+        return found
+
+    def at_work(self, *, only: int | None = None) -> tuple[RoundPaths, str] | None:
+        """The first of `open_folders`: what is trained now. only: of this number."""
+        return next((one for one in self.open_folders() if only is None or one[0].number == only), None)
 
     def going(self) -> set[str]:
         """Names of the folders that are open."""
-        folders = [self.open_folder(), self.open_folder("confirm"), (self.at_work() or (None,))[0]]
-        return {paths.root.name for paths in folders if paths is not None}
+        return {paths.root.name for paths, _ in self.open_folders()}
 
     def next_number(self) -> int:
         """The number that the next new round gets: one more than the highest on disk."""

@@ -19,12 +19,13 @@ from agent.records import Outcome
 from agent.resources import shipped_policy
 from agent.store import lease
 from agent.store.disk import Disk
+from tests.agent.launch.render_cases import a_manifest
 from tests.agent.orchestrator.conftest import NOOP, Lab, kill
 from tests.agent.orchestrator.test_rounds import edit, round_folder, run_printed
 from trainers import job
 from trainers.contract import TrialResult
 from trainers.layout import RoundFiles
-from trainers.manifest import Manifest, Row, load_manifest
+from trainers.manifest import Row, load_manifest
 from trainers.results import earlier_attempts, read_row
 
 
@@ -483,21 +484,7 @@ def test_a_checkpoint_survives_an_attempt_that_never_saved_one(tmp_path: Path) -
     first, second = (files.attempt("c00", 0, 0, number) for number in (1, 2))
     for folder in (first, second):
         folder.root.mkdir(parents=True)
-    manifest = Manifest(
-        study="s",
-        task="t",
-        trainer="noop",
-        round=1,
-        objective="score",
-        direction="maximize",
-        folds=1,
-        epochs=None,
-        data={},
-        cpus=1,
-        gpus=0,
-        candidates={"c00": "0" * 64},
-        rows=(row,),
-    )
+    manifest = a_manifest(candidates=1, folds=1)
     assert earlier_attempts(files, manifest, row, 1) == ()
     assert earlier_attempts(files, manifest, row, 3) == (second.root, first.root)
     first.checkpoint_last.touch()

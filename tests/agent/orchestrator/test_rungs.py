@@ -165,7 +165,7 @@ def test_status_and_tables_tell_of_rungs(lab: Lab, capsys: pytest.CaptureFixture
     assert Counter(row["rung"] for row in rows) == {"1": 9, "2": 3, "": 6}
 
 
-def test_an_open_rung_is_what_status_cancel_and_retry_mean(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_open_rung_is_what_status_and_submit_mean(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     given = {"trainer": EPOCHS, "candidates": 4, "rungs": 2, "auto_train": False}
     lab.tune(**given)
     study = ["--study", str(lab.root / "demo")]
