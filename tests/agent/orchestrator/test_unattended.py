@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from agent.errors import StudyBusy, UsageError
 from agent.store import control
 from agent.store.store import Store
 from agent.store.study import Settings
-from tests.agent.orchestrator.conftest import Lab, wait_for
+from tests.agent.orchestrator.conftest import NOOP, Lab, wait_for
 from tests.agent.orchestrator.test_rounds import edit
 from tests.cluster.cluster import Cluster
 
@@ -27,7 +28,19 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def study(lab: Lab, slurm: Cluster) -> Any:
     """A study before its first of many rounds, whose controllers live for long; its jobs are cancelled afterwards."""
-    store = begin(lab.options())
+    yield from before_first_round(lab, slurm)
+
+
+@pytest.fixture
+def gated(lab: Lab, slurm: Cluster) -> Any:
+    """The same, of trainings that last until `shut` is gone from the lab's folder."""
+    yield from before_first_round(
+        lab, slurm, trainer=str(NOOP.with_name("gated.yaml")), data={"folder": str(lab.root)}
+    )
+
+
+def before_first_round(lab: Lab, slurm: Cluster, **options: Any) -> Iterator[Path]:
+    store = begin(lab.options(**options))
     give_time(store.paths.root, "00:10:00")
     store.put_settings(Settings(launcher="sbatch", confirm="never", poll_s=0.5, result_grace_s=0.5, target_round=99))
     yield store.paths.root
@@ -178,18 +191,20 @@ def test_line_33_a_job_submitted_once_too_often_ends_at_once(study: Path, lab: L
 
 
 def test_line_33_a_controller_outlives_a_scheduler_that_does_not_answer(
-    study: Path, lab: Lab, slurm: Cluster
+    gated: Path, lab: Lab, slurm: Cluster
 ) -> None:
-    slurm_start(study, lab.lines, max_iterations=1)
-    wait_for(lambda: generations(study, "controller_began") == [1], 60)
-    slurm.save_state(events(study, "controller")[0]["job_id"])
+    shut = lab.root / "shut"
+    shut.touch()
+    slurm_start(gated, lab.lines, max_iterations=1)
+    wait_for(lambda: len(lab.trained) == 1 and generations(gated, "controller") == [1, 2], 60)
+    # It would come back without jobs that it had not saved, and end the controller itself as unknown.
+    slurm.save_state(events(gated, "controller")[-1]["job_id"])
     slurm.kill("slurmctld")
     try:
-        wait_for(
-            lambda: "trouble" in (control.heartbeat(study / "controller.json") or {}) or ended_for_good(study), 90
-        )
+        wait_for(lambda: "Unable to contact slurm controller" in log(gated), 90)
     finally:
         slurm.restart("slurmctld")
-    wait_for(lambda: ended_for_good(study), 90)
-    assert len(Store.open(study).closed()) == 1, log(study)
+    shut.unlink()
+    wait_for(lambda: ended_for_good(gated), 90)
+    assert generations(gated, "controller_began") == [1] and len(Store.open(gated).closed()) == 1, log(gated)
     assert_each_row_trained_once(lab)
