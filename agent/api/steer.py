@@ -94,7 +94,7 @@ class Cancellation:
         from agent.orchestrator import cancel
 
         what = "the whole round" if self.rows is None else cancel.named(self.target.rows)
-        return f"round {self.paths.number} ({self.paths.root}): {what}: {self.target.describe()}"
+        return f"{self.paths.label} ({self.paths.root}): {what}: {self.target.describe()}"
 
     def carry_out(self, say: Say = _quiet) -> str:
         """Stop the tasks and journal it, or, while another process holds the lease, leave that to it.
@@ -105,18 +105,18 @@ class Cancellation:
         from agent.orchestrator import cancel
 
         request = ask_to_cancel(self.store, self.paths, self.rows)
-        number = self.paths.number
+        label = self.paths.label
         try:
             with held(self.store.paths.lease):
                 store = Store.open(self.store.paths.root)
                 store.journal.check_clock()
                 cancel.obey(store, self.tools)
                 if any(one.id == request.id for one in open_requests(store)):
-                    return f"round {number}: not stopped yet; the next tick tries again"
+                    return f"{label}: not stopped yet; the next tick tries again"
                 if halted(store, self.paths) is not None:
-                    return halted_text(number, store.config.study)
+                    return halted_text(self.paths, store.config.study)
                 study = store.config.study
-                return f"round {number}: cancelled; `roundtable retry --study {study}` starts cancelled rows again"
+                return f"{label}: cancelled; `roundtable retry --study {study}` starts cancelled rows again"
         except StudyBusy as busy:
             try:
                 cancel.stop(self.tools, self.target, self.rows)
@@ -147,7 +147,7 @@ def cancellation(
         target = cancel.find_target(store, tools, paths, rows)
     if target.empty and (rows is not None or halted(store, paths) is not None):
         which = f"{cancel.named(rows)} of " if rows is not None else ""
-        raise UsageError(f"{which}round {paths.number}: nothing to cancel, {target.describe()}")
+        raise UsageError(f"{which}{paths.label}: nothing to cancel, {target.describe()}")
     chosen = None if rows is None else tuple(sorted(rows))
     return Cancellation(store=store, tools=tools, paths=paths, rows=chosen, target=target)
 

@@ -22,8 +22,7 @@ def run(parsed: argparse.Namespace) -> int:
         return _unattended(study_folder(parsed))
     detail = say if parsed.verbose else ignore
     report = tick_once(Store.open(study_folder(parsed)), say=say, detail=detail)
-    number = report.round.number if report.round is not None else None
-    where = f"round {number}: " if number is not None else ""
+    where = f"{report.round.label}: " if report.round is not None else ""
     waiting = f", {len(report.progress)} rows running or pending" if report.progress else ""
     state = "waits for you to run its scripts" if report.state == "manual" else report.state
     lines = [f"{where}{state}{waiting}", *report.missing, *report.commands]
@@ -42,6 +41,6 @@ def _unattended(root: Path) -> int:
 
     report = tick_unattended(root, say=stamped)
     if report is not None:
-        where = f"round {report.round.number}: " if report.round is not None else ""
+        where = f"{report.round.label}: " if report.round is not None else ""
         stamped(f"{where}{report.state}")
     return 0

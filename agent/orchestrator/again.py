@@ -28,7 +28,7 @@ def choose(work: Work, manifest: Manifest, rows: Collection[int] | None, *, fail
     result is no score. Raises UsageError for rows that the round does not have, that are ok, or that still may do
     something, and when nothing is left.
     """
-    check_rows(manifest, rows or ())
+    check_rows(work.paths, manifest, rows or ())
     statuses = row_statuses(work)
     # Read after the launcher was asked: a row that ends between the two would otherwise be trained twice.
     results = {row.row: read_row(work.paths, manifest, row) for row in manifest.rows}

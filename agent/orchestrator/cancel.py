@@ -73,7 +73,7 @@ def find_target(store: Store, tools: Tools, paths: RoundPaths, rows: Collection[
     doubtful = in_doubt(store, paths, tools)
     if not train and not doubtful:
         raise UsageError(
-            f"nothing of round {paths.number} was submitted by Roundtable; what a person submitted is cancelled "
+            f"nothing of {paths.label} was submitted by Roundtable; what a person submitted is cancelled "
             "where it runs (scancel, kill)"
         )
     try:
@@ -99,17 +99,17 @@ def find_target(store: Store, tools: Tools, paths: RoundPaths, rows: Collection[
 
 def _manifest(store: Store, paths: RoundPaths, rows: Collection[int] | None) -> Manifest:
     if not paths.manifest.exists():
-        raise UsageError(f"round {paths.number} is not rendered yet: there is nothing to cancel")
+        raise UsageError(f"{paths.label} is not rendered yet: there is nothing to cancel")
     manifest = load_manifest(paths.manifest)
-    check_rows(manifest, rows or ())
+    check_rows(paths, manifest, rows or ())
     return manifest
 
 
-def check_rows(manifest: Manifest, rows: Collection[int]) -> None:
+def check_rows(paths: RoundPaths, manifest: Manifest, rows: Collection[int]) -> None:
     """Raises UsageError for rows that the round does not have, naming those it has."""
     known = [row.row for row in manifest.rows]
     if strangers := sorted(set(rows) - set(known)):
-        raise UsageError(f"--rows {compact(strangers)}: round {manifest.round} has rows {compact(known)}")
+        raise UsageError(f"--rows {compact(strangers)}: {paths.label} has rows {compact(known)}")
 
 
 def _active(
@@ -198,7 +198,7 @@ def _carry_out(store: Store, tools: Tools, paths: RoundPaths, request: CancelReq
             request=request.id,
         )
         what = "all of it" if target.whole else named(target.rows)
-        tools.say(f"round {paths.number}: {what} cancelled by {request.by}: {target.describe()}")
+        tools.say(f"{paths.label}: {what} cancelled by {request.by}: {target.describe()}")
     stop(tools, target, request.rows)
     return True
 
@@ -213,4 +213,4 @@ def check_halted(work: Work) -> None:
     if doubtful := in_doubt(work.store, work.paths, work.tools):
         with suppress(LaunchError):
             work.tools.launcher().cancel(doubtful)
-    raise RoundCancelled(halted_text(work.number, work.store.config.study))
+    raise RoundCancelled(halted_text(work.paths, work.store.config.study))

@@ -120,10 +120,10 @@ def halted(store: Store, paths: RoundPaths) -> Entry | None:
     return last
 
 
-def halted_text(number: int, study: str) -> str:
+def halted_text(paths: RoundPaths, study: str) -> str:
     """What a person can do about a cancelled round."""
     return (
-        f"round {number} was cancelled: `roundtable retry --study {study}` starts its missing rows again, "
+        f"{paths.label} was cancelled: `roundtable retry --study {study}` starts its missing rows again, "
         f"`roundtable collect --study {study}` closes it with what is there, and `roundtable tune ... --force-round "
-        f"{number}` begins it anew"
+        f"{paths.number}` begins it anew"
     )

@@ -193,6 +193,34 @@ def test_line_28_cancelled_rows_are_never_retried_by_themselves_but_a_person_may
     assert sorted(bench.trained) == [0, 1, 2, 3, 3]
 
 
+def test_an_open_rung_is_cancelled_and_retried_as_a_round_is(bench: Bench, out: Any) -> None:
+    text = TRAINER.replace('"{data.flags}"]', '"{data.flags}", "{epochs}"]') + "epochs: 9\n"
+    (bench.lab.root / "steered.yaml").write_text(text)
+    bench.tell("hang_0")
+    bench.begin(parallel=3, candidates=3, rungs=2)
+    bench.tick()
+    wait_for(lambda: bench.trained == [0, 0, 0])
+    assert bench.call("cancel", "--rows", "2", "--yes") == 0
+    said = out()
+    assert "round 1 rung 1 (" in said and "row 2: 1 running (row 2)" in said
+    wait_for(lambda: bench.stopped == [0])
+    assert bench.call("cancel", "--yes") == 0
+    assert "round 1 rung 1 was cancelled" in " ".join(out().split())
+    wait_for(lambda: bench.stopped == [0, 0, 0])
+    with pytest.raises(RoundCancelled, match="round 1 rung 1 was cancelled"):
+        bench.tick()
+    assert bench.call("collect", "--round", "2") == 2 and "the open round is 1" in out()
+    bench.untell("hang_0")
+    wait_for(lambda: bench.call("retry", "--rows", "0-1") == 0)
+    rung = bench.lab.store().paths.root / next(iter({entry["folder"] for entry in bench.journal("cancelled")}))
+    ticks(bench, lambda: bench.round().closed.exists())
+    told = json.loads((rung / "round.json").read_text())
+    outcomes = {c["name"]: [(t["outcome"], t["attempt"]) for t in c["trials"]] for c in told["candidates"]}
+    assert outcomes == {"c00": [("ok", 2)], "c01": [("ok", 2)], "c02": [("cancelled", 1)]}
+    assert set(told["promoted"]) == {"c00", "c01"}, "what a person cancelled goes no further"
+    assert [c["name"] for c in bench.record()["candidates"]] == ["c00", "c01"]
+
+
 def test_a_cancelled_round_is_retried_as_a_whole_or_collected_as_it_is(bench: Bench, out: Any) -> None:
     bench.tell("hang_2", "hang_3")
     bench.begin()
