@@ -99,7 +99,14 @@ def test_help_needs_argparse_alone(loaded: Any, arguments: tuple[str, ...]) -> N
     assert "agent.cli.main" in modules
     assert modules & (TRAINING | HEAVY | STANDARD) == set()
     ours = {name for name in modules if name.partition(".")[0] in ("agent", "trainers")}
-    assert ours == {"agent", "agent.__main__", "agent.cli", "agent.cli.main", "agent.cli.options"}
+    assert ours == {
+        "agent",
+        "agent.__main__",
+        "agent.cli",
+        "agent.cli.main",
+        "agent.cli.options",
+        "agent.cli.readers",
+    }
 
 
 def test_a_wrong_option_of_tune_costs_no_more_than_help(loaded: Any) -> None:
