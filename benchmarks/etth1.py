@@ -3,8 +3,8 @@
     python benchmarks/etth1.py PATH [--paper] [--ceiling 0.70] [--seeds 0] [--epochs 4] [name=value ...]
 
 PATH is ETTh1.csv or its folder. Without --paper a small model (d_model 64, 4 epochs, below 3 minutes of a CPU); with
-it the paper's defaults (6 epochs; on a CPU an hour). name=value sets a hyperparameter. Exits 1 when a seed's test
-MSE is above the ceiling. Interrupted, it goes on where --out was given.
+it the paper's defaults (6 epochs; on a CPU half an hour to an hour a seed). name=value sets a hyperparameter. Exits 1
+when the test MSE of the seed that is best by validation is above the ceiling. Interrupted, it goes on where --out was given.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean, stdev
 
 from trainers.contract import Control, Interrupted, StopFlag, TrialSpec, Value
 from trainers.informer.config import Config
@@ -87,7 +88,7 @@ def main() -> int:
 
     control = Control(stop=StopFlag(), report=report)
     control.stop.install()
-    highest = 0.0
+    errors: dict[int, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for seed in settings.seeds:
             cpu = time.process_time()
@@ -100,9 +101,18 @@ def main() -> int:
             tested = test(spec, control).metrics["test_mse"]
             used = time.process_time() - cpu
             print(f"seed {seed}: val_mse {found:.4f}, test_mse {tested:.4f}, {used:.0f} CPU s", flush=True)
-            highest = max(highest, tested)
-    print(f"highest test_mse {highest:.4f}, ceiling {ceiling}")
-    return 0 if highest <= ceiling else 1
+            errors[seed] = found, tested
+    return judge(errors, ceiling)
+
+
+def judge(errors: Mapping[int, tuple[float, float]], ceiling: float) -> int:
+    """Print what seeds' validation and test errors come to; 0 where the seed that validation prefers is good enough."""
+    if len(errors) > 1:
+        tests = [tested for _, tested in errors.values()]
+        print(f"test_mse of {len(tests)} seeds: {mean(tests):.4f} on average, deviation {stdev(tests):.4f}")
+    chosen = min(errors, key=lambda seed: errors[seed][0])
+    print(f"test_mse of the best seed by validation ({chosen}): {errors[chosen][1]:.4f}, ceiling {ceiling}")
+    return 0 if errors[chosen][1] <= ceiling else 1
 
 
 if __name__ == "__main__":
