@@ -4,7 +4,8 @@
 
 PATH is ETTh1.csv or its folder. Without --paper a small model (d_model 64, 4 epochs, below 3 minutes of a CPU); with
 it the paper's defaults (6 epochs; on a CPU half an hour to an hour a seed). name=value sets a hyperparameter. Exits 1
-when the test MSE of the seed that is best by validation is above the ceiling. Interrupted, it goes on where --out was given.
+when the test MSE of the seed that is best by validation is above the ceiling. Interrupted, it goes on where --out was
+given.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def main() -> int:
 
 
 def judge(errors: Mapping[int, tuple[float, float]], ceiling: float) -> int:
-    """Print what seeds' validation and test errors come to; 0 where the seed that validation prefers is good enough."""
+    """Print what the seeds' (validation, test) errors come to; 0 where the seed that validation prefers passes."""
     if len(errors) > 1:
         tests = [tested for _, tested in errors.values()]
         print(f"test_mse of {len(tests)} seeds: {mean(tests):.4f} on average, deviation {stdev(tests):.4f}")
