@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean, stdev
 
-from trainers.contract import Control, Interrupted, StopFlag, TrialSpec, Value
+from trainers.contract import Control, StopFlag, TrainerError, TrialSpec, Value
 from trainers.informer.config import Config
 
 SMALL: Mapping[str, Value] = {
@@ -96,10 +96,10 @@ def main() -> int:
             spec = trial(settings, seed, values, (settings.out or Path(temporary)) / f"seed{seed}")
             try:
                 found = train(spec, control).metrics["val_mse"]
-            except Interrupted as stopped:
+                tested = test(spec, control).metrics["test_mse"]
+            except TrainerError as stopped:  # interrupted, or data or settings that cannot be
                 print(stopped)
                 return 1
-            tested = test(spec, control).metrics["test_mse"]
             used = time.process_time() - cpu
             print(f"seed {seed}: val_mse {found:.4f}, test_mse {tested:.4f}, {used:.0f} CPU s", flush=True)
             errors[seed] = found, tested

@@ -212,7 +212,7 @@ def test_an_open_rung_is_cancelled_and_retried_as_a_round_is(bench: Bench, out: 
     assert bench.call("collect", "--round", "2") == 2 and "the open round is 1" in out()
     bench.untell("hang_0")
     wait_for(lambda: bench.call("retry", "--rows", "0-1") == 0)
-    rung = bench.lab.store().paths.root / next(iter({entry["folder"] for entry in bench.journal("cancelled")}))
+    rung = bench.lab.store().paths.root / bench.journal("cancelled")[0]["folder"]
     ticks(bench, lambda: bench.round().closed.exists())
     told = json.loads((rung / "round.json").read_text())
     outcomes = {c["name"]: [(t["outcome"], t["attempt"]) for t in c["trials"]] for c in told["candidates"]}
@@ -569,7 +569,7 @@ def test_line_32_the_whole_round_is_cancelled_by_id_and_by_name(cluster_bench: A
     wait_for(bench.hangs(0, 1, 2, 3))
     name = submissions(bench.lab.store(), bench.round(), "train")[0][1].name
     # A second job under the same name, as an ambiguous submission may leave.
-    slurm.run(["sbatch", "-n1", f"--job-name={name}", "--wrap", "sleep 300"], check=True)
+    slurm.run(["sbatch", "-n1", f"--job-name={name}", "--output=/dev/null", "--wrap", "sleep 300"], check=True)
     assert bench.call("cancel", "--yes") == 0
     slurm.wait_for_jobs(30)
     wait_for(lambda: len(bench.stopped) == 4)
