@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.records import Outcome, Proposal
-from agent.reference import Reference, canonical_value, parse_reference
+from agent.reference import Reference, parse_reference
 from agent.reference.keys import IMPACTS, listed
 from trainers.contract import Value
 
@@ -182,5 +182,5 @@ def _differs(reference: Reference, base: Mapping[str, Value], proposal: Proposal
     parameter, value = reference.parameters[name], proposal.values[name]
     if parameter.refusal(value):
         return bool(value != base[name])
-    one, other = canonical_value(parameter, base[name]), canonical_value(parameter, value)
+    one, other = parameter.canonical(base[name]), parameter.canonical(value)
     return (type(one), one) != (type(other), other)

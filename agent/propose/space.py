@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 from agent.propose.base import Batch
-from agent.reference import ExpressionError, Parameter, Reference, canonical_value
+from agent.reference import ExpressionError, Parameter, Reference
 from trainers.contract import Value
 
 Pick = Callable[[Parameter], Value]
@@ -26,11 +26,11 @@ def walk(reference: Reference, pick: Pick) -> dict[str, Value] | None:
     effective: dict[str, Value] = {}
     for name in reference.order:
         parameter = reference.parameters[name]
-        active = _active(parameter, effective)
+        active = _active(reference, parameter, effective)
         if active is None:
             return None
         if active:
-            effective[name] = canonical_value(parameter, pick(parameter)) if parameter.tune else parameter.value
+            effective[name] = parameter.canonical(pick(parameter)) if parameter.tune else parameter.value
     return _finished(reference, effective)
 
 
@@ -123,15 +123,10 @@ def _draw(batch: Batch, rng: Random) -> None:
         batch.offer(values)
 
 
-def _active(parameter: Parameter, effective: Mapping[str, Value]) -> bool | None:
+def _active(reference: Reference, parameter: Parameter, effective: Mapping[str, Value]) -> bool | None:
     """Whether the parameter takes effect; None where its condition cannot be evaluated."""
-    condition = parameter.condition
-    if condition is None:
-        return True
-    if not condition.names <= effective.keys():
-        return False
     try:
-        return condition.holds(effective)
+        return reference.enabled(parameter.name, effective)
     except ExpressionError:
         return None
 
@@ -152,7 +147,7 @@ def _branches(
             yield values
         return
     parameter = reference.parameters[reference.order[depth]]
-    active = _active(parameter, effective)
+    active = _active(reference, parameter, effective)
     if active is None:
         return
     values_here: tuple[Value | None, ...] = (None,)
@@ -162,5 +157,5 @@ def _branches(
         if value is None:
             yield from _branches(reference, grids, effective, depth + 1)
         else:
-            chosen = canonical_value(parameter, value) if parameter.tune else value
+            chosen = parameter.canonical(value) if parameter.tune else value
             yield from _branches(reference, grids, {**effective, parameter.name: chosen}, depth + 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent.records import Observation, Proposal
-from agent.reference import ExpressionError, Reference, canonical_value, check_values, config_key
+from agent.reference import ExpressionError, Reference, check_values, config_key
 from agent.reference.keys import listed
 from agent.reference.model import show
 from trainers.contract import Value
@@ -92,7 +92,7 @@ def _mapped(reference: Reference, observation: Observation) -> tuple[dict[str, V
         effective = reference.effective(given)
     except ExpressionError as error:
         return str(error)
-    values = {n: canonical_value(reference.parameters[n], effective[n]) for n in tunable if n in effective}
+    values = {n: reference.parameters[n].canonical(effective[n]) for n in tunable if n in effective}
     if problems := check_values(reference, values, complete=True):
         return "; ".join(problem.message for problem in problems)
     now = reference.values()

@@ -5,7 +5,7 @@ Pure: files are read here, never written. Standard library only.
 
 from agent.reference.diff import Change, describe, diff
 from agent.reference.expression import Expression, ExpressionError, Value, parse_expression
-from agent.reference.identity import canonical, canonical_value, config_key
+from agent.reference.identity import canonical, config_key
 from agent.reference.jsontext import read_json
 from agent.reference.migrate import is_old, migrated
 from agent.reference.model import Constraint, Objective, Parameter, RecordedChange, Reference
@@ -26,7 +26,6 @@ __all__ = [
     "Value",
     "as_successor",
     "canonical",
-    "canonical_value",
     "check_reference",
     "check_values",
     "config_key",

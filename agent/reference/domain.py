@@ -126,18 +126,36 @@ def examine_parameter(name: str, raw: object, names: Collection[str], findings: 
 def examine_literals(
     expression: Expression, where: str, parameters: Mapping[str, Parameter], findings: Findings
 ) -> None:
-    """Report comparisons that can never hold: an unknown choice, or a text where a number stands."""
+    """Report what a parameter is never equal to (an unknown choice, a text where a number stands, a number between
+    the steps), and numbers with more digits than values are compared with."""
     for name, literal in expression.literals:
         parameter = parameters.get(name)
-        if parameter is None:
-            continue
-        if parameter.type in ("categorical", "bool"):
-            unfit = parameter.refusal(literal) is not None
-        else:
-            unfit = not is_number(literal)
-        if unfit:
-            message = f"compares {name} with {show(literal)}; {name} is {parameter.allowed}"
+        if parameter is not None and (message := _unequal(parameter, literal)):
+            findings.add(where, expression.text, f"compares {name} with {show(literal)}; {name} is {message}")
+    for name, literal in expression.bounds:
+        parameter = parameters.get(name)
+        if parameter is not None and (kept := _overlong(parameter, literal)) is not None:
+            message = f"compares {name} with {show(literal)}, but values are rounded first; write {show(kept)}"
             findings.add(where, expression.text, message)
+
+
+def _unequal(parameter: Parameter, literal: Value) -> str | None:
+    """What the parameter is instead of `literal`, which it never equals; None where it may."""
+    if parameter.type in ("categorical", "bool"):
+        return None if parameter.refusal(literal) is None else parameter.allowed
+    if not is_number(literal):
+        return parameter.allowed
+    if (kept := _overlong(parameter, literal)) is not None:
+        return f"rounded to {show(kept)} first; write that"
+    return parameter.allowed if parameter.canonical(literal) != literal else None
+
+
+def _overlong(parameter: Parameter, literal: Value) -> Value | None:
+    """What a literal with too many digits is to be; None where it is right, or between the steps."""
+    if parameter.type != "float" or isinstance(literal, bool | str) or not parameter.on_grid(literal):
+        return None
+    kept = parameter.canonical(literal)
+    return None if kept == literal else kept
 
 
 def _domain(kind: str, raw: Mapping[str, Any], where: str, findings: Findings, *, log: bool) -> dict[str, Any] | None:

@@ -50,6 +50,8 @@ class Expression:
     """Parameters that it reads."""
     literals: tuple[tuple[str, Value], ...] = field(compare=False)
     """(parameter, literal) for every literal that a parameter is compared with by ==, !=, in or not in."""
+    bounds: tuple[tuple[str, Value], ...] = field(compare=False)
+    """(parameter, literal) for every literal that a parameter is compared with by <, <=, > or >=."""
     tree: ast.expr = field(compare=False, repr=False)
 
     def evaluate(self, values: Mapping[str, Value]) -> Value:
@@ -85,7 +87,9 @@ def parse_expression(text: str, names: Collection[str]) -> Expression:
         raise ExpressionError(text, "", f"cannot be read ({error})") from None
     check = _Check(text, names)
     check.visit(tree, 1)
-    return Expression(text=text, names=frozenset(check.found), literals=tuple(check.literals), tree=tree)
+    return Expression(
+        text=text, names=frozenset(check.found), literals=tuple(check.literals), bounds=tuple(check.bounds), tree=tree
+    )
 
 
 def equal(left: Value, right: Value) -> bool:
@@ -112,6 +116,7 @@ class _Check:
         self.text, self.names = text, names
         self.found: set[str] = set()
         self.literals: list[tuple[str, Value]] = []
+        self.bounds: list[tuple[str, Value]] = []
 
     def refuse(self, node: ast.AST, message: str) -> NoReturn:
         raise ExpressionError(self.text, ast.get_source_segment(self.text, node) or "", message)
@@ -176,9 +181,9 @@ class _Check:
                 self.membership(left, right)
             else:
                 children.append(right)
-                if isinstance(op, ast.Eq | ast.NotEq):
-                    self.compared(left, right)
-                    self.compared(right, left)
+                found = self.literals if isinstance(op, ast.Eq | ast.NotEq) else self.bounds
+                self.compared(left, right, found)
+                self.compared(right, left, found)
             left = right
         return children
 
@@ -188,12 +193,12 @@ class _Check:
         for element in right.elts:
             if literal(element) is None:
                 self.refuse(element, "is not a literal; lists hold numbers, texts, True and False")
-            self.compared(left, element)
+            self.compared(left, element, self.literals)
 
-    def compared(self, one: ast.expr, other: ast.expr) -> None:
+    def compared(self, one: ast.expr, other: ast.expr, found: list[tuple[str, Value]]) -> None:
         value = literal(other)
         if isinstance(one, ast.Name) and value is not None:
-            self.literals.append((one.id, value))
+            found.append((one.id, value))
 
 
 class _Evaluation:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from agent.errors import UsageError
 from agent.reference.expression import Expression, ExpressionError, Value, equal
 from agent.reference.keys import listed
+from agent.reference.rounding import rounded
 
 ParameterType = Literal["float", "int", "categorical", "bool"]
 Impact = Literal["small", "medium", "radical"]
@@ -87,6 +88,20 @@ class Parameter:
     def choice(self, value: Value) -> Value | None:
         """The choice that equals `value` (1.0 equals 1, true does not), else None."""
         return next((choice for choice in self.choices if equal(choice, value)), None)
+
+    def canonical(self, value: Value) -> Value:
+        """A value in the form that files and keys have: a choice as it is listed, a float rounded (see rounding.py).
+
+        A value of another type, out of range or none of the choices stays as it is.
+        """
+        if self.type == "categorical":
+            choice = self.choice(value)
+            return value if choice is None else choice
+        if self.type != "float" or isinstance(value, bool | str):
+            return value
+        assert self.low is not None and self.high is not None
+        step = None if self.step is None else float(self.step)
+        return rounded(float(value), float(self.low), float(self.high), log=self.log, step=step)
 
     def on_grid(self, value: int | float) -> bool:
         """Whether a number lies on low + k step (floats: within 1e-9 of the range)."""
@@ -165,16 +180,24 @@ class Reference:
     def effective(self, overrides: Mapping[str, Value] | None = None) -> dict[str, Value]:
         """The values that take effect: `values()` with `overrides`, less the inactive parameters; in file order.
 
-        A parameter is active when those that its condition reads are active and the condition holds for them.
+        A parameter is active when those that its condition reads are active and the condition holds for them, in
+        their canonical form: what is noise in a value does not decide whether another one counts.
         Raises UsageError for an unknown name, ExpressionError where a condition cannot be evaluated.
         """
         values = {**self.values(), **self.known(overrides or {})}
         active: dict[str, Value] = {}
         for name in self.order:
-            condition = self.parameters[name].condition
-            if condition is None or (condition.names <= active.keys() and condition.holds(active)):
+            if self.enabled(name, active):
                 active[name] = values[name]
         return {name: active[name] for name in self.parameters if name in active}
+
+    def enabled(self, name: str, active: Mapping[str, Value]) -> bool:
+        """Whether `name` takes effect beside `active`, the values of the active parameters before it in `order`.
+
+        Raises ExpressionError where its condition cannot be evaluated.
+        """
+        condition = self.parameters[name].condition
+        return condition is None or (condition.names <= active.keys() and self._holds(condition, active))
 
     def is_active(self, name: str, values: Mapping[str, Value] | None = None) -> bool:
         """Whether `name` takes effect under `values()` overridden by `values`. Raises as `effective` does."""
@@ -197,7 +220,7 @@ class Reference:
             if not expression.names <= effective.keys():
                 continue
             try:
-                holds = expression.holds(effective)
+                holds = self._holds(expression, effective)
             except ExpressionError as error:
                 found.append((index, str(error)))
                 continue
@@ -220,8 +243,15 @@ class Reference:
             raise UsageError(f"unknown parameter {listed(unknown)}; parameters: {listed(self.parameters)}")
         return overrides
 
+    def _holds(self, expression: Expression, values: Mapping[str, Value]) -> bool:
+        return expression.holds({name: self.parameters[name].canonical(values[name]) for name in expression.names})
+
     def _shown(self, expression: Expression, values: Mapping[str, Value]) -> str:
-        return listed(f"{name} = {show(values[name])}" for name in self.parameters if name in expression.names)
+        return listed(
+            f"{name} = {show(parameter.canonical(values[name]))}"
+            for name, parameter in self.parameters.items()
+            if name in expression.names
+        )
 
 
 def show(value: object) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from agent.errors import Problem
 from agent.reference.domain import ABSENT, Findings
 from agent.reference.expression import ExpressionError, Value
-from agent.reference.identity import canonical_value
 from agent.reference.jsontext import join
 from agent.reference.keys import listed, misspelled
 from agent.reference.model import Parameter, Reference, show
@@ -63,7 +62,7 @@ def _refusal(reference: Reference, name: object, value: object) -> str | None:
     if message := parameter.refusal(value):
         return message
     assert isinstance(value, bool | int | float | str)
-    if not parameter.tune and canonical_value(parameter, value) != canonical_value(parameter, parameter.value):
+    if not parameter.tune and parameter.canonical(value) != parameter.canonical(parameter.value):
         return f"is not tuned (tune: false) and stays {show(parameter.value)}; leave it out"
     return None
 

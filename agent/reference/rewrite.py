@@ -10,7 +10,6 @@ from typing import Any
 
 from agent.errors import InvalidReference, Problem
 from agent.reference.expression import Value, equal
-from agent.reference.identity import canonical_value
 from agent.reference.keys import HEADER, listed
 from agent.reference.model import Reference, show
 from agent.reference.parse import parse_reference
@@ -46,8 +45,8 @@ def with_values(
         if name not in effective:
             entry.pop("active_value", None)
             continue
-        wanted = canonical_value(parameter, effective[name])
-        if not equal(wanted, canonical_value(parameter, parameter.value)):
+        wanted = parameter.canonical(effective[name])
+        if not equal(wanted, parameter.canonical(parameter.value)):
             raw["parameters"][name] = _put(entry, {"active_value": wanted}, behind="default")
     return _successor(
         raw,

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.errors import ProposalError
 from agent.records import Proposal
-from agent.reference import ExpressionError, Parameter, Reference, canonical_value
+from agent.reference import ExpressionError, Parameter, Reference
 from agent.reference.keys import listed
 from agent.reference.model import show
 from agent.roles.digest import base_values
@@ -130,7 +130,7 @@ def _proposal(
 
 def _settled(parameter: Parameter, value: Value) -> Value:
     """A value inside the domain in its canonical form, in which settings are compared; any other as it came."""
-    return value if parameter.refusal(value) else canonical_value(parameter, value)
+    return value if parameter.refusal(value) else parameter.canonical(value)
 
 
 def _applied(

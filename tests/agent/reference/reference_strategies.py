@@ -18,6 +18,7 @@ from agent.reference.keys import (
     misspelled,
     name_refusal,
 )
+from agent.reference.rounding import rounded
 
 KNOWN = [HEADER, OBJECTIVE, CHANGE, CONSTRAINT, PARAMETER]
 
@@ -97,7 +98,14 @@ def conditions(draw: st.DrawFn, name: str, entry: dict[str, Any]) -> str:
                 st.sampled_from([f"{name} == {some[0]!r}", f"{name} != {some[0]!r}", f"{name} in {[*some]!r}"])
             )
     bound = draw(values_of(entry))
-    return f"{name} {draw(st.sampled_from(['<', '<=', '>', '>=', '==']))} {bound!r}"
+    return f"{name} {draw(st.sampled_from(['<', '<=', '>', '>=', '==']))} {literal_of(entry, bound)!r}"
+
+
+def literal_of(entry: dict[str, Any], value: Any) -> Any:
+    """A number as conditions may have it: with more digits than values are compared with it is refused."""
+    if entry["type"] != "float":
+        return value
+    return rounded(value, entry["low"], entry["high"], log=entry.get("log", False), step=entry.get("step"))
 
 
 @st.composite
@@ -144,7 +152,7 @@ def constraints(draw: st.DrawFn, entries: dict[str, dict[str, Any]]) -> list[dic
     numbers = [name for name, entry in entries.items() if entry["type"] in ("float", "int")]
     found = []
     for name in draw(st.lists(st.sampled_from(numbers), min_size=1, max_size=2)) if numbers else []:
-        value = entries[name].get("active_value", entries[name]["default"])
+        value = literal_of(entries[name], entries[name].get("active_value", entries[name]["default"]))
         other = draw(st.sampled_from(numbers))
         expression = draw(
             st.sampled_from([f"{name} <= {value!r}", f"min({name}, {other}) <= {name}", f"abs({name}) >= 0 <= 1"])

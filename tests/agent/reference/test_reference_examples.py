@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -409,6 +410,52 @@ def test_canonical_values_need_names_and_types(reference: Reference) -> None:
     # An old trial outside today's range keeps its key.
     assert canonical(reference, {"n_heads": 16})["n_heads"] == 16
     assert canonical(reference, {"learning_rate": 0.5})["learning_rate"] == 0.5
+
+
+def bounded_pair(expression: str, *, constraint: bool = False) -> dict[str, Any]:
+    """Two floats: y is active while the expression of x holds, or is it a constraint."""
+    x: dict[str, Any] = {"type": "float", "low": 0, "high": 1000, "default": 1, "description": "x"}
+    y: dict[str, Any] = {"type": "float", "low": 0, "high": 1, "step": 0.1, "default": 0, "description": "y"}
+    raw: dict[str, Any] = {"schema_version": 1, "trainer": "t", "objective": {"metric": "m", "direction": "minimize"}}
+    if constraint:
+        raw["constraints"] = [{"expression": expression, "message": "too large"}]
+    else:
+        y["condition"] = expression
+    return raw | {"parameters": {"x": x, "y": y}}
+
+
+def test_noise_decides_neither_activity_nor_validity() -> None:
+    below = math.nextafter(1.0, 0.0)
+    reference = parse_reference(bounded_pair("x < 1"), file="r")
+    assert reference.effective({"x": below}) == {"x": below}
+    assert config_key(reference, {"x": below}) == config_key(reference, {"x": 1.0})
+    # What is written is 1.0: a value for y would be dropped without a word.
+    assert [problem.where for problem in check_values(reference, {"x": below, "y": 0.5})] == ["y"]
+    # A value with more digits than are kept, moved by that much, stays on its side.
+    raw = bounded_pair("x < 1.632812")
+    raw["parameters"]["x"]["active_value"] = 1.6328125
+    reference = parse_reference(raw, file="r")
+    assert canonical(reference) == canonical(reference, canonical(reference)) == {"x": 1.632812}
+    limited = parse_reference(bounded_pair("x <= 1", constraint=True), file="r")
+    assert check_values(limited, {"x": math.nextafter(1.0, 2.0)}) == []
+    assert with_values(limited, {"x": math.nextafter(1.0, 2.0)}, round=2, version=1, source="s").values()["x"] == 1
+    (problem,) = check_values(limited, {"x": 1.00001})
+    assert problem.message == "too large (x = 1.00001)"
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("x < 1.6328125", "compares x with 1.6328125, but values are rounded first; write 1.632812"),
+        ("x == 1.6328125", "compares x with 1.6328125; x is rounded to 1.632812 first; write that"),
+        ("0.30000000000000004 >= y", "compares y with 0.30000000000000004, but values are rounded first; write 0.3"),
+        ("y in (0.2, 0.25)", "compares y with 0.25; y is a number from 0.0 to 1.0 in steps of 0.1"),
+        ("y < 0.25 or x == 5000", ""),
+    ],
+)
+def test_a_literal_is_one_that_a_value_can_be(expression: str, message: str) -> None:
+    found = check_reference(bounded_pair(expression, constraint=True), file="r")
+    assert [p.message for p in found if p.where == "constraints[0].expression"] == ([message] if message else [])
 
 
 # New versions

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from agent.errors import ProposalError
 from agent.records import Objective, Proposal
-from agent.reference import Reference, canonical_value, check_values, parse_reference
+from agent.reference import Reference, check_values, parse_reference
 from agent.roles.digest import base_values
 from agent.roles.situation import Situation
 from agent.roles.suggestion import answer_schema, proposals, unusable
@@ -160,8 +160,8 @@ def test_proposals_of_valid_changes_pass_the_rules(data: st.DataObject) -> None:
     drawn = {name: data.draw(values_of(raw["parameters"][name])) for name in names}
     content = answer(candidate(*(change(name, value) for name, value in drawn.items())))
     found = proposals(content, situation(reference), source="llm", calls=(), prompt_sha256="", model="m")[0]
-    settled = {name: canonical_value(reference.parameters[name], value) for name, value in drawn.items()}
-    present = {name: canonical_value(p, p.value) for name, p in reference.parameters.items()}
+    settled = {name: reference.parameters[name].canonical(value) for name, value in drawn.items()}
+    present = {name: p.canonical(p.value) for name, p in reference.parameters.items()}
     if settled == drawn and present == reference.values():  # rounding may cross a bound that a constraint sets
         # What the rules say of the changes alone, over the reference as it stands, they say of the whole.
         alone = {problem.where for problem in check_values(reference, drawn)}
