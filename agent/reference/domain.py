@@ -151,8 +151,8 @@ def _unequal(parameter: Parameter, literal: Value) -> str | None:
 
 
 def _overlong(parameter: Parameter, literal: Value) -> Value | None:
-    """What a literal with too many digits is to be; None where it is right, or between the steps."""
-    if parameter.type != "float" or isinstance(literal, bool | str) or not parameter.on_grid(literal):
+    """What a literal with too many digits is to be; None where it is right, out of range, or between the steps."""
+    if parameter.type != "float" or parameter.refusal(literal):
         return None
     kept = parameter.canonical(literal)
     return None if kept == literal else kept

@@ -451,11 +451,18 @@ def test_noise_decides_neither_activity_nor_validity() -> None:
         ("0.30000000000000004 >= y", "compares y with 0.30000000000000004, but values are rounded first; write 0.3"),
         ("y in (0.2, 0.25)", "compares y with 0.25; y is a number from 0.0 to 1.0 in steps of 0.1"),
         ("y < 0.25 or x == 5000", ""),
+        ("y < 9e299 and -9e299 < x", ""),
     ],
 )
 def test_a_literal_is_one_that_a_value_can_be(expression: str, message: str) -> None:
     found = check_reference(bounded_pair(expression, constraint=True), file="r")
     assert [p.message for p in found if p.where == "constraints[0].expression"] == ([message] if message else [])
+
+
+def test_a_literal_far_beyond_a_fine_grid_is_no_overflow() -> None:
+    raw = bounded_pair("y < 9e299", constraint=True)
+    raw["parameters"]["y"]["step"] = 1e-9
+    assert check_reference(raw, file="r") == []
 
 
 # New versions
