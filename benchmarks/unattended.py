@@ -74,7 +74,7 @@ def _programs(folder: Path) -> None:
 
 def _queue(folder: Path, submitted: list[dict[str, Any]], finished: int) -> None:
     """squeue shows what runs and waits, sacct all of it."""
-    at = time.strftime("%Y-%m-%dT%H:%M:%S")
+    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     active, known = [], []
     for entry in submitted:
         for item, task in zip(entry["items"], entry["tasks"], strict=True):

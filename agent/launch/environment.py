@@ -65,8 +65,10 @@ def scrub(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def for_queries(environment: Mapping[str, str]) -> dict[str, str]:
-    """What squeue, sacct, scancel and scontrol get: their text is parsed, so it must not be localised.
+    """What squeue, sacct, sinfo, scancel and scontrol get: their text is parsed, so it must not be localised.
 
-    Submissions get no LC_ALL: --export=ALL would carry it into the tasks.
+    SLURM's programs print and read times by the clock of TZ and without an offset; in UTC no hour stands twice.
+    sbatch gets neither variable: --export=ALL would carry them into the tasks, a `begin` in the profile means the
+    person's own clock, and its answers hold no time that is parsed.
     """
-    return scrub(environment) | {"LC_ALL": "C"}
+    return scrub(environment) | {"LC_ALL": "C", "TZ": "UTC"}

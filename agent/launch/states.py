@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from agent.launch.base import State
 
@@ -171,16 +171,20 @@ def expand(task: str) -> list[str]:
 
 
 def parse_time(text: str) -> float | None:
-    """Seconds since the epoch of SLURM's local "2031-02-03T04:05:06"; None for Unknown and N/A."""
+    """Seconds since the epoch of SLURM's "2031-02-03T04:05:06"; None for Unknown and N/A.
+
+    UTC, because its programs are asked with TZ=UTC (environment.for_queries): by a local clock, the hour that summer
+    time ends with stands twice.
+    """
     try:
-        return datetime.fromisoformat(text).timestamp()
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
 
 
 def format_time(seconds: float) -> str:
-    """The local time that sacct's -S takes."""
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%dT%H:%M:%S")
+    """What sacct's -S takes under TZ=UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def parse_elapsed(text: str) -> float | None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from agent.errors import UsageError
 from agent.launch.commands import CommandTimeout, Reply, run
-from agent.launch.environment import for_queries
+from agent.launch.environment import for_queries, scrub
 from agent.launch.sbatch import SUBMIT_TIMEOUT_S
 
 #: For one question to SLURM. Its programs give up after MessageTimeout (10 s unless the site chose otherwise).
@@ -90,8 +90,9 @@ class Asker:
     def ask(self, *argv: str, text: str = "", patience_s: float | None = None) -> Reply:
         """The program's answer. A time-out is code 124 and a missing program 127, as a shell has them."""
         limit = patience_s or self.patience_s
+        environment = scrub(self.environment) if argv[0] == "sbatch" else for_queries(self.environment)
         try:
-            return run(argv, timeout_s=limit, environment=for_queries(self.environment), text=text)
+            return run(argv, timeout_s=limit, environment=environment, text=text)
         except CommandTimeout as error:
             return Reply(code=124, out="", err=str(error))
         except UsageError as error:

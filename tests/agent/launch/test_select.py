@@ -61,7 +61,7 @@ def test_scrub() -> None:
     gone = {"SLURM_JOB_ID": "1", "SBATCH_TIMELIMIT": "1", "PMIX_RANK": "0", "PMI_SIZE": "1", "XDG_RUNTIME_DIR": "/r"}
     gone |= {"DBUS_SESSION_BUS_ADDRESS": "x", "VIRTUAL_ENV": "/v", "CONDA_PREFIX": "/c", "SQUEUE_FORMAT": "x"}
     assert scrub(kept | gone) == kept
-    assert for_queries(kept | gone) == kept | {"LC_ALL": "C"}
+    assert for_queries(kept | gone) == kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def test_a_timeout_ends_what_a_wrapper_started(tmp_path: Path) -> None:
