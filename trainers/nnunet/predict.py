@@ -13,6 +13,8 @@ from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.run import run_training
 
 from trainers.nnunet.trainer import nnUNetTrainerRoundtable
+from trainers.nnunet.workers import torch_threads
+from trainers.pytorch.device import choose_device
 
 _LOOK_UP = "recursive_find_trainer_class_by_name"
 
@@ -42,7 +44,8 @@ def predict_folder(
     model: Path, fold: int, images: Path, labels: Path, target: Path, *, gpus: int, cpus: int
 ) -> dict[str, Any]:
     """Predict every case of `images` with one fold's final checkpoint, and nnU-Net's summary against `labels`."""
-    device = torch.device("cuda" if gpus > 0 else "cpu")
+    device = choose_device(gpus, trainer="nnunet")
+    torch.set_num_threads(torch_threads(cpus, gpu=device.type == "cuda"))
     predictor = predict_from_raw_data.nnUNetPredictor(device=device, allow_tqdm=False)
     with class_found():
         predictor.initialize_from_trained_model_folder(str(model), (fold,))

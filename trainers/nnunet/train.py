@@ -92,12 +92,11 @@ def build(spec: TrialSpec, config: Config, dataset: Dataset) -> Any:
         import torch
 
         from trainers.nnunet.trainer import nnUNetTrainerRoundtable
+        from trainers.pytorch.device import choose_device
     except ModuleNotFoundError as error:
         raise TrainerError(f"{error}: install the extra nnunet (uv sync --extra nnunet)") from error
-    if spec.gpus > 0 and not torch.cuda.is_available():
-        raise TrainerError("this trial was given a GPU, but torch sees none: check the driver and torch's CUDA build")
-    device = torch.device("cuda" if spec.gpus > 0 else "cpu")
-    torch.set_num_threads(workers.usable(spec.cpus))
+    device = choose_device(spec.gpus, trainer="nnunet")
+    torch.set_num_threads(workers.torch_threads(spec.cpus, gpu=device.type == "cuda"))
     random.seed(spec.seed)
     np.random.seed(spec.seed)
     torch.manual_seed(spec.seed)
@@ -119,7 +118,7 @@ def build(spec: TrialSpec, config: Config, dataset: Dataset) -> Any:
 def test(spec: TrialSpec, control: Control) -> TrialResult:
     """Predict imagesTs with the final checkpoint of `spec.out` and compare with labelsTs.
 
-    Raises TrainerError: no labelled test cases, no checkpoint.
+    Raises TrainerError: no labelled test cases, no checkpoint, no such device.
     """
     config = _settings(spec)
     dataset = locate(spec.task, spec.data, os.environ)
@@ -236,6 +235,8 @@ def _result(
 ) -> TrialResult:
     import torch
 
+    from trainers.pytorch.device import device_name
+
     classes = accumulate.per_class(cases)
     absent = [name for name, entry in classes.items() if not entry["cases"]]
     metrics = accumulate.foreground(classes)
@@ -259,12 +260,21 @@ def _result(
             "features_per_stage": list(plan.network_arch_init_kwargs["features_per_stage"]),
             "model_parameters": sum(p.numel() for p in trainer.network.parameters()),
             "classes_absent": absent,
-            "device": torch.cuda.get_device_name() if trainer.device.type == "cuda" else "cpu",
+            "device": device_name(trainer.device),
+            "seed_leaves_open": _seed_leaves_open(trainer.device),
             "processes": {name: os.environ[name] for name in (workers.POOLS, workers.AUGMENTING)},
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "nnunetv2": _version()},
         },
         epochs_run=trainer.current_epoch,
     )
+
+
+def _seed_leaves_open(device: Any) -> str:
+    """What two trainings with one seed may still differ in, for the summary."""
+    from trainers.pytorch.device import seed_leaves_open
+
+    workers_too = "the order in which worker processes hand over batches, and their augmentation; "
+    return (workers_too if int(os.environ[workers.AUGMENTING]) > 0 else "") + seed_leaves_open(device)
 
 
 def _plain(result: TrialResult) -> dict[str, Any]:
@@ -324,18 +334,13 @@ def _memory_explained(config: Config) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        words = str(error)
-        if not (
-            isinstance(error, MemoryError)
-            or type(error).__name__ == "OutOfMemoryError"
-            or "not enough memory" in words
-            or "can't allocate memory" in words
-            or "out of memory" in words
-        ):
+        from trainers.pytorch.device import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
             f"nnunet: the network with batch_size {config.batch_size}, patch_size {config.patch_size}, patch_scale "
-            f"{config.patch_scale} and width {config.width} does not fit into memory: {words[:300]}"
+            f"{config.patch_scale} and width {config.width} does not fit into memory: {str(error)[:300]}"
         ) from error
 
 

@@ -23,6 +23,7 @@ from trainers.nnunet import recipe
 from trainers.nnunet.config import Config
 from trainers.nnunet.plans import configured
 from trainers.nnunet.voxels import count_voxels
+from trainers.pytorch.device import build_scaler
 
 REFERENCE_VARIABLE = "NNUNET_HP_REF"
 _SCALAR: Any = np.float64(0).__reduce__()[0]
@@ -40,6 +41,7 @@ class nnUNetTrainerRoundtable(nnUNetTrainer):  # type: ignore[misc]  # nnunetv2 
     stop: StopFlag | None = None
     report: Callable[[int, Mapping[str, float]], None] | None = None
     metrics_file: Path | None = None
+    grad_scaler: Any
 
     def __init__(
         self,
@@ -111,8 +113,19 @@ class nnUNetTrainerRoundtable(nnUNetTrainer):  # type: ignore[misc]  # nnunetv2 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self.stop is not None and self.stop.requested:
             raise Interrupted(f"stopped in epoch {self.current_epoch}; the checkpoint after the epoch before stands")
-        result: dict[str, Any] = super().train_step(batch)
+        try:
+            result: dict[str, Any] = super().train_step(batch)
+        except BaseException:
+            self._forget_step()
+            raise
         return result
+
+    def _forget_step(self) -> None:
+        """Leave gradients and loss scaling as before a step that failed: whoever catches its end may step again."""
+        if self.optimizer is not None:
+            self.optimizer.zero_grad(set_to_none=True)
+        if self.grad_scaler is not None:
+            self.grad_scaler = build_scaler(self.device, torch.float16, self.grad_scaler.state_dict())
 
     def close_loaders(self) -> None:
         """End the augmentation workers. However a training ends, this must be called: they inherited the handler that

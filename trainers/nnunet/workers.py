@@ -66,6 +66,12 @@ def usable(cpus: int) -> int:
     return max(1, min(cpus, len(os.sched_getaffinity(0))))
 
 
+def torch_threads(cpus: int, *, gpu: bool) -> int:
+    """Threads for PyTorch in this process: one beside a GPU, as in nnU-Net's own commands, since the CPUs belong to
+    the augmentation's workers; else one a CPU."""
+    return 1 if gpu else usable(cpus)
+
+
 def host_memory() -> int:
     """Bytes that this process may use: the machine's, what SLURM granted, or its control group's limit."""
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

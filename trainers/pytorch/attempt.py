@@ -16,7 +16,7 @@ from trainers.contract import BadConfig, TrialResult, TrialSpec
 from trainers.files import write_json
 from trainers.layout import AttemptFiles
 from trainers.pytorch import checkpoint
-from trainers.pytorch.device import device_name
+from trainers.pytorch.device import device_name, precision_name, seed_leaves_open
 from trainers.pytorch.loop import EpochLoop
 from trainers.registry import TRAINERS
 
@@ -67,7 +67,8 @@ def resume(training: EpochLoop[Any], spec: TrialSpec) -> dict[str, object]:
         if not path.exists():
             continue
         try:
-            training.restore(checkpoint.load(path, identity=training.identity))
+            state = checkpoint.load(path, identity=training.identity)
+            training.restore(state)
         except checkpoint.CheckpointProblem as error:
             rejected.append(str(error))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -76,18 +77,30 @@ def resume(training: EpochLoop[Any], spec: TrialSpec) -> dict[str, object]:
         else:
             unit = training.unit.removesuffix("s")
             notes["resumed_from"] = f"{path} (epoch {training.epoch}, {unit} {training.position})"
+            notes |= _changed_precision(state, training)
             break
     if rejected:
         notes["checkpoint_rejected"] = rejected
-    _say_resume(rejected, notes.get("resumed_from"))
+    _say_resume(rejected, notes, precision_name(training.dtype))
     return notes
 
 
-def _say_resume(rejected: Sequence[str], resumed_from: object) -> None:
+def _changed_precision(state: checkpoint.State, training: EpochLoop[Any]) -> dict[str, object]:
+    """A note where the checkpoint was trained in another precision: `auto` chooses by the GPU that a node has."""
+    # Checkpoints of older versions do not name it, but only float16 scales its loss.
+    before = state.get("precision") or ("float16" if state["scaler"] else "bfloat16 or float32")
+    return {} if precision_name(training.dtype) in before.split(" or ") else {"precision_before": before}
+
+
+def _say_resume(rejected: Sequence[str], notes: Mapping[str, object], precision: str) -> None:
     """To the task's log at once: the notes are written only when the training has ended."""
     lines = [f"checkpoint not used: {reason}" for reason in rejected]
-    if resumed_from is not None:
+    if (resumed_from := notes.get("resumed_from")) is not None:
         lines.append(f"going on from {resumed_from}")
+        if before := notes.get("precision_before"):
+            lines.append(
+                f"the checkpoint was trained in {before}; from here on it is {precision}, as this device has it"
+            )
     elif rejected:
         lines.append("no earlier checkpoint can be used: training starts anew")
     sys.stderr.write("".join(f"{line}\n" for line in lines))
@@ -101,7 +114,8 @@ def training_notes(training: EpochLoop[Any]) -> dict[str, object]:
         "oom_adjusted": training.oom_adjusted,
         "model_parameters": count_parameters(training.model),
         "device": device_name(training.device),
-        "precision": str(training.dtype).removeprefix("torch."),
+        "precision": precision_name(training.dtype),
+        "seed_leaves_open": seed_leaves_open(training.device),
         "seconds": round(sum(row["seconds"] for row in training.history), 3),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
     }

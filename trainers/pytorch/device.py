@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 
-from trainers.contract import OutOfMemory, TrainerError
+from trainers.contract import BadConfig, OutOfMemory, TrainerError
 
 T = TypeVar("T")
 
@@ -43,8 +43,16 @@ def device_name(device: torch.device) -> str:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The type in which convolutions and products run. float16 only where a GPU lacks bfloat16.
 
-    precision: auto (mixed precision on a GPU, float32 on a CPU), float32 or bfloat16.
+    precision: auto (mixed precision on a GPU, float32 on a CPU), float32 or bfloat16. Raises BadConfig for bfloat16
+    on a GPU that only emulates it, slower than float32; torch's is_bf16_supported() says True of such a GPU.
     """
+    if precision == "bfloat16" and device.type == "cuda" and not _has_bfloat16(device):
+        major, minor = torch.cuda.get_device_capability(device)
+        raise BadConfig(
+            f"precision = 'bfloat16': {device_name(device)} (compute capability {major}.{minor}) has no bfloat16 "
+            "arithmetic, which begins with 8.0 (Ampere); set precision to auto (float16 with loss scaling there) or "
+            "float32, or ask for a newer GPU (gres or constraint in the profile)"
+        )
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if device.type != "cuda":
@@ -52,14 +60,44 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether this GPU computes in bfloat16 itself: NVIDIA's from compute capability 8.0 on, AMD's under ROCm."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def seed_leaves_open(device: torch.device) -> str:
+    """What two trainings with one seed may still differ in on this device, for the summary."""
+    if device.type != "cuda":
+        return "the order of sums, where the number of threads, the processor or PyTorch's version differ"
+    return (
+        "the order of sums inside GPU kernels and cuDNN's choice among its algorithms, which each process measures "
+        "anew: the last digits of a step, and what grows from them. The seed fixes the first weights, the order of "
+        "cases, augmentation and dropout"
+    )
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Context in which the model runs; does nothing for float32."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
-def build_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
-    """Loss scaling, active only for float16, whose gradients underflow without it."""
-    return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+def precision_name(dtype: torch.dtype) -> str:
+    """float32, bfloat16 or float16."""
+    return str(dtype).removeprefix("torch.")
+
+
+def build_scaler(
+    device: torch.device, dtype: torch.dtype, state: Mapping[str, Any] | None = None
+) -> torch.amp.GradScaler:
+    """Loss scaling, active only for float16, whose gradients underflow without it; ready for a step.
+
+    state: another scaler's state_dict(), whose scale it takes over; that of an inactive one is empty and leaves the
+    first scale, 65,536.
+    """
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    if state:
+        scaler.load_state_dict(dict(state))
+    return scaler
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -67,7 +105,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()
-    said = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+    said = (
+        "out of memory",
+        "not enough memory",
+        "can't allocate memory",
+        "cublas_status_alloc_failed",
+        "cudnn_status_alloc_failed",
+    )
     return isinstance(error, RuntimeError) and any(words in text for words in said)
 
 

@@ -22,7 +22,7 @@ from trainers.contract import BadConfig, Control, Interrupted, OutOfMemory, Stop
 from trainers.files import write_atomic
 from trainers.layout import AttemptFiles
 from trainers.pytorch import checkpoint
-from trainers.pytorch.device import build_scaler, is_out_of_memory
+from trainers.pytorch.device import build_scaler, is_out_of_memory, precision_name
 
 V = TypeVar("V")
 """What an epoch's validation gives."""
@@ -134,6 +134,7 @@ class EpochLoop(ABC, Generic[V]):
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "precision": precision_name(self.dtype),
                 "history": self.history,
             }
         )
@@ -141,11 +142,16 @@ class EpochLoop(ABC, Generic[V]):
         return state
 
     def restore(self, state: checkpoint.State) -> None:
-        """Go back to a snapshot. Raises KeyError, RuntimeError or ValueError where it does not fit."""
+        """Go back to a snapshot, or go on from a checkpoint, of whichever precision it is.
+
+        Raises KeyError, RuntimeError or ValueError where it does not fit.
+        """
         self.model.load_state_dict(state["model"])
+        # First, so that old and new are never in memory together: this is also done because memory ran out.
+        self.optimizer.state.clear()
         # A copy: torch keeps the tensors that it is given, and training would change the snapshot.
         self.optimizer.load_state_dict(checkpoint.to_host(state["optimizer"]))
-        self.scaler.load_state_dict(state["scaler"])
+        self.scaler = build_scaler(self.device, self.dtype, state["scaler"])
         self.epoch, self.position, self.elapsed = state["epoch"], state["position"], state["elapsed"]
         self.batch_size, self.oom_adjusted = state["batch_size"], state["oom_adjusted"]
         self._restore_tally(state["tally"])
@@ -190,20 +196,32 @@ class EpochLoop(ABC, Generic[V]):
                     f"{self.smallest_batch} none is tried; {self.remedy} ({reason})"
                 )
             self.optimizer.zero_grad(set_to_none=True)
-            self.restore(entered)
-            self.batch_size, self.oom_adjusted = smaller, True
+            self.optimizer.state.clear()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+            self.restore(entered)
+            self.batch_size, self.oom_adjusted = smaller, True
 
     def _optimize(self, loss: torch.Tensor, *, grad_clip: float) -> None:
-        """Backward and one optimizer step. grad_clip: largest norm of the whole gradient, 0: off."""
+        """Backward and one optimizer step. grad_clip: largest norm of the whole gradient, 0: off.
+
+        Where it raises, no gradient is left and the scaler is as before the step. What the optimizer had changed by
+        then is not undone here, for that needs a copy a step; `restore` does it from the copy made once an epoch.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if grad_clip > 0:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        try:
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            if grad_clip > 0:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.model.parameters(), grad_clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        except BaseException:
+            # A scaler remembers how far the step came until update(): the next one would divide no gradient by the
+            # scale (65,536 at first), or refuse to be unscaled twice.
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler = build_scaler(self.device, self.dtype, self.scaler.state_dict())
+            raise
 
     def _refuse_divergence(self, loss: float, split: str) -> None:
         if not math.isfinite(loss):

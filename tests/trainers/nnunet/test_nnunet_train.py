@@ -224,6 +224,35 @@ def test_a_batch_larger_than_memory_is_said_with_what_helps(tiny: dict[str, Valu
         train(spec, quiet())
 
 
+def test_memory_that_ends_inside_a_step_leaves_neither_gradients_nor_a_half_scaled_step(
+    tiny: dict[str, Value], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nnU-Net's own step, with the scaler that it has on a GPU; who catches the error may step again."""
+    import torch
+
+    from trainers.pytorch.device import build_scaler
+
+    spec = make_spec(tmp_path / "ours", data=tiny)
+    os.environ |= {"nnUNet_preprocessed": str(tiny["preprocessed"]), "nnUNet_n_proc_DA": "0"}
+    os.environ |= {"nnUNet_results": str(tmp_path / "results"), "NNUNET_HP_REF": str(spec.reference)}
+    trainer = build(spec, Config.from_values(spec.values), locate(spec.task, tiny, {}))
+    trainer.on_train_start()
+    trainer.grad_scaler = build_scaler(trainer.device, torch.float16)
+
+    def fail(*args: Any, **named: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.optimizer, "step", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            trainer.train_step(next(trainer.dataloader_train))
+    assert all(p.grad is None for p in trainer.network.parameters())
+    before = [p.detach().clone() for p in trainer.network.parameters()]
+    trainer.train_step(next(trainer.dataloader_train))
+    after = [p.detach() for p in trainer.network.parameters()]
+    assert 0 < max(float((new - old).abs().max()) for new, old in zip(after, before, strict=True)) < 1.0
+
+
 def test_what_is_measured_and_how_is_checked_first(tiny: dict[str, Value], tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="nnunet measures Dice, IoU"):
         train(make_spec(tmp_path / "out", data=tiny, objective="val_accuracy"), quiet())

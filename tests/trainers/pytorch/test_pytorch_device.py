@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainers.contract import OutOfMemory, TrainerError
+from trainers.contract import BadConfig, OutOfMemory, TrainerError
 from trainers.pytorch.device import (
     build_scaler,
     built_within_memory,
@@ -27,6 +27,32 @@ def test_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, yes=supported: yes)
         assert choose_dtype("auto", gpu) is dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "refused"),
+    [
+        ("Tesla V100-SXM2-32GB", (7, 0), True),
+        ("NVIDIA GeForce RTX 2080 Ti", (7, 5), True),
+        ("NVIDIA A100", (8, 0), False),
+    ],
+)
+def test_bfloat16_is_refused_where_a_gpu_only_emulates_it(
+    name: str, capability: tuple[int, int], refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: name)
+    gpu = torch.device("cuda", 0)
+    if refused:
+        with pytest.raises(
+            BadConfig, match=rf"precision = 'bfloat16': {name} .*{capability[0]}\.{capability[1]}.*auto"
+        ):
+            choose_dtype("bfloat16", gpu)
+    else:
+        assert choose_dtype("bfloat16", gpu) is torch.bfloat16
+    assert choose_dtype("bfloat16", CPU) is torch.bfloat16
 
 
 def test_only_float16_scales_its_loss() -> None:
