@@ -142,7 +142,7 @@ def tick_unattended(root: Path, *, say: Say) -> Any:
 def _refuse_second(store: Store) -> None:
     """Raises StudyBusy naming the controller that lives, SchedulerUnavailable where nobody can tell."""
     last = control.newest(store)
-    if last is not None and last["event"] == "controller_intent" and ControllerJobs().find(last["name"]) is not None:
+    if last is not None and last["event"] == "controller_intent" and _jobs(store).find(last["name"]) is not None:
         # Killed between sbatch and its record.
         submit_generation(store, _jobs(store), last["generation"], after=last["after"])
     for entry in control.unended(store):
@@ -174,7 +174,7 @@ def _alive(store: Store, entry: Entry) -> str | None:
 def _settle(store: Store, options: StartOptions) -> None:
     """The study's settings with this call's on top, checked as far as can be before anything drives it."""
     from agent.api.run import take_profile
-    from agent.launch.select import check_launcher, default_launcher
+    from agent.launch.select import check_cluster, check_launcher, default_launcher
     from agent.orchestrator import breaker, fresh
 
     paused = breaker.paused(store.journal)
@@ -208,6 +208,8 @@ def _settle(store: Store, options: StartOptions) -> None:
         if not options.profile.is_file():
             raise UsageError(f"{options.profile}: there is no such file")
         take_profile(store, options.profile)
+    if settings.launcher != "local":
+        check_cluster(profile_of(store).cluster)
     store.put_settings(settings)
     if paused is not None:
         breaker.resume(store, by=_by())
@@ -292,7 +294,8 @@ def _jobs(store: Store) -> ControllerJobs:
     """Controller jobs, which inherit no key of a language model from this process."""
     from agent.api.models import without_keys
 
-    return ControllerJobs(environment=without_keys(store.settings()) if store.paths.settings.exists() else None)
+    environment = without_keys(store.settings()) if store.paths.settings.exists() else None
+    return ControllerJobs(environment=environment, cluster=profile_of(store).cluster)
 
 
 def _identity(generation: int, kind: str) -> Identity:

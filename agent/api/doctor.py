@@ -61,6 +61,7 @@ def examine(options: DoctorOptions, *, asker: Asker | None = None, say: Say | No
     case = case_of(options, asker)
     if options.submit and not case.slurm:
         raise UsageError("--submit: the local launcher has no nodes to look at; name --launcher submitit or sbatch")
+    asker = asker.on(case.profile.cluster)
     findings: list[Finding] = []
     tell("asking SLURM")
     slurm_findings, config = _slurm(asker, case, tell)
@@ -72,7 +73,7 @@ def examine(options: DoctorOptions, *, asker: Asker | None = None, say: Say | No
     findings += _interpreter(case, nodes=case.slurm and not options.submit)
     if options.submit:
         findings += _visit(asker, case, place, config, options.wait_s, tell)
-    findings += check_variables(asker.environment, slurm=case.slurm)
+    findings += check_variables(asker.environment, slurm=case.slurm, cluster=case.profile.cluster)
     findings += check_job(asker.environment)
     findings += check_cpu_limit()
     findings += _agents(case, asker.environment)

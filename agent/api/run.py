@@ -17,6 +17,7 @@ from agent.errors import MissingResults, UsageError
 from agent.policy import load_policy
 from agent.store.disk import Disk, read_text
 from agent.store.lease import held
+from agent.store.paths import StudyPaths
 from agent.store.store import Store
 from agent.store.study import Settings, retired_keys
 from agent.store.versions import sha256
@@ -109,7 +110,7 @@ def tune(
 def check_call(options: TuneOptions) -> None:
     """What the options' own checks cannot know and can still be refused before anything is written."""
     from agent.launch.profile import load_profile
-    from agent.launch.select import check_answers, default_launcher
+    from agent.launch.select import check_answers, check_cluster, default_launcher
 
     files = (options.val_summary, options.test_summary, options.profile, options.policy, options.hp_ref)
     given = (*files, options.rules)
@@ -132,11 +133,21 @@ def check_call(options: TuneOptions) -> None:
         )
         check_requeue(asked)
     if options.auto_train and (options.launcher is not None or not study_root(options).exists()):
-        check_answers(options.launcher or default_launcher())
+        check_answers(options.launcher or default_launcher(), cluster=_cluster(options))
+    if options.slurm:
+        check_cluster(_cluster(options))
     if not study_root(options).exists():
         check_models(options)
     if options.force_round is not None and not study_root(options).exists():
         raise UsageError(f"--force-round {options.force_round}: there is no study {study_root(options)} yet")
+
+
+def _cluster(options: TuneOptions) -> str | None:
+    """The cluster that this call's profile, else the study's, names."""
+    from agent.launch.profile import load_profile
+
+    path = options.profile or StudyPaths(study_root(options), "").profile
+    return load_profile(path).cluster if path.exists() else None
 
 
 def take_profile(store: Store, path: Path) -> None:

@@ -220,6 +220,7 @@ def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[st
         pace=pace,
         memory=store.paths.scheduler_memory,
         secrets=key_variables(settings),
+        cluster=profile.cluster,
     )
 
 

@@ -62,6 +62,7 @@ def options(profile: Profile) -> list[str]:
     its own."""
     own = profile.controller
     wanted: list[tuple[str, str | int | None]] = [
+        ("clusters", profile.cluster),
         ("partition", own.partition or profile.partition),
         ("account", own.account or profile.account),
         ("qos", own.qos or profile.qos),
@@ -93,8 +94,14 @@ class ControllerJob:
 class ControllerJobs:
     """Submits controller jobs, finds them again, says how they stand."""
 
-    def __init__(self, reader: SlurmReader | None = None, *, environment: Mapping[str, str] | None = None) -> None:
-        self._reader = reader or SlurmReader(environment=environment)
+    def __init__(
+        self,
+        reader: SlurmReader | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        cluster: str | None = None,
+    ) -> None:
+        self._reader = reader or SlurmReader(environment=environment, cluster=cluster)
         self._environment = environment
 
     def submit(
@@ -119,7 +126,7 @@ class ControllerJobs:
         parsed = parse_submission(reply.out)
         if parsed is None:
             raise AmbiguousSubmission(f"sbatch took {name} but printed no job id: {reply.words}", name=name)
-        return ControllerJob(name=name, job_id=parsed[0], cluster=parsed[1])
+        return ControllerJob(name=name, job_id=parsed[0], cluster=parsed[1] or profile.cluster)
 
     def find(self, name: str) -> ControllerJob | None:
         """The job with this name. Raises SchedulerUnavailable when nobody knows."""

@@ -45,8 +45,12 @@ SECRETS = (
 #: Keys of single roles: ROUNDTABLE_AUTOTUNER_API_KEY and its like.
 _ROLE_KEY = re.compile(r"ROUNDTABLE_[A-Z_]+_API_KEY")
 
-#: Which cluster is meant: without these, programs talk to another controller than the person's shell does.
-KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+#: Which SLURM is meant: without it, programs talk to another controller than the person's shell does.
+KEPT = ("SLURM_CONF",)
+
+#: Which of a SLURM's clusters is meant. Not handed on: a tick from cron, or from another shell, would look for the
+#: jobs on another cluster. A profile's `cluster` stands in the study (select.check_cluster).
+CLUSTER_VARIABLES = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS")
 
 
 def scrub(environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,8 +14,6 @@ ALLOWED_EXTRA: frozenset[str] = frozenset(
         "batch",
         "bb",
         "begin",
-        "cluster-constraint",
-        "clusters",
         "comment",
         "contiguous",
         "core-spec",
@@ -74,6 +72,7 @@ _BODY = "the job's body is the rendered script"
 MANAGED: Mapping[str, str] = {
     "array": "rows come from the manifest; limit tasks at a time with `max_parallel`",
     "chdir": "tasks go to their round's folder themselves",
+    "cluster-constraint": "a study keeps to one cluster, where its jobs are found again: set `cluster`",
     "container": "wrap the environment in `python` instead",
     "container-id": "wrap the environment in `python` instead",
     "deadline": "slurm cancels on its own estimate of the start, which would look like a lost row",
@@ -117,6 +116,7 @@ MANAGED: Mapping[str, str] = {
 #: Options that have a key of their own in a profile.
 PROFILE_KEY: Mapping[str, str] = {
     "account": "account",
+    "clusters": "cluster",
     "constraint": "constraint",
     "cpus-per-gpu": "cpus",
     "cpus-per-task": "cpus",

@@ -84,6 +84,8 @@ class Profile(Resources):
 
     name: str = "default"
     """What messages call it; the file's name without its ending when not given."""
+    cluster: str | None = None
+    """sbatch --clusters: which of the clusters that one SLURM drives. All of a study's jobs go there."""
     setup: tuple[str, ...] = ()
     """Shell lines run first in every task, as they stand, e.g. "module load cuda/12.4". .bashrc is not read."""
     python: Path | None = None
@@ -132,6 +134,7 @@ class Profile(Resources):
         wanted = self.resources(kind)
         gres = f"gpu:{wanted.gpus}" if wanted.gpus else wanted.gres
         options: list[tuple[str, str | int | None]] = [
+            ("clusters", self.cluster),
             ("partition", wanted.partition),
             ("account", wanted.account),
             ("qos", wanted.qos),
@@ -202,5 +205,18 @@ def _convert(name: str, value: Any) -> Any:
 
 
 _TEXT = frozenset(
-    ("name", "partition", "account", "qos", "gres", "mem", "time", "constraint", "exclude", "nodelist", "max_mem")
+    (
+        "name",
+        "cluster",
+        "partition",
+        "account",
+        "qos",
+        "gres",
+        "mem",
+        "time",
+        "constraint",
+        "exclude",
+        "nodelist",
+        "max_mem",
+    )
 ) | {"max_time"}

@@ -111,6 +111,12 @@ def _text(value: Any) -> list[Found]:
     return _no(value, unsafe_characters(value))
 
 
+def _cluster(value: Any) -> list[Found]:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value) and value != "all":
+        return []
+    return _no(value, "must be the name of one cluster, where the study's jobs are looked for")
+
+
 def _whole(low: int, high: int = 10**6) -> Check:
     def check(value: Any) -> list[Found]:
         good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
@@ -254,6 +260,7 @@ _PARTS: Mapping[str, Mapping[str, Check]] = {
 
 CHECKS: Mapping[str, Check] = {
     "name": _text,
+    "cluster": _cluster,
     **_NESTED,
     "setup": _setup,
     "python": _python,

@@ -156,7 +156,7 @@ class SbatchLauncher:
             said = f"sbatch took {batch.name} but printed no job id: {reply.words}"
             raise AmbiguousSubmission(said, name=batch.name)
         self._reader.note_made(batch.name)
-        return _submission(batch, offset, parsed[0], parsed[1], before)
+        return _submission(batch, offset, parsed[0], parsed[1] or self._reader.cluster, before)
 
     def command(self, batch: Batch) -> list[str]:
         """The sbatch command line.

@@ -59,7 +59,7 @@ class SlurmReader:
     """Asks squeue and sacct, and remembers since when a task is missing.
 
     memory: a JSON file for that, so that ticks of a few seconds each (cron) reach the deadline too; None keeps it in
-    this process only.
+    this process only. cluster: where jobs are whose submission names no cluster; None: the one of slurm.conf.
     """
 
     def __init__(
@@ -69,8 +69,10 @@ class SlurmReader:
         memory: Path | None = None,
         environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
+        cluster: str | None = None,
     ) -> None:
         self.pace = pace or Pace()
+        self.cluster = cluster
         self._memory = memory
         self._environment = environment
         self._clock = clock
@@ -95,6 +97,13 @@ class SlurmReader:
             return run(argv, timeout_s=self.pace.timeout_s, environment=for_queries(environment))
         except CommandTimeout as error:
             raise SchedulerUnavailable(f"{error}; ask again later") from error
+
+    def _of(self, submission: Submission) -> str:
+        """The cluster that a submission is on; empty for the one of slurm.conf."""
+        return submission.cluster or self.cluster or ""
+
+    def _clusters(self, submissions: Iterable[Submission]) -> list[str]:
+        return sorted({self._of(submission) for submission in submissions})
 
     def note_made(self, name: str) -> None:
         """A submission of this name was made just now: until `interval_s` have passed it is pending, unasked."""
@@ -125,9 +134,9 @@ class SlurmReader:
     def _query(self, submissions: Sequence[Submission], now: float) -> None:
         try:
             known: dict[Key, TaskStatus] = {}
-            for cluster in sorted({s.cluster or "" for s in submissions}):
-                group = [s for s in submissions if (s.cluster or "") == cluster]
-                owed = [s for s in self._owed.values() if (s.cluster or "") == cluster and s not in group]
+            for cluster in self._clusters(submissions):
+                group = [s for s in submissions if self._of(s) == cluster]
+                owed = [s for s in self._owed.values() if self._of(s) == cluster and s not in group]
                 queue = self._ask_squeue(group, cluster)
                 history, patience = self._ask_sacct([*group, *owed], cluster)
                 self._account([*group, *owed], history, now)
@@ -260,8 +269,8 @@ class SlurmReader:
         fresh = self._fresh(now)
         missing = [s for s in missing if ask and s.name not in fresh]
         due = now >= self._next_sacct or now < self._next_sacct - 3 * self.pace.interval_s
-        for cluster in sorted({s.cluster or "" for s in missing} if due else ()):
-            group = [s for s in missing if (s.cluster or "") == cluster]
+        for cluster in self._clusters(missing) if due else ():
+            group = [s for s in missing if self._of(s) == cluster]
             self._account(group, self._ask_sacct(group, cluster)[0], now)
         keys = ((s.name, item) for s in submissions for item in s.items)
         return {key: self._seconds[key] for key in keys if key in self._seconds}
@@ -281,13 +290,13 @@ class SlurmReader:
         The lowest id where there are several; the tasks' claims keep the others from doing anything.
         Raises SchedulerUnavailable when squeue, or existing accounting, does not answer: then nobody knows.
         """
-        me = str(os.getuid())
-        reply = self.run("squeue", "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
+        me, on = str(os.getuid()), _on(self.cluster or "")
+        reply = self.run("squeue", *on, "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
         if reply.code:
             raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
         records = parse_squeue(reply.out)
-        since = format_time(self._clock() - FIND_WINDOW_S)
-        reply = self.run("sacct", "-u", me, "-n", "-P", "-D", "-S", since, "--name", name, f"--format={SACCT_FORMAT}")
+        argv = ["sacct", *on, "-u", me, "-n", "-P", "-D", "-S", format_time(self._clock() - FIND_WINDOW_S)]
+        reply = self.run(*argv, "--name", name, f"--format={SACCT_FORMAT}")
         if reply.code == 0:
             records += parse_sacct(reply.out)
         elif not no_accounting(reply):
@@ -302,7 +311,7 @@ class SlurmReader:
         if len(jobs) > 1:
             _log.warning("%s was submitted %d times (jobs %s); going on with %d", name, len(jobs), jobs, jobs[0])
         times = [r.submitted for r in records if r.job == str(jobs[0]) and r.submitted is not None]
-        return str(jobs[0]), None, min(times, default=self._clock())
+        return str(jobs[0]), self.cluster, min(times, default=self._clock())
 
     def withdraw(self, name: str) -> list[str]:
         """Cancel what a refused submission left in the queue under its name; the jobs' ids.
@@ -311,14 +320,14 @@ class SlurmReader:
         all the same: FAILED, BadConstraints [measured on 22.05, where it needs no cancelling], or held.
         Raises SchedulerUnavailable.
         """
-        me = str(os.getuid())
-        reply = self.run("squeue", "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
+        me, on = str(os.getuid()), _on(self.cluster or "")
+        reply = self.run("squeue", *on, "-u", me, "-r", "-h", "-t", "all", "--name", name, "-o", SQUEUE_FORMAT)
         if reply.code:
             raise SchedulerUnavailable(f"squeue failed: {reply.words}; ask again later")
         records = [record for record in parse_squeue(reply.out) if record.name == name]
         left = sorted({record.job for record in records if state_of(record.raw) is not State.GONE})
         if left:
-            reply = self.run("scancel", *left)
+            reply = self.run("scancel", *on, *left)
             if reply.code and not any(word in reply.words for word in _ALREADY_GONE):
                 raise SchedulerUnavailable(f"scancel failed: {reply.words}; ask again later")
         return left
@@ -329,8 +338,8 @@ class SlurmReader:
         SLURM sends SIGTERM, and SIGKILL when KillWait (30 s unless the site chose otherwise) has passed.
         Raises SchedulerUnavailable when the controller does not answer. Tasks that are gone already are no error.
         """
-        for cluster in sorted({s.cluster or "" for s in submissions}):
-            group = [s for s in submissions if (s.cluster or "") == cluster]
+        for cluster in self._clusters(submissions):
+            group = [s for s in submissions if self._of(s) == cluster]
             replies = []
             if ids := self._ids(group, items, cluster):
                 replies.append(self.run("scancel", *_on(cluster), *ids))
@@ -368,7 +377,7 @@ class SlurmReader:
     def config(self) -> dict[str, str]:
         """`scontrol show config`, asked once: it changes only with the controller. Raises SchedulerUnavailable."""
         if self._config is None:
-            reply = self.run("scontrol", "show", "config")
+            reply = self.run("scontrol", *_on(self.cluster or ""), "show", "config")
             if reply.code:
                 raise SchedulerUnavailable(f"scontrol failed: {reply.words}; ask again later")
             self._config = parse_config(reply.out)

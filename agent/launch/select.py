@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import SchedulerUnavailable, UsageError
 from agent.launch.base import Launcher
+from agent.launch.environment import CLUSTER_VARIABLES
 
 if TYPE_CHECKING:
     from agent.launch.local import LocalSettings
@@ -31,14 +33,16 @@ def make_launcher(
     memory: Path | None = None,
     submitit_cluster: str = "slurm",
     secrets: Collection[str] = (),
+    cluster: str | None = None,
 ) -> Launcher:
     """The launcher with this name.
 
     local: what this machine gives, for "local". pace, memory: how often SLURM is asked and where it is remembered
     since when tasks are missing (see scheduler.SlurmReader). submitit_cluster: "slurm" or "local". secrets: variables
-    that no task may inherit, beside those that are never handed on (environment.scrub).
+    that no task may inherit, beside those that are never handed on (environment.scrub). cluster: the profile's.
 
-    Raises UsageError for an unknown name, and where SLURM's programs are not there.
+    Raises UsageError for an unknown name, where SLURM's programs are not there, and where the shell names a cluster
+    and the profile does not.
     """
     _check_name(name)
     environment = {variable: value for variable, value in os.environ.items() if variable not in secrets}
@@ -50,7 +54,8 @@ def make_launcher(
         check_launcher(name)
     from agent.launch.scheduler import SlurmReader
 
-    reader = SlurmReader(pace, memory=memory)
+    check_cluster(cluster)
+    reader = SlurmReader(pace, memory=memory, cluster=cluster)
     if name == "sbatch":
         from agent.launch.sbatch import SbatchLauncher
 
@@ -68,14 +73,31 @@ def check_launcher(name: str) -> None:
         require_programs(name, ("sbatch", "squeue", "sacct", "scancel", "scontrol", *steps))
 
 
-def check_answers(name: str) -> None:
+def check_cluster(cluster: str | None, environment: Mapping[str, str] | None = None) -> None:
+    """Raises UsageError where variables of this shell send jobs to a cluster that the profile does not name.
+
+    Other processes of the study (cron, a controller job, another shell) would ask the default cluster, miss its jobs
+    there and start them again.
+    """
+    given = os.environ if environment is None else environment
+    named = next((name for name in CLUSTER_VARIABLES if given.get(name)), None)
+    if cluster is None and named is not None:
+        one = "NAME, one of them," if re.search(r"[,\s]|^all$", given[named]) else given[named]
+        raise UsageError(
+            f"{named}={given[named]} in this shell: a study keeps its cluster in its profile, where every later call "
+            f"finds it. Put `cluster: {one}` into the profile (--profile FILE), or `unset "
+            f"{' '.join(CLUSTER_VARIABLES)}` for the cluster of slurm.conf"
+        )
+
+
+def check_answers(name: str, *, cluster: str | None = None) -> None:
     """`check_launcher`, and that a SLURM controller answers now: sbatch may be installed where no cluster is.
 
     Raises UsageError.
     """
     check_launcher(name)
     try:
-        make_launcher(name).largest_index()
+        make_launcher(name, cluster=cluster).largest_index()
     except SchedulerUnavailable as error:
         raise UsageError(
             f"--launcher {name}: {error}; try again when the controller answers, or use --launcher local"

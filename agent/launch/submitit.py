@@ -67,7 +67,8 @@ class SubmititLauncher:
             local_queue.write_json(Path(request["folder"]) / "processes.json", record)
             return _submission(batch, ids, request["folder"], before)
         self._reader.note_made(batch.name)
-        return _submission(batch, ids, ids[0].partition("_")[0], before)
+        # submitit keeps the id alone of sbatch's "Submitted batch job 5 on cluster c".
+        return _submission(batch, ids, ids[0].partition("_")[0], before, self._reader.cluster)
 
     def _request(self, batch: Batch) -> dict[str, Any]:
         folder = batch.round_dir.absolute() / "launch" / batch.name

@@ -122,20 +122,21 @@ def _active(
 def in_doubt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
     """Submissions that were begun and never answered, by name: they may be in the queue, or get there later."""
     events = store.journal.of(*MARKS)
-    marks = {entry["name"]: entry["event"] for entry in events if entry["folder"] == paths.root.name}
-    names = [name for name, event in marks.items() if event == "intent"]
-    launcher = tools.launcher().name if names else ""
+    marks = {entry["name"]: entry for entry in events if entry["folder"] == paths.root.name}
+    intents = [entry for entry in marks.values() if entry["event"] == "intent"]
+    launcher = tools.launcher().name if intents else ""
     folder = paths.root.absolute() / "launch"
     return [
         Submission(
             launcher=launcher,
-            name=name,
+            name=intent["name"],
             # The local launcher knows a queue by its folder; SLURM a job by its name where nobody has its id.
-            job_id=str(folder / name) if launcher == "local" else "",
+            job_id=str(folder / intent["name"]) if launcher == "local" else "",
             items=(),
             tasks=(),
+            cluster=intent.get("cluster"),
         )
-        for name in names
+        for intent in intents
     ]
 
 

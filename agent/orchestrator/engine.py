@@ -240,6 +240,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
     ran: set[str] = set()
     steps = work.store.steps(work.paths, tuple(table := table_of(work)))
     submit.check_launcher(work.store, work.paths, work.settings)
+    submit.check_cluster(work.store, work.paths, work.tools.profile)
     changes.check(work, steps, tuple(table))
     if (waiting := again.on_their_way(work)) is not None:
         pending.note(work, waiting.progress)

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, SlurmSettings, State, Submission
-from agent.launch.profile import Kind
+from agent.launch.profile import Kind, Profile
 from agent.launch.render import prepares
 from agent.launch.states import chunks
 from agent.orchestrator import breaker, budget
@@ -223,6 +223,7 @@ def _once(work: Work, batch: Batch) -> Submission:
             folder=work.paths.root.name,
             rows=len(batch.items),
             items=list(batch.items),
+            cluster=work.tools.profile.cluster,
             **asked,
         )
         return _record(work, batch, launcher.submit(batch), adopted=False)
@@ -310,6 +311,26 @@ def check_launcher(store: Store, paths: RoundPaths, settings: Settings) -> None:
         raise UsageError(
             f"--launcher {settings.launcher}: round {paths.number} was submitted with {strangers[0]}; finish it with "
             f"--launcher {strangers[0]}"
+        )
+
+
+def check_cluster(store: Store, paths: RoundPaths, profile: Profile) -> None:
+    """A round stays on the cluster that has its jobs: on another one they would be missed and started again.
+
+    Raises UsageError.
+    """
+    marks = {e["name"]: e for e in store.journal.of(*MARKS) if e["folder"] == paths.root.name}
+    names = {name for name, mark in marks.items() if mark["event"] in ("intent", "submitted")}
+    # Journals of earlier versions do not say it of an intent.
+    intents = [e for e in store.journal.of("intent") if e["name"] in names and "cluster" in e]
+    used = {entry["cluster"] for entry in intents} - {profile.cluster}
+    for cluster in sorted(used, key=str):
+        has = f"cluster {cluster}" if cluster else "the cluster of slurm.conf"
+        ask = f"with `cluster: {cluster}`" if cluster else "without `cluster`"
+        now = f"names {profile.cluster}" if profile.cluster else "names none"
+        raise UsageError(
+            f"{paths.label} has jobs on {has}, and the profile {now}: give a profile (--profile) {ask} until the "
+            "round is closed"
         )
 
 

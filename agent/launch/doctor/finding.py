@@ -18,6 +18,8 @@ PATIENCE_S = 20.0
 #: Foreign text beyond this says nothing more to a person.
 MOST_CHARACTERS = 400
 
+_ASKED_OF_A_CLUSTER = ("sacct", "scancel", "scontrol", "sinfo", "squeue")
+
 
 class Level(StrEnum):
     """How much a finding matters."""
@@ -79,10 +81,21 @@ class Asker:
         *,
         patience_s: float = PATIENCE_S,
         submit_patience_s: float = SUBMIT_TIMEOUT_S,
+        cluster: str | None = None,
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
         self.patience_s = patience_s
         self.submit_patience_s = submit_patience_s
+        self.cluster = cluster
+
+    def on(self, cluster: str | None) -> Asker:
+        """The same, asking of the cluster that a profile names; sbatch finds that in its script."""
+        return Asker(
+            self.environment,
+            patience_s=self.patience_s,
+            submit_patience_s=self.submit_patience_s,
+            cluster=cluster,
+        )
 
     def has(self, program: str) -> bool:
         return shutil.which(program, path=self.environment.get("PATH", "")) is not None
@@ -90,6 +103,8 @@ class Asker:
     def ask(self, *argv: str, text: str = "", patience_s: float | None = None) -> Reply:
         """The program's answer. A time-out is code 124 and a missing program 127, as a shell has them."""
         limit = patience_s or self.patience_s
+        if self.cluster is not None and argv[0] in _ASKED_OF_A_CLUSTER and "--version" not in argv:
+            argv = (argv[0], "-M", self.cluster, *argv[1:])
         environment = scrub(self.environment) if argv[0] == "sbatch" else for_queries(self.environment)
         try:
             return run(argv, timeout_s=limit, environment=environment, text=text)

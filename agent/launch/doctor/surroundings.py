@@ -5,20 +5,31 @@ from __future__ import annotations
 import resource
 from collections.abc import Mapping
 
+from agent.errors import UsageError
 from agent.launch.doctor.finding import Area, Finding
-from agent.launch.environment import KEPT, SECRETS, scrub
+from agent.launch.environment import CLUSTER_VARIABLES, KEPT, SECRETS, scrub
+from agent.launch.select import check_cluster
 
 _area = Area("environment")
 _MOST_NAMES = 6
 
 
-def check_variables(environment: Mapping[str, str], *, slurm: bool) -> list[Finding]:
-    """Variables that tasks do not get. Never shows a value."""
+def check_variables(environment: Mapping[str, str], *, slurm: bool, cluster: str | None = None) -> list[Finding]:
+    """Variables that tasks do not get. Never shows a value, but that of a cluster's name.
+
+    cluster: the profile's.
+    """
     dropped = sorted(set(environment) - set(scrub(environment)) - set(SECRETS))
     # Every login has these two; to list them would hide the others.
     steering = [name for name in dropped if not name.startswith(("XDG_", "DBUS_"))]
     findings = []
-    sbatch = [name for name in steering if name.startswith("SBATCH_")]
+    if slurm:
+        try:
+            check_cluster(cluster, environment)
+        except UsageError as error:
+            said, _, ask = str(error).partition(". ")
+            findings.append(_area.problem("cluster", said, ask))
+    sbatch = [name for name in steering if name.startswith("SBATCH_") and name not in CLUSTER_VARIABLES]
     if sbatch and slurm:
         ask = f"unset {' '.join(sbatch)} before you run sbatch by hand"
         said = f"{_few(sbatch)}: beat a script's own #SBATCH lines; Roundtable's launchers remove them"

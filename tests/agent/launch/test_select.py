@@ -54,11 +54,11 @@ def test_scrub() -> None:
         "PATH": "/bin",
         "HOME": "/h",
         "SLURM_CONF": "/c",
-        "SLURM_CLUSTERS": "a",
         "MY_SLURM_X": "1",
         "PYTHONPATH": "p",
     }
     gone = {"SLURM_JOB_ID": "1", "SBATCH_TIMELIMIT": "1", "PMIX_RANK": "0", "PMI_SIZE": "1", "XDG_RUNTIME_DIR": "/r"}
+    gone |= {"SLURM_CLUSTERS": "a", "SBATCH_CLUSTERS": "a"}
     gone |= {"DBUS_SESSION_BUS_ADDRESS": "x", "VIRTUAL_ENV": "/v", "CONDA_PREFIX": "/c", "SQUEUE_FORMAT": "x"}
     assert scrub(kept | gone) == kept
     assert for_queries(kept | gone) == kept | {"LC_ALL": "C", "TZ": "UTC"}
