@@ -66,9 +66,15 @@ _REFUSED = (
     "unrecognized option",
     "Invalid ",
     "Unable to open",
+    "known by database",
+    "Requested reservation is invalid",
+    "mutually exclusive",
 )
 
 _REMEDIES = {
+    "known by database": "list the clusters with `sacctmgr list clusters` and set `cluster` in the cluster profile",
+    "mem_per_tres": "set `gpus`, or `mem` in place of `mem-per-gpu`, in the cluster profile",
+    "reservation": "list the reservations with `scontrol show reservation` and set `extra: {reservation: NAME}`",
     "partition": "list the partitions with sinfo and set `partition` in the cluster profile",
     "account": "list your accounts with `sacctmgr show assoc user=$USER` and set `account` in the cluster profile",
     "qos": "list your QOS with `sacctmgr show assoc user=$USER format=qos` and set `qos` in the cluster profile",
