@@ -2,7 +2,7 @@
 
     python -m trainers.job prepare --round-dir DIR   (once, before the rows; only trainers that share prepared data)
     python -m trainers.job train --round-dir DIR --row N [--attempt A|next]
-    python -m trainers.job eval  --round-dir DIR --candidate-index P
+    python -m trainers.job eval  --round-dir DIR [--candidate-index P]   (all candidates, or the one at a position)
     python -m trainers.job run   --plan FILE          (once, outside a study: `roundtable train` writes the plan)
     python -m trainers.job probe --trainer X MODULE ...
 
@@ -66,7 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "prepare":
             return prepare(RoundFiles(options.round_dir.resolve()), options.cpus)
         if options.command == "eval":
-            return evaluate(RoundFiles(options.round_dir.resolve()), options.candidate_index)
+            files = RoundFiles(options.round_dir.resolve())
+            return (
+                evaluate_all(files) if options.candidate_index is None else evaluate(files, options.candidate_index)
+            )
         if options.command == "run":
             return run_by_hand(options)
         return probe(options.trainer, options.module)
@@ -297,7 +300,36 @@ def evaluate(files: RoundFiles, position: int) -> int:
     if not 0 <= position < len(names):
         text = f"the manifest has candidates 0 to {len(names) - 1}"
         raise ManifestProblem(str(files.manifest), [("candidate-index", str(position), text)])
-    candidate = names[position]
+    return _evaluate(files, manifest, names[position], position)
+
+
+def evaluate_all(files: RoundFiles) -> int:
+    """`evaluate` every candidate in one process. What goes wrong with one is said, and does not keep the others back.
+
+    Killed in the middle and run again, it writes only what is missing or was of other results. A disk that takes
+    nothing more ends it: the next candidate would find the same.
+    """
+    manifest = load_manifest(files.manifest)
+    failed = []
+    for position, candidate in enumerate(manifest.candidates):
+        try:
+            code = _evaluate(files, manifest, candidate, position)
+        except Exception as error:
+            if refuses(error):
+                raise
+            if not isinstance(error, ManifestProblem):
+                _traceback()
+            _say(f"{candidate}: not evaluated: {error}")
+            code = FAILED
+        if code != DONE:
+            failed.append(candidate)
+    if failed:
+        names = ", ".join(failed)[:MESSAGE_LIMIT]
+        _say(f"{len(failed)} of {len(manifest.candidates)} candidates are not evaluated: {names}")
+    return FAILED if failed else DONE
+
+
+def _evaluate(files: RoundFiles, manifest: Manifest, candidate: str, position: int) -> int:
     rows = [(row, read_row(files, manifest, row)) for row in manifest.of_candidate(candidate)]
     accumulate = None if manifest.trainer_file else accumulator(manifest.trainer)
     folded = fold_results(manifest, candidate, rows, split="val", accumulate=accumulate)
@@ -343,11 +375,34 @@ def _tested(
 
 def _put_summary(files: RoundFiles, candidate: str, position: int, split: str, summary: dict[str, Any]) -> None:
     text = to_json(summary)
-    write_atomic(files.candidate_summary(candidate, split), text)
+    paths = [files.candidate_summary(candidate, split)]
     if position == 0:
         # The round's own summaries are those of c00, the reference that the round trained.
-        write_atomic(files.val_summary if split == "val" else files.test_summary, text)
+        paths.append(files.val_summary if split == "val" else files.test_summary)
+    if not any(entry["attempt"] for entry in summary["per_fold"]) and _brought(paths[0], summary):
+        _say(f"{candidate}: none of its rows has a result; {paths[0]} is a person's, and stays")
+        return
+    for path in paths:
+        if not _holds(path, text):
+            write_atomic(path, text)
     _say(f"{candidate}: {split} summary of {len(summary['per_fold'])} rows, outcomes {summary['outcomes']}")
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file has this very text, so that an evaluation that is repeated writes only what changed."""
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+def _brought(path: Path, summary: Mapping[str, Any]) -> bool:
+    """Whether a summary stands there that no evaluation of this candidate in this round has written."""
+    try:
+        found = read_json_object(path)
+    except FileProblem:
+        return path.exists()
+    return any(found.get(name) != summary[name] for name in ("study", "round", "candidate"))
 
 
 def run_by_hand(options: argparse.Namespace) -> int:
@@ -412,9 +467,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--round-dir", type=Path, required=True)
     train.add_argument("--row", type=int, required=True)
     train.add_argument("--attempt", default="next", type=_attempt)
-    evaluation = commands.add_parser("eval", help="fold a candidate's rows into its summaries")
+    evaluation = commands.add_parser("eval", help="fold candidates' rows into their summaries")
     evaluation.add_argument("--round-dir", type=Path, required=True)
-    evaluation.add_argument("--candidate-index", type=int, required=True)
+    evaluation.add_argument("--candidate-index", type=int, help="only the candidate at this position (default: all)")
     by_hand = commands.add_parser("run", help="train once from a plan file (roundtable train writes it)")
     by_hand.add_argument("--plan", type=Path, required=True)
     check = commands.add_parser("probe", help="check that a trainer's modules can be imported")

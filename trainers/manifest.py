@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ class Manifest:
     """Candidate -> [folder, candidate] of its shorter trainings, the longest first, in folders beside this one."""
     use_test: bool = False
     """Whether the evaluation also runs on the test set (for the report)."""
+    evaluation: str = "job"
+    """"job": one task evaluates all candidates; "array": one task a candidate, by its position among them."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def to_text(self) -> str:
@@ -83,6 +86,7 @@ class Manifest:
             "data": dict(self.data),
             "resources": {"cpus": self.cpus, "gpus": self.gpus},
             "use_test": self.use_test,
+            "evaluation": self.evaluation,
             "candidates": dict(self.candidates),
             "extra": dict(self.extra),
         }
@@ -96,7 +100,20 @@ class Manifest:
 
     def of_candidate(self, candidate: str) -> list[Row]:
         """The rows of one candidate, in order."""
-        return [row for row in self.rows if row.candidate == candidate]
+        return self._rows_by_candidate.get(candidate, [])
+
+    @cached_property
+    def _rows_by_candidate(self) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.candidate, []).append(row)
+        return found
+
+    def evaluation_items(self, positions: Sequence[int] | None = None) -> list[int]:
+        """The items of the evaluation's tasks that cover the candidates at these positions (None: all of them)."""
+        if self.evaluation == "job":
+            return [0]
+        return list(range(len(self.candidates)) if positions is None else positions)
 
     def spec(
         self, files: RoundFiles, row: Row, *, attempt: int, values: Mapping[str, Value], earlier: Sequence[Path] = ()
@@ -152,6 +169,8 @@ def load_manifest(path: Path) -> Manifest:
         cpus=data["resources"]["cpus"],
         gpus=data["resources"]["gpus"],
         use_test=data["use_test"],
+        # Rounds of versions that did not say it have an array in their scripts.
+        evaluation=data.get("evaluation", "array"),
         candidates=data["candidates"],
         continues=data.get("continues", {}),
         extra=data.get("extra", {}),
@@ -190,6 +209,8 @@ def _problems(raw: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "objective.metric", repr(objective.get("metric")), "must be the name of a metric"
     if objective.get("direction") not in ("minimize", "maximize"):
         yield "objective.direction", repr(objective.get("direction")), "must be minimize or maximize"
+    if (evaluation := raw.get("evaluation", "array")) not in ("job", "array"):
+        yield "evaluation", repr(evaluation)[:80], "must be job or array"
     for name in ("cpus", "gpus"):
         if not _whole(raw["resources"].get(name)):
             yield f"resources.{name}", repr(raw["resources"].get(name)), "must be a whole number from 0"

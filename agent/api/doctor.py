@@ -149,14 +149,16 @@ def _requests(asker: Asker, case: Case, config: Mapping[str, str]) -> list[Findi
                 change="compare the profile with `sinfo` yourself; what sbatch says stands below",
             )
         )
-    train, evaluation = case.profile.resources("train"), case.profile.resources("eval")
+    # Models that run on test data are evaluated one by one, with what they were trained with unless `eval` differs.
+    inference = case.settings is not None and case.settings.use_test
+    evaluation = case.profile.resources("eval", inference=inference)
     kinds: list[tuple[Kind, int]] = [("train", case.rows or 1)]
-    # The evaluation of a profile without `eval` asks for the same.
-    kinds += [("eval", case.candidates)] if evaluation != train else []
+    if evaluation != case.profile.resources("train"):
+        kinds.append(("eval", case.candidates if inference else 1))
     largest = _largest(config)
     uses_gpu = case.trainer is not None and case.trainer.uses_gpu
     for kind, count in kinds:
-        wanted = case.profile.resources(kind)
+        wanted = case.profile.resources(kind, inference=inference)
         if partitions:
             findings += check_request(
                 wanted, kind=kind, partitions=partitions, nodes=nodes, config=config, uses_gpu=uses_gpu
@@ -165,7 +167,9 @@ def _requests(asker: Asker, case: Case, config: Mapping[str, str]) -> list[Findi
         alive = not mine or any(group.usable for group in mine)
         tasks = min(count, case.profile.max_array_size or count, largest)
         array = array_range(0, tasks - 1, wanted.max_parallel)
-        findings += check_dry_run(asker, case.profile.settings(kind), kind=kind, array=array, alive=alive)
+        findings += check_dry_run(
+            asker, case.profile.settings(kind, inference=inference), kind=kind, array=array, alive=alive
+        )
     return findings
 
 

@@ -123,7 +123,7 @@ def _look(work: Work, found: _Findings) -> None:
     """Arrays, worst case, and the scheduler's answer."""
     from agent.budget import Ledger
     from agent.orchestrator.budget import caps_of, request_of, requests_of, worst_case
-    from agent.orchestrator.submit import batches
+    from agent.orchestrator.submit import batches, evaluation_of, settings_of
     from trainers.manifest import load_manifest
 
     manifest = load_manifest(work.paths.manifest)
@@ -131,18 +131,20 @@ def _look(work: Work, found: _Findings) -> None:
     asked: Sequence[Batch] = ()
     trouble = ""
     try:
-        train = batches(work, "train", range(rows), attempt=1)
-        asked = [*_preparation(work, manifest), *train, *batches(work, "eval", range(candidates), attempt=1)]
-        evaluations = _arrays(sum(batch.kind == "eval" for batch in asked))
-        arrays = f" in {_arrays(len(train))}, then {candidates} evaluations in {evaluations}"
-        requests = requests_of(work, train, evaluated=candidates)
+        train = batches(work, "train", range(rows), attempt=1, settings=settings_of(work, manifest, "train"))
+        evaluations = batches(
+            work,
+            "eval",
+            manifest.evaluation_items(),
+            attempt=1,
+            settings=settings_of(work, manifest, "eval"),
+        )
+        asked = [*_preparation(work, manifest), *train, *evaluations]
+        arrays = f" in {_arrays(len(train))}, then {_evaluations(manifest, len(evaluations))}"
+        requests = requests_of(train, evaluated=evaluation_of(work, manifest))
     except (LaunchError, UsageError) as error:
-        trouble, arrays = str(error), f", then {candidates} evaluations"
-        profile = work.tools.profile
-        requests = [
-            request_of(rows, profile.settings("train")),
-            request_of(candidates, profile.settings("eval")),
-        ]
+        trouble, arrays = str(error), f", then {_evaluations(manifest, None)}"
+        requests = [request_of(rows, settings_of(work, manifest, "train")), evaluation_of(work, manifest)]
     found.say(f"{work.label}: {candidates} candidates, {rows} rows{arrays} ({work.settings.launcher})")
     ledger, caps = Ledger(work.store.journal.entries), caps_of(work.settings)
     found.say(f"{work.label}: {worst_case(ledger, requests, caps)}")
@@ -156,9 +158,19 @@ def _look(work: Work, found: _Findings) -> None:
 
 def _preparation(work: Work, manifest: Manifest) -> Sequence[Batch]:
     from agent.launch.render import prepares
-    from agent.orchestrator.submit import batches
+    from agent.orchestrator.submit import batches, settings_of
 
-    return batches(work, "prepare", [0], attempt=1) if prepares(manifest) else []
+    if not prepares(manifest):
+        return []
+    return batches(work, "prepare", [0], attempt=1, settings=settings_of(work, manifest, "prepare"))
+
+
+def _evaluations(manifest: Manifest, arrays: int | None) -> str:
+    """arrays: None where they are not known."""
+    tasks = len(manifest.evaluation_items())
+    if manifest.evaluation == "job":
+        return "one job that evaluates them all"
+    return f"{tasks} evaluations" + ("" if arrays is None else f" in {_arrays(arrays)}")
 
 
 def _arrays(count: int) -> str:

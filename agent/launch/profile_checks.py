@@ -35,6 +35,14 @@ def time_in_seconds(text: str) -> int:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def megabytes(mem: str) -> float:
+    """MiB of a profile's `mem`: megabytes without a letter. Raises ValueError for what is no amount."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)B?", mem.upper())
+    if match is None:
+        raise ValueError(f"{mem!r} is no amount of memory")
+    return int(match[1]) * {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}[match[2]]
+
+
 def gres_gpus(gres: str) -> int:
     """How many GPUs a --gres value asks for: "gpu:a100:2,shard:1" is 2, "gpu" is 1, "mps:50" is 0."""
     total = 0

@@ -1,7 +1,8 @@
 """From a round's manifest and a profile to its scripts: pure, the caller writes what is returned.
 
 train_T_roundN.sh ROW [ATTEMPT] holds the job's body once; train_T_roundN.slurm is a header, the index lookup and that
-script. eval_T_roundN.{sh,slurm} are the same for the evaluation of each candidate.
+script. eval_T_roundN.{sh,slurm} are the same for the evaluation: one task for all candidates, or one each where
+models run on test data.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from agent import resources
 from agent.errors import InvalidScript, InvalidTrainer, Problem
+from agent.launch.base import SlurmSettings
 from agent.launch.lint import lint_script
 from agent.launch.options import log_pattern, quote_value
 from agent.launch.profile import REQUEUES, Kind, Profile
@@ -36,7 +38,7 @@ class Array:
     array_script: Path | None
     """The .slurm around it, None when no array scripts were asked for."""
     count: int
-    """Tasks: rows (train), candidates (eval) or one (prepare); items are 0 to count - 1."""
+    """Tasks: rows (train), one (prepare, eval) or candidates (eval that tests models); items are 0 to count - 1."""
     parallel: int | None
     """At most so many at a time."""
 
@@ -82,16 +84,17 @@ def render_round(
     environment = _environment()
     texts: dict[Path, str] = {}
     arrays: dict[Kind, Array] = {}
+    together = manifest.evaluation == "job"
     counts: list[tuple[Kind, str, int]] = [
         ("train", "ROW", len(manifest.rows)),
-        ("eval", "POSITION", len(manifest.candidates)),
+        ("eval", "0" if together else "POSITION", len(manifest.evaluation_items())),
     ]
     if prepares(manifest):
         counts.append(("prepare", "0", 1))
     for kind, item, count in counts:
         stem = f"{kind}_{slug}_round{round}"
         script, array_script = files.root / f"{stem}.sh", files.root / f"{stem}.slurm"
-        resources_of_kind = profile.resources(kind)
+        resources_of_kind = profile.resources(kind, inference=not together)
         context = {
             "array_name": array_script.name,
             "count": count,
@@ -108,6 +111,7 @@ def render_round(
             "script_name": script.name,
             "setup": profile.setup,
             "study": manifest.study,
+            "together": together,
         }
         texts[script] = _render(environment, f"{folder}/{kind}.sh.j2", context, script)
         array = Array(
@@ -118,7 +122,8 @@ def render_round(
             parallel=resources_of_kind.max_parallel,
         )
         if slurm:
-            context["directives"] = _header(files, stem, array, profile)
+            settings = profile.settings(kind, inference=not together)
+            context["directives"] = _header(files, stem, array, settings)
             texts[array_script] = _render(environment, "base_array.slurm.j2", context, array_script)
         arrays[kind] = array
     _lint(texts)
@@ -131,7 +136,7 @@ def prepares(manifest: Manifest) -> bool:
     return manifest.trainer_file is None and trainer is not None and trainer.preparer is not None
 
 
-def _header(files: RoundFiles, stem: str, array: Array, profile: Profile) -> list[tuple[str, str | None]]:
+def _header(files: RoundFiles, stem: str, array: Array, settings: SlurmSettings) -> list[tuple[str, str | None]]:
     """The #SBATCH lines: what each submission may override on its command line, then the profile's settings."""
     own = [
         ("job-name", stem),
@@ -139,7 +144,7 @@ def _header(files: RoundFiles, stem: str, array: Array, profile: Profile) -> lis
         ("output", log_pattern(str(files.logs))),
         ("export", "ALL"),
     ]
-    return [*own, *profile.settings(array.kind).directives]
+    return [*own, *settings.directives]
 
 
 def array_range(first: int, last: int, parallel: int | None) -> str:

@@ -19,7 +19,7 @@ from agent.launch.states import compact
 from agent.orchestrator import budget
 from agent.orchestrator.context import Work
 from agent.orchestrator.demands import MEMORY, Ask, ask_for, memory_of
-from agent.orchestrator.submit import KINDS, batches, interrupted, start, submissions
+from agent.orchestrator.submit import KINDS, batches, evaluation_of, interrupted, start, submissions
 from agent.outcomes import classify
 from agent.policy import Policy
 from agent.records import Outcome
@@ -250,7 +250,7 @@ def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
     made: list[Submission] = []
     told: list[str] = []
     fates, first = Fates(work), 0
-    _admit(work, wave, fates)
+    _admit(work, manifest, wave, fates)
     for group in wave["groups"]:
         ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
         # An interrupted call may have given some up, and a person may have cancelled some since.
@@ -262,12 +262,12 @@ def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
         if begun := [row for one in started for row in one.items]:
             told.append(f"rows {compact(begun)}{_words(ask)}")
     if made:
-        start(work, manifest, "eval", wave["candidates"], attempt=attempt, after=made)
+        start(work, manifest, "eval", manifest.evaluation_items(wave["candidates"]), attempt=attempt, after=made)
     work.store.journal.append("wave_submitted", folder=work.paths.root.name, attempt=attempt)
     return f"{work.label}: attempt {attempt} started: {'; '.join(told)}" if told else ""
 
 
-def _admit(work: Work, wave: Entry, fates: Fates) -> None:
+def _admit(work: Work, manifest: Manifest, wave: Entry, fates: Fates) -> None:
     """Hold the whole wave against the caps before any of it is handed over: half of a wave would be waited for, and
     its evaluation, which the other half's refusal keeps back, would not come. Raises BudgetExceeded, NotYet."""
     made: list[Batch] = []
@@ -279,7 +279,7 @@ def _admit(work: Work, wave: Entry, fates: Fates) -> None:
             made += batches(work, "train", rows, attempt=wave["attempt"], settings=settings, first=first)
         first += len(group["rows"])
     if made:
-        budget.admit(work, made, evaluated=len(wave["candidates"]))
+        budget.admit(work, made, evaluated=evaluation_of(work, manifest, wave["candidates"]))
 
 
 def _words(ask: Ask) -> str:

@@ -54,11 +54,11 @@ def caps_of(settings: Settings) -> Caps:
 # -- before a submission --------------------------------------------------------------------------------------------
 
 
-def admit(work: Work, batches: Sequence[Batch], *, evaluated: int) -> None:
+def admit(work: Work, batches: Sequence[Batch], *, evaluated: Request | None) -> None:
     """Say what these batches may take at most, and refuse them before anything is submitted if a cap could break.
 
-    evaluated: the candidates whose evaluation follows; it is part of the worst case. Batches that are charged
-    already (a call that was cut off) are passed over. Raises BudgetExceeded.
+    evaluated: the evaluation that follows; it is part of the worst case. Batches that are charged already (a call
+    that was cut off) are passed over. Raises BudgetExceeded.
     """
     store = work.store
     charged = Ledger(store.journal.entries).charges
@@ -67,7 +67,7 @@ def admit(work: Work, batches: Sequence[Batch], *, evaluated: int) -> None:
         return
     settle(store, work.tools, before=work)
     ledger = Ledger(store.journal.entries)
-    requests = requests_of(work, new, evaluated=evaluated)
+    requests = requests_of(new, evaluated=evaluated)
     if reason := ledger.refusal(requests, caps_of(work.settings)):
         refused = f"{work.label} is not submitted: {reason}; the round stays open"
         last = store.journal.last("over_budget", "charge", "settings")
@@ -84,13 +84,13 @@ def admit(work: Work, batches: Sequence[Batch], *, evaluated: int) -> None:
         _announce(work, ledger, requests)
 
 
-def requests_of(work: Work, batches: Sequence[Batch], *, evaluated: int) -> list[Request]:
+def requests_of(batches: Sequence[Batch], *, evaluated: Request | None) -> list[Request]:
     """The batches, those with the same demands together, and the evaluation that follows them."""
     alike: dict[SlurmSettings, int] = {}
     for batch in batches:
         alike[batch.settings] = alike.get(batch.settings, 0) + len(batch.items)
     found = [request_of(tasks, settings) for settings, tasks in alike.items()]
-    return found + ([request_of(evaluated, work.tools.profile.settings("eval"))] if evaluated else [])
+    return found + ([evaluated] if evaluated else [])
 
 
 def _seen(store: Store, batches: Sequence[Batch]) -> bool:

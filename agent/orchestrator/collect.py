@@ -152,9 +152,10 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
         names = ", ".join(list(manifest.candidates)[position] for position in stale)
         raise LaunchError(
             f"{work.label}: the evaluation of {names} left no fitting summary {EVAL_ATTEMPTS} times; "
-            f"see its logs in {work.paths.logs}"
+            f"see its logs in {work.paths.logs}; where it ran out of memory or time, give it more with `eval: "
+            "{mem: ..., time: ...}` in the profile"
         )
-    start(work, manifest, "eval", stale, attempt=next_attempt(work))
+    start(work, manifest, "eval", manifest.evaluation_items(stale), attempt=next_attempt(work))
     return StepResult(status=Status.WAITING, message=f"{work.label}: evaluation started again")
 
 

@@ -269,6 +269,7 @@ def build_manifest(work: Work) -> Manifest:
     folds = decision.get("folds") or config.folds
     trials = [(name, fold, seed) for name in names for fold in folds for seed in seeds]
     settings = work.tools.profile
+    use_test = work.settings.use_test and not work.kind.startswith("rung")
     return Manifest(
         study=config.study,
         task=config.task,
@@ -282,7 +283,9 @@ def build_manifest(work: Work) -> Manifest:
         data=config.data,
         cpus=settings.cpus or 1,
         gpus=settings.gpu_count,
-        use_test=work.settings.use_test and not work.kind.startswith("rung"),
+        use_test=use_test,
+        # Models that run on test data need what they were trained with; folding results together is one small job.
+        evaluation="array" if use_test else "job",
         continues=decision.get("continues", {}),
         candidates={entry["name"]: entry["sha256"] for entry in decision["candidates"]},
         rows=tuple(

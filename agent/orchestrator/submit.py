@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from agent.budget import Request
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, SlurmSettings, State, Submission
 from agent.launch.profile import Kind, Profile
@@ -51,7 +52,7 @@ def submit(work: Work) -> StepResult:
         work.tools.check_environment()
         before = [] if _prepared(work, manifest) else start(work, manifest, "prepare", [0], attempt=1)
         train = start(work, manifest, "train", range(len(manifest.rows)), attempt=1, after=before)
-        start(work, manifest, "eval", range(len(manifest.candidates)), attempt=1, after=train)
+        start(work, manifest, "eval", manifest.evaluation_items(), attempt=1, after=train)
     except SchedulerUnavailable as error:
         # Asked for its limits, before anything was handed over.
         return StepResult(status=Status.WAITING, inputs=inputs, message=f"the scheduler does not answer: {error}")
@@ -93,17 +94,19 @@ def start(
 ) -> list[Submission]:
     """Submit items in as many arrays as the cluster's limits need. Each exactly once, whatever was killed.
 
-    settings: instead of the profile's. first: number of the first array, where one attempt has several groups.
+    settings: instead of the profile's (`settings_of`). first: number of the first array, where one attempt has
+    several groups.
 
     Raises NotYet when the scheduler cannot be asked or has not answered for certain, LaunchError when it refuses,
     BudgetExceeded before anything is submitted that could exceed a cap, StudyPaused while the breaker is open.
     """
     breaker.check(work.store)
     _check_deferred(work)
+    settings = settings or settings_of(work, manifest, kind)
     while True:
         made = batches(work, kind, items, attempt=attempt, after=after, settings=settings, first=first)
         # The evaluation follows by itself: what cannot be evaluated any more must not be trained.
-        budget.admit(work, made, evaluated=len(manifest.candidates) if kind == "train" else 0)
+        budget.admit(work, made, evaluated=evaluation_of(work, manifest) if kind == "train" else None)
         try:
             return [_once(work, batch) for batch in made]
         except SubmitLimit as error:
@@ -112,14 +115,24 @@ def start(
                 raise NotYet(f"{work.label}: {error}") from error
 
 
+def settings_of(work: Work, manifest: Manifest, kind: Kind) -> SlurmSettings:
+    """What the profile asks for a kind of task of this round."""
+    return work.tools.profile.settings(kind, inference=manifest.evaluation == "array")
+
+
+def evaluation_of(work: Work, manifest: Manifest, positions: Sequence[int] | None = None) -> Request:
+    """What the evaluation of the candidates at these positions (None: all) holds, and for how long at most."""
+    return budget.request_of(len(manifest.evaluation_items(positions)), settings_of(work, manifest, "eval"))
+
+
 def batches(
     work: Work,
     kind: Kind,
     items: Sequence[int],
     *,
     attempt: int,
+    settings: SlurmSettings,
     after: Sequence[Submission] = (),
-    settings: SlurmSettings | None = None,
     first: int = 0,
 ) -> list[Batch]:
     """Items as the arrays that they are submitted in. Raises SchedulerUnavailable.
@@ -145,7 +158,7 @@ def batches(
             attempt=attempt,
             parallel=_share(parallel, place, len(parts)),
             after=tuple(after),
-            settings=settings or profile.settings(kind),
+            settings=settings,
         )
         for place, part in enumerate(parts)
     ]

@@ -12,7 +12,7 @@ from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.store import Store
 from tests.cases.fake_slurm import FakeSlurm
 from trainers.files import to_json
-from trainers.job import evaluate
+from trainers.job import evaluate_all
 from trainers.manifest import load_manifest
 
 #: Asked how things stand. The others change something, or are asked once a process (scontrol).
@@ -101,8 +101,7 @@ class SimulatedCluster:
         assert folder is not None
         paths = store.paths.round(folder)
         if entry["kind"] == "eval":
-            for position in entry["items"]:  # type: ignore[attr-defined]
-                evaluate(paths, position)
+            evaluate_all(paths)
             return
         attempt = int(str(entry["attempt"]))
         items = [i for i in entry["items"] if (folder.number, i, attempt) not in self.fails]  # type: ignore[attr-defined]

@@ -26,6 +26,7 @@ from trainers.contract import (
     TrialResult,
     TrialSpec,
 )
+from trainers.files import write_atomic
 from trainers.layout import RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, file_sha256, load_manifest, read_values
 from trainers.results import read_row
@@ -331,6 +332,83 @@ def test_evaluation_folds_what_is_there_and_counts_what_is_not(tmp_path: Path, t
     assert second["metrics"] == {} and second["outcomes"] == {"bad_config": 1, "no_result": 1}
     tested = json.loads(files.candidate_summary("c00", "test").read_text())
     assert tested["metrics"]["test_accuracy"]["value"] == 0.25 and files.test_summary.exists()
+
+
+def test_one_evaluation_covers_every_candidate_and_may_be_repeated(
+    tmp_path: Path, tiny: TinyTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = make_round(tmp_path, lrs=(0.5, 0.6, 0.7))
+    for row in range(6):
+        job.main(["train", "--round-dir", str(tmp_path), "--row", str(row)])
+    each = ["eval", "--round-dir", str(tmp_path), "--candidate-index"]
+    assert [job.main([*each, str(position)]) for position in range(3)] == [0, 0, 0]
+    paths = [files.val_summary, *(files.candidate_summary(f"c0{number}", "val") for number in range(3))]
+    texts = [path.read_text() for path in paths]
+
+    written: list[Path] = []
+
+    def killed(path: Path, data: str) -> None:
+        if path == paths[2]:
+            raise KeyboardInterrupt
+        write_atomic(path, data)
+        written.append(path)
+
+    for path in paths:
+        path.unlink()
+    together = ["eval", "--round-dir", str(tmp_path)]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(job, "write_atomic", killed)
+        job.main(together)
+    first = [path.stat().st_mtime_ns for path in paths[:2]]
+    assert job.main(together) == 0
+    assert [path.read_text() for path in paths] == texts
+    assert [path.stat().st_mtime_ns for path in paths[:2]] == first, "what was there already is not written again"
+
+
+def test_what_is_wrong_with_one_candidate_keeps_no_other_back(
+    tmp_path: Path, tiny: TinyTrainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = make_round(tmp_path, lrs=(0.5, 0.6, 0.7, 0.8), folds=1, use_test=True)
+    for row in range(4):
+        job.main(["train", "--round-dir", str(tmp_path), "--row", str(row)])
+    # A reference that somebody edited, a result that is no JSON, and a folder where the summary should be.
+    files.reference("c00").write_text("{}")
+    files.attempt("c01", 0, 0, 1).result.write_text("{")
+    files.candidate_summary("c02", "val").mkdir()
+    assert job.main(["eval", "--round-dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "c00: not evaluated" in said and "2 of 4 candidates are not evaluated: c00, c02" in said
+    broken = json.loads(files.candidate_summary("c01", "val").read_text())
+    assert broken["outcomes"] == {"corrupt_result": 1}
+    for split in ("val", "test"):
+        assert json.loads(files.candidate_summary("c03", split).read_text())["outcomes"] == {"ok": 1}
+
+
+def test_a_persons_own_summary_outlives_the_evaluation_of_the_others(tmp_path: Path, tiny: TinyTrainer) -> None:
+    files = make_round(tmp_path, lrs=(0.5, 0.6), folds=1)
+    job.main(["train", "--round-dir", str(tmp_path), "--row", "0"])
+    theirs = files.candidate_summary("c01", "val")
+    theirs.write_text('{"val_accuracy": 0.75}')
+    assert job.main(["eval", "--round-dir", str(tmp_path)]) == 0
+    assert theirs.read_text() == '{"val_accuracy": 0.75}'
+    assert json.loads(files.candidate_summary("c00", "val").read_text())["outcomes"] == {"ok": 1}
+    # One that an evaluation left is brought up to date, also where results have gone since.
+    files.attempt("c00", 0, 0, 1).result.unlink()
+    assert job.main(["eval", "--round-dir", str(tmp_path)]) == 0
+    assert json.loads(files.candidate_summary("c00", "val").read_text())["outcomes"] == {"no_result": 1}
+
+
+def test_a_manifest_of_a_version_without_the_word_has_an_array_of_evaluations(tmp_path: Path) -> None:
+    files = make_round(tmp_path, lrs=(0.5, 0.6, 0.7))
+    assert load_manifest(files.manifest).evaluation_items([1, 2]) == [0]
+    raw = json.loads(files.manifest.read_text())
+    del raw["evaluation"]
+    files.manifest.write_text(json.dumps(raw))
+    old = load_manifest(files.manifest)
+    assert (old.evaluation_items(), old.evaluation_items([1, 2])) == ([0, 1, 2], [1, 2])
+    files.manifest.write_text(json.dumps(raw | {"evaluation": "queue"}))
+    with pytest.raises(ManifestProblem, match="must be job or array"):
+        load_manifest(files.manifest)
 
 
 def test_a_result_of_another_row_is_corrupt_not_believed(tmp_path: Path, tiny: TinyTrainer) -> None:

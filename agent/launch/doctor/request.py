@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from agent.launch.doctor.finding import Area, Finding
 from agent.launch.profile import Resources
+from agent.launch.profile_checks import megabytes
 from agent.launch.states import parse_minutes
 
 SINFO_FORMAT = "%R|%c|%m|%t|%D|%G|%f"
@@ -77,14 +78,6 @@ def gres_items(text: str) -> list[tuple[str, str, int]]:
         count = int(rest.pop()) if rest and rest[-1].isdecimal() else 1
         items.append((name, ":".join(rest), count))
     return items
-
-
-def megabytes(mem: str) -> float:
-    """MiB of a profile's `mem`: megabytes without a letter."""
-    match = re.fullmatch(r"(\d+)([KMGT]?)B?", mem.upper())
-    if match is None:
-        raise ValueError(f"{mem!r} is no amount of memory")
-    return int(match[1]) * {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}[match[2]]
 
 
 def check_request(

@@ -55,6 +55,13 @@ def requeue() -> Rendered:
     return rendered_round(Path("/scratch/alice/runs/digits/round_2_20260101T000000"), profile)
 
 
+def with_test_data() -> Rendered:
+    """Models that run on test data: an evaluation of each candidate, with what the training has."""
+    profile = Profile(partition="gpu", gpus=1, cpus=8, time="02:00:00")
+    manifest = a_manifest(use_test=True, evaluation="array")
+    return rendered_round(Path("/scratch/alice/runs/digits/round_2_t"), profile, manifest)
+
+
 def prepared() -> Rendered:
     """A trainer whose trials share data that a job prepares before the array."""
     profile = Profile(partition="gpu", gpus=1, cpus=8, prepare=Resources(partition="cpu", cpus=16))

@@ -71,8 +71,8 @@ def profile(folder: Path, text: str) -> Path:
 def test_line_34_a_local_dry_run_says_what_it_can(tmp_path: Path) -> None:
     given = profile(tmp_path, 'cpus: 1\ntime: "01:00:00"\n')
     found = dry_run(options(tmp_path, candidates=4, seeds=None, profile=given, max_cpu_hours=50))
-    assert found.lines[0] == "round 2: 4 candidates, 4 rows in 1 array, then 4 evaluations in 1 array (local)"
-    assert found.lines[1].startswith("round 2: 4 rows x 1 h x 1 CPU + 4 x 1 h x 1 CPU = at most 8 CPU-hours; ")
+    assert found.lines[0] == "round 2: 4 candidates, 4 rows in 1 array, then one job that evaluates them all (local)"
+    assert found.lines[1].startswith("round 2: 4 rows x 1 h x 1 CPU + 1 x 1 h x 1 CPU = at most 5 CPU-hours; ")
     assert found.lines[2].startswith("nothing to ask: this machine starts the tasks itself")
     assert found.refusals == ()
 
@@ -81,7 +81,7 @@ def test_line_34_a_local_dry_run_says_what_it_can(tmp_path: Path) -> None:
 def test_line_34_a_cap_refuses_in_the_dry_run_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = profile(tmp_path, 'cpus: 1\ntime: "01:00:00"\n')
     arguments = ["tune", "--dry-run", "--task", "demo", "--output-dir", str(tmp_path / "runs")]
-    code = run([*arguments, "--profile", str(given), "--candidates", "4", "--max-cpu-hours", "7.5"])
+    code = run([*arguments, "--profile", str(given), "--candidates", "4", "--max-cpu-hours", "4.5"])
     said = capsys.readouterr()
     assert code == 2
     assert "round 2 would not be submitted: 4 rows x 1 h x 1 CPU" in said.err
@@ -131,8 +131,8 @@ def test_without_slurm_it_says_what_it_can(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "empty" / "bash").symlink_to("/bin/bash")
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     found = dry_run(options(tmp_path, launcher="sbatch", candidates=3, profile=given))
-    assert found.lines[0] == "round 2: 3 candidates, 3 rows, then 3 evaluations (sbatch)"
-    assert "3 rows x 1 h x 2 GPUs + 3 x 1 h x 2 GPUs = at most 12 GPU-hours" in found.lines[1]
+    assert found.lines[0] == "round 2: 3 candidates, 3 rows, then one job that evaluates them all (sbatch)"
+    assert "3 rows x 1 h x 2 GPUs = at most 6 GPU-hours" in found.lines[1]
     assert len(found.refusals) == 1
     assert found.refusals[0].startswith("SLURM could not be asked: --launcher sbatch needs sbatch")
 
@@ -147,9 +147,7 @@ def test_line_34_sbatch_test_only_answers(tmp_path: Path, slurm: Cluster, launch
     given = profile(tmp_path, 'partition: gpu\ngpus: 1\ntime: "00:30:00"\n')
     found = dry_run(options(tmp_path, launcher=launcher, candidates=4, profile=given, max_gpu_hours=100, parallel=2))
     assert found.refusals == ()
-    assert found.lines[1] == (
-        "round 2: 4 rows x 30 min x 1 GPU + 4 x 30 min x 1 GPU = at most 4 GPU-hours; 0 of 100 spent"
-    )
+    assert found.lines[1] == ("round 2: 4 rows x 30 min x 1 GPU = at most 2 GPU-hours; 0 of 100 spent")
     answers = [line for line in found.lines if line.startswith("sbatch --test-only")]
     assert len(answers) == 2
     assert all(" to start at 20" in line for line in answers)
@@ -161,16 +159,17 @@ def test_line_34_sbatch_test_only_answers(tmp_path: Path, slurm: Cluster, launch
 
 @pytest.mark.cluster
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "words", "refused"),
     [
-        ("partition: nosuch\n", "invalid partition specified"),
-        ("partition: gpu\ngpus: 1\ncpus: 500\n", "configuration is not available"),
+        ("partition: nosuch\n", "invalid partition specified", 2),
+        # Five hundred CPUs are the training's alone: the evaluation asks for one.
+        ("partition: gpu\ngpus: 1\ncpus: 500\n", "configuration is not available", 1),
     ],
 )
 @pytest.mark.usefixtures("unchanged", "slurm")
-def test_line_34_what_slurm_would_refuse_is_a_refusal(tmp_path: Path, text: str, words: str) -> None:
+def test_line_34_what_slurm_would_refuse_is_a_refusal(tmp_path: Path, text: str, words: str, refused: int) -> None:
     found = dry_run(options(tmp_path, launcher="sbatch", profile=profile(tmp_path, text)))
-    assert len(found.refusals) == 2
+    assert len(found.refusals) == refused
     assert all(words in line for line in found.refusals)
 
 

@@ -95,13 +95,32 @@ def test_a_full_profile_becomes_the_settings_of_both_kinds(tmp_path: Path) -> No
     }
     dropped = {"gres", "signal", "mail-type", "exclusive"}
     assert evaluation == {k: v for k, v in train.items() if k not in dropped} | {
+        "cpus-per-task": "1",
         "mem": "4G",
         "time": "30",
         "nice": "5",
     }
+    tested = dict(profile.settings("eval", inference=True).directives)
+    assert tested == evaluation | {"cpus-per-task": "8"}
     assert profile.resources("train").time_seconds == 36 * 3600
     assert profile.resources("eval").time_seconds == 1800
     assert (profile.resources("train").gpu_count, profile.resources("eval").gpu_count) == (2, 0)
+
+
+def test_folding_asks_for_no_more_than_the_training_and_for_little() -> None:
+    def folding(**given: object) -> dict[str, str | None]:
+        return dict(Profile(**given).settings("eval").directives)  # type: ignore[arg-type]
+
+    small = folding(mem="500M", time="10")
+    assert (small["mem"], small["time"]) == ("500M", "10")
+    assert folding(mem="0")["mem"] == "2G", "0 is all of a node"
+    assert not {"mem", "time"} & set(folding()), "what the profile leaves to the cluster stays the cluster's"
+    per_cpu = folding(
+        cpus=16, extra={"mem-per-cpu": "4G", "reservation": "course", "licenses": "matlab", "gpu-bind": 1}
+    )
+    assert {"cpus-per-task": "1", "mem-per-cpu": "4G", "reservation": "course"}.items() <= per_cpu.items()
+    assert not {"licenses", "gpu-bind"} & set(per_cpu)
+    assert folding(gres="gpu:a100:1", cpus=4, time="1-00:00:00")["time"] == "01:00:00"
 
 
 def test_an_evaluation_swaps_gpus_for_gres_and_back() -> None:

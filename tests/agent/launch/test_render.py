@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from render_cases import HOSTILE, a_manifest, hostile, plain, prepared, rendered_round, requeue
+from render_cases import HOSTILE, a_manifest, hostile, plain, prepared, rendered_round, requeue, with_test_data
 
 from agent import resources
 from agent.errors import InvalidScript, InvalidTrainer
@@ -20,7 +20,7 @@ from trainers.registry import TRAINERS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "slurm"
 
-CONTEXTS = {"plain": plain, "prepared": prepared, "hostile": hostile, "requeue": requeue}
+CONTEXTS = {"plain": plain, "prepared": prepared, "hostile": hostile, "requeue": requeue, "tested": with_test_data}
 
 
 @pytest.mark.parametrize("name", CONTEXTS)
@@ -175,7 +175,8 @@ def test_the_lines_a_person_runs_cover_every_row_once(
     limit: int | None, train: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     profile = Profile(max_parallel=4)
-    rendered = rendered_round(Path(f"/r {HOSTILE}"), profile, a_manifest(candidates=7, folds=1))
+    manifest = a_manifest(candidates=7, folds=1, use_test=True, evaluation="array")
+    rendered = rendered_round(Path(f"/r {HOSTILE}"), profile, manifest)
     found = _submitted(rendered, tmp_path, limit)
     expected = [[f"--array={r}", str(rendered.train.array_script), *([str(o)] if o else [])] for r, o in train]
     assert found[: len(train)] == expected
@@ -185,20 +186,39 @@ def test_the_lines_a_person_runs_cover_every_row_once(
         assert arguments == [f"--array={indices}", f"--dependency=afterany:{':'.join(names)}", *script]
 
 
+def test_the_evaluation_is_one_small_job_unless_models_run_on_test_data(tmp_path: Path) -> None:
+    profile = Profile(gpus=2, cpus=16, mem="64G", time="12:00:00", max_parallel=4, extra={"exclusive": True})
+    rendered = rendered_round(Path("/r"), profile, a_manifest(candidates=7, folds=1))
+    assert rendered.evaluation.array_script is not None
+    script = rendered.texts[rendered.evaluation.array_script]
+    header = {line for line in script.splitlines() if line.startswith("#SBATCH")}
+    wanted = {"--array=0", "--cpus-per-task=1", "--mem=2G", "--time=01:00:00"}
+    assert {f"#SBATCH {option}" for option in wanted} <= header
+    assert "--gres" not in script and "--exclusive" not in script
+    assert "OMP_NUM_THREADS=1 " in rendered.texts[rendered.evaluation.script]
+    *_, evaluation = _submitted(rendered, tmp_path, 3)
+    jobs = ":".join(f"TRAIN_JOB_ID_{number}" for number in (1, 2, 3))
+    assert evaluation == ["--array=0", f"--dependency=afterany:{jobs}", str(rendered.evaluation.array_script)]
+    tested = rendered_round(Path("/r"), profile, a_manifest(candidates=7, folds=1, evaluation="array"))
+    assert tested.evaluation.array_script is not None
+    script = tested.texts[tested.evaluation.array_script]
+    assert "--array=0-6%4\n" in script and "--gres=gpu:2\n" in script and "--mem=64G\n" in script
+
+
 def test_the_lines_say_which_variables_of_the_shell_would_beat_the_header() -> None:
     lines = manual_commands(plain(), slurm=True, shell={"SBATCH_TIMELIMIT": "1", "SLURM_CONF": "x", "HOME": "y"})
     assert lines[0].startswith("unset SBATCH_TIMELIMIT  #")
     assert not any(line.startswith("unset") for line in manual_commands(plain(), slurm=True, shell={"HOME": "y"}))
 
 
-def test_without_slurm_the_lines_run_every_row_and_then_every_candidate(tmp_path: Path) -> None:
+def test_without_slurm_the_lines_run_every_row_and_then_the_evaluation(tmp_path: Path) -> None:
     rendered = rendered_round(tmp_path / HOSTILE, default_profile(), slurm=False)
     for array in (rendered.train, rendered.evaluation):
         array.script.parent.mkdir(exist_ok=True)
         array.script.write_text(f'echo "{array.kind} $1"\n')
     lines = manual_commands(rendered, slurm=False)
     done = subprocess.run(["bash", "-eu", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=60)
-    expected = [f"train {row}" for row in range(6)] + [f"eval {position}" for position in range(3)]
+    expected = [f"train {row}" for row in range(6)] + ["eval 0"]
     assert done.stdout.splitlines() == expected, done.stderr
     assert manual_commands(
         rendered_round(Path("/r"), default_profile(), a_manifest(candidates=1, folds=1)), slurm=False

@@ -63,8 +63,14 @@ def test_hostile_values_arrive_untouched(tmp_path: Path, recorder: Path) -> None
     train = [*shared, "train", "--round-dir", str(root), "--row"]
     assert record_of(recorder, rendered.train.script, "5") == [*train, "5", "--attempt", "next"]
     assert record_of(recorder, rendered.train.script, "0", "3") == [*train, "0", "--attempt", "3"]
-    evaluate = [*shared, "eval", "--round-dir", str(root), "--candidate-index", "2"]
-    assert record_of(recorder, rendered.evaluation.script, "2", "1", PYTHONPATH="/other") == evaluate
+    evaluate = [*shared, "eval", "--round-dir", str(root)]
+    assert record_of(recorder, rendered.evaluation.script, "0", "1", PYTHONPATH="/other") == evaluate
+    tested = rendered_round(
+        root, profile, a_manifest(use_test=True, evaluation="array"), python=recorder, import_root=source
+    )
+    write(tested)
+    one = [*evaluate, "--candidate-index", "2"]
+    assert record_of(recorder, tested.evaluation.script, "2", "1", PYTHONPATH="/other") == one
     array = rendered.train.array_script
     assert record_of(recorder, array, SLURM_ARRAY_TASK_ID="4") == [*train, "4", "--attempt", "next"]
     assert record_of(recorder, array, "3", "2", SLURM_ARRAY_TASK_ID="1") == [*train, "4", "--attempt", "2"]

@@ -56,7 +56,7 @@ def check_charged_once(store: Store) -> None:
 def test_line_34_the_worst_case_is_said_before_the_submission(lab: Lab, profile: Path) -> None:
     lab.tune(candidates=3, profile=profile, max_cpu_hours=100, max_rounds=2)
     told = [line for line in lab.lines if "at most" in line]
-    worst = "3 rows x 2 h x 1 CPU + 3 x 2 h x 1 CPU = at most 12 CPU-hours"
+    worst = "3 rows x 2 h x 1 CPU + 1 x 1 h x 1 CPU = at most 7 CPU-hours"
     assert told[0] == f"round 1: {worst}; 0 of 100 spent"
     # Round 1 took seconds, and accounting has told so by now.
     assert told[1] == f"round 2: {worst}; under 0.01 of 100 spent"
@@ -78,8 +78,8 @@ def test_line_36_charged_at_submission_and_refunded_when_the_rows_have_ended(lab
 
 
 def test_a_cap_refuses_before_anything_is_submitted_and_a_higher_one_goes_on(lab: Lab, profile: Path) -> None:
-    with pytest.raises(BudgetExceeded, match=r"round 1 is not submitted: .* 12 CPU-hours, but 0 of 11 spent"):
-        lab.tune(candidates=3, profile=profile, max_cpu_hours=11)
+    with pytest.raises(BudgetExceeded, match=r"round 1 is not submitted: .* 7 CPU-hours, but 0 of 6 spent"):
+        lab.tune(candidates=3, profile=profile, max_cpu_hours=6)
     store = lab.store()
     assert lab.trained == []
     assert events(store, "intent", "submitted", "charge") == []
@@ -92,7 +92,7 @@ def test_a_cap_refuses_before_anything_is_submitted_and_a_higher_one_goes_on(lab
     store = lab.store()
     assert len(events(store, "over_budget")) == 1
     assert "the round stays open" in hours(store)["paused"]
-    assert lab.tune(candidates=3, max_cpu_hours=12).closed == 1
+    assert lab.tune(candidates=3, max_cpu_hours=7).closed == 1
     store = lab.store()
     assert [p.root.name for p in store.closed()] == [paths.root.name]
     assert hours(store)["paused"] is None
@@ -149,10 +149,10 @@ def test_an_adopted_submission_is_charged_as_it_was_asked_for(lab: Lab, profile:
 
     with pytest.raises(Cut):
         tune(lab.options(profile=profile, max_iterations=1), disk=Cutting())
-    other = write_profile(lab.root, 'cpus: 1\ntime: "09:00:00"\n')
+    other = write_profile(lab.root, 'cpus: 1\ntime: "00:09:00"\n')
     tune(lab.options(profile=other, max_iterations=1))
     charged = events(lab.store(), "charge")
-    assert [(entry["kind"], entry["limit_s"]) for entry in charged] == [("train", 7200), ("eval", 32400)]
+    assert [(entry["kind"], entry["limit_s"]) for entry in charged] == [("train", 7200), ("eval", 540)]
 
 
 def test_no_round_is_opened_after_the_studys_time(lab: Lab) -> None:
@@ -203,7 +203,7 @@ def test_line_36_the_ledger_is_within_a_second_of_sacct(lab: Lab, slurm: Cluster
     store = begin(lab.options())
     edit(store.paths.reference, "mode", "slow")
     lab.tune(launcher=launcher, profile=profile, candidates=3, poll_s=0.3, max_gpu_hours=10)
-    assert lab.said("round 1: 3 rows x 10 min x 1 GPU + 3 x 10 min x 1 GPU = at most 1 GPU-hours; 0 of 10 spent")
+    assert lab.said("round 1: 3 rows x 10 min x 1 GPU = at most 0.5 GPU-hours; 0 of 10 spent")
     store = settled(lab, slurm)
     check_charged_once(store)
     ledger = Ledger(store.journal.entries)
@@ -264,7 +264,7 @@ def test_line_36_hours_that_accounting_learned_late_are_refunded_by_collect(
         patch.setenv("PATH", str(shim.parent), prepend=":")
         lab.tune(launcher="sbatch", profile=profile, candidates=2, poll_s=0.3)
     root = lab.store().paths.root
-    assert sum(map(len, Ledger(lab.store().journal.entries).unaccounted().values())) == 4
+    assert sum(map(len, Ledger(lab.store().journal.entries).unaccounted().values())) == 3
 
     def all_known() -> bool:
         collect_round(root, say=lab.lines.append)
@@ -291,12 +291,13 @@ def test_line_36_without_accounting_rows_stay_at_the_declared_charge(
         tick_once(lab.store())
         store = lab.store()
         view = hours(store)
-        assert (view["cpu"]["spent"], view["cpu"]["committed"], view["cpu"]["left"]) == (0, 4, 2)
-        assert [entry["rows"] for entry in view["unaccounted"]] == [[0, 1], [0, 1]]
-        words = "4 tasks that ended are not accounted for and count as declared (`collect` asks again):"
+        # Two rows of half an hour with two CPUs, and their evaluation of half an hour with one.
+        assert (view["cpu"]["spent"], view["cpu"]["committed"], view["cpu"]["left"]) == (0, 2.5, 3.5)
+        assert [entry["rows"] for entry in view["unaccounted"]] == [[0, 1], [0]]
+        words = "3 tasks that ended are not accounted for and count as declared (`collect` asks again):"
         assert words in hours_lines(view)
-        with pytest.raises(BudgetExceeded, match="4 committed: 2 are left"):
-            lab.tune(launcher="sbatch", candidates=2, poll_s=0.3)
+        with pytest.raises(BudgetExceeded, match=r"2\.5 committed: 3\.5 are left"):
+            lab.tune(launcher="sbatch", candidates=4, poll_s=0.3)
 
 
 @pytest.mark.cluster

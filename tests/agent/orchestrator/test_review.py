@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from agent.api import Study, tick_once, tune
 from agent.errors import InputChanged, LaunchError, MissingResults, RoundtableError, StudyBusy, UsageError
 from agent.launch.local import LocalLauncher
+from agent.orchestrator import prepare
 from agent.policy import load_policy
 from agent.records import Outcome
 from agent.resources import shipped_policy
@@ -25,7 +27,7 @@ from tests.agent.orchestrator.test_rounds import edit, round_folder, run_printed
 from trainers import job
 from trainers.contract import TrialResult
 from trainers.layout import RoundFiles
-from trainers.manifest import Row, load_manifest
+from trainers.manifest import Manifest, Row, load_manifest
 from trainers.results import earlier_attempts, read_row
 
 
@@ -367,6 +369,32 @@ def test_a_stale_test_summary_is_made_again(lab: Lab, tmp_path: Path) -> None:
         lab.tune(trainer=trainer, auto_train=False)
     run_printed([line for line in outcome.commands if "eval_" in line])
     assert lab.tune(trainer=trainer, auto_train=False).closed == 1
+
+
+def test_a_round_that_an_earlier_version_rendered_keeps_its_array_of_evaluations(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scripts take a candidate's position, and its manifest does not say that they do."""
+
+    def boundary(name: str) -> None:
+        if name.startswith("after") and name.endswith("_render.json"):
+            raise Killed
+
+    build = prepare.build_manifest
+    text = Manifest.to_text
+    with monkeypatch.context() as earlier, pytest.raises(Killed):
+        earlier.setattr(prepare, "build_manifest", lambda work: replace(build(work), evaluation="array"))
+        earlier.setattr(Manifest, "to_text", lambda self: text(self).replace(' "evaluation": "array",\n', ""))
+        tune(lab.options(candidates=2), disk=Disk(boundary=boundary))
+    assert "evaluation" not in json.loads((round_folder(lab, 1) / "manifest.json").read_text())
+    assert tuned(lab, candidates=2).closed == 1
+    items = [entry["items"] for entry in lab.store().journal.of("submitted") if entry["kind"] == "eval"]
+    assert items and all(found == [0, 1] for found in items)
+    assert tuned(lab, candidates=2, max_rounds=2).closed == 2
+    newest = [entry["items"] for entry in lab.store().journal.of("submitted") if entry["kind"] == "eval"][
+        len(items) :
+    ]
+    assert newest and all(found == [0] for found in newest)
 
 
 def test_the_rounds_own_summary_is_c00s(lab: Lab) -> None:

@@ -202,7 +202,7 @@ def test_slurm_lines_are_printed_exactly(lab: Lab) -> None:
     outcome = lab.tune(auto_train=False, slurm=True, candidates=2, seeds=(0, 1), parallel=3)
     folder = round_folder(lab, 1)
     assert outcome.commands[0] == f"sbatch --array=0-3%3 {folder}/train_demo_round1.slurm"
-    assert outcome.commands[-1].startswith("sbatch --array=0-1")
+    assert outcome.commands[-1].startswith("sbatch --array=0 --dependency=afterany:")
     assert f"{folder}/eval_demo_round1.slurm" in outcome.commands[-1]
 
 

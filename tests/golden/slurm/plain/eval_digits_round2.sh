@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Folds the rows of one candidate of study digits, round 2, into its summaries. Safe to repeat.
-# usage: bash eval_digits_round2.sh POSITION [ATTEMPT]
-#   POSITION  0 to 2: the candidate's place in manifest.json
-#   ATTEMPT   accepted so that launchers start both kinds of task alike; an evaluation has no attempts
+# Folds the rows of each candidate of study digits, round 2, into its summaries. Safe to repeat.
+# usage: bash eval_digits_round2.sh 0 [ATTEMPT]
+#   0        the one item that launchers start all kinds of task with
+#   ATTEMPT  accepted for the same reason; an evaluation has no attempts
 set -euo pipefail
 
 roundtable_item="${1:-}"
 roundtable_attempt="${2:-next}"
-if ! [[ "$roundtable_item" =~ ^(0|[1-9][0-9]{0,8})$ ]] || ((roundtable_item >= 3)) ||
+if ! [[ "$roundtable_item" =~ ^(0|[1-9][0-9]{0,8})$ ]] || ((roundtable_item >= 1)) ||
     ! [[ "$roundtable_attempt" =~ ^(next|[1-9][0-9]{0,8})$ ]] || (($# > 2)); then
     printf 'usage: bash %s %s [ATTEMPT], %s from 0 to %s, ATTEMPT a number from 1 or next; got: %s\n' \
-        eval_digits_round2.sh POSITION POSITION 2 "$*" >&2
+        eval_digits_round2.sh 0 0 0 "$*" >&2
     exit 2
 fi
 # Sourced files (conda's activate) would take this script's arguments for their own.
@@ -28,4 +28,4 @@ export ROUNDTABLE_ROUND_DIR=/scratch/alice/runs/digits/round_2_20260101T000000
 cd -- "$ROUNDTABLE_ROUND_DIR"
 
 # exec: a signal reaches python only when no shell stands between them.
-exec /opt/training/bin/python -m trainers.job eval --round-dir "$ROUNDTABLE_ROUND_DIR" --candidate-index "$roundtable_item"
+exec /opt/training/bin/python -m trainers.job eval --round-dir "$ROUNDTABLE_ROUND_DIR"
