@@ -5,27 +5,44 @@ Standard library only: tasks on a compute node and the orchestrator share this c
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import uuid
 from pathlib import Path
 
+PRIVATE = 0o600
+"""The mode of what its owner alone reads."""
 
-def write_atomic(path: Path, data: str | bytes, *, mode: int | None = None) -> None:
+_IRREGULAR = "is no regular file: remove it, and find out who put it there"
+
+
+def write_atomic(
+    path: Path, data: str | bytes, *, mode: int | None = None, private: bool = False, sync: bool = True
+) -> None:
     """Replace `path` by `data` in one step: unique temporary name, fsync, rename.
 
     A temporary name of its own (not `path.tmp`) keeps two writers on a shared filesystem from sharing one
-    half-written file. On any failure the temporary file is removed and what stood at `path` still stands.
+    half-written file, and cannot be a link that somebody else put there. On any failure the temporary file is
+    removed and what stood at `path` still stands.
+
+    mode: of the file, whatever the umask is. private: created for its owner alone (`PRIVATE`); where a person has
+    opened the file that stands there to their group (and not to everybody, as an umask may have), that stays. sync:
+    False for what may be lost with the machine (a progress display), which then costs no wait for the disk.
 
     Raises OSError as the filesystem gives it (full, read-only, quota), always with `path` as its file name.
     """
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with open(temporary, "xb") as stream:
+        if private:
+            mode = _mode_of(path)
+        with open(temporary, "xb", opener=_private if private else None) as stream:
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, path)
@@ -60,6 +77,53 @@ def create_exclusive(path: Path, data: str) -> bool:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE)
+
+
+def _mode_of(path: Path) -> int:
+    try:
+        found = path.lstat().st_mode
+    except FileNotFoundError:
+        return PRIVATE
+    shared = stat.S_ISREG(found) and not found & 0o007
+    return stat.S_IMODE(found) | PRIVATE if shared else PRIVATE
+
+
+def open_in_place(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a file that is written where it stands (locks, logs, journals). Created where it is missing,
+    with what the umask leaves of `mode`; its content is never cut.
+
+    A folder that others may write to can hold a link in its place, which would lead the write to a file that
+    they chose, or a pipe, which would wait for ever: neither is followed. Usable as `opener` of `open`.
+
+    Raises OSError: ELOOP for a link, EINVAL for what is no regular file; and as the filesystem gives it.
+    """
+    flags = (flags & ~(os.O_CREAT | os.O_TRUNC)) | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    while True:
+        # Not O_CREAT alone: where fs.protected_regular is set, it refuses a colleague's file in a sticky folder.
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            try:
+                descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            except FileExistsError:
+                if os.path.lexists(path):
+                    continue
+                raise
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", os.fspath(path)) from error
+            if error.errno == errno.ENXIO:
+                raise OSError(errno.EINVAL, _IRREGULAR, os.fspath(path)) from error
+            raise
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.set_blocking(descriptor, True)
+            return descriptor
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, _IRREGULAR, os.fspath(path))
 
 
 def to_json(value: object) -> str:

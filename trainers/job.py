@@ -281,11 +281,9 @@ class _Progress:
 
     def __call__(self, epoch: int, metrics: Mapping[str, float]) -> None:
         record = {"epoch": epoch, "epochs": self._epochs, "metrics": dict(metrics), "at": time.time()}
-        temporary = self._path.with_suffix(".tmp")
         with suppress(OSError):
             # NaN is allowed here: a diverging run should be seen diverging.
-            temporary.write_text(json.dumps(record), encoding="utf-8")
-            temporary.replace(self._path)
+            write_atomic(self._path, json.dumps(record), sync=False)
         shown = " ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         _say(f"epoch {epoch}{f'/{self._epochs}' if self._epochs else ''} {shown}")
 

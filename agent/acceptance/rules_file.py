@@ -1,14 +1,15 @@
 """Reading the rules of acceptance: a table of numbers (YAML), or a person's own function (Python).
 
 A Python file is executed. It is read only where a person gave it, in this call or in an earlier one of the study, and
-never because of what a model said.
+never because of what a model said; and only where nobody but the person who calls could have written it.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-import runpy
+import os
+import shlex
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from agent.acceptance.rules import CORRECTIONS, VERDICTS, Own, Rules
 from agent.errors import InvalidRules, Problem
+from agent.ownership import other_writers
 from trainers.files import FileProblem
 
 FUNCTION = "verdict"
@@ -49,8 +51,12 @@ def _table(path: Path) -> Rules:
 
 
 def _python(path: Path) -> Rules:
+    names: dict[str, Any] = {"__name__": "roundtable_rules", "__file__": str(path)}
     try:
-        found = runpy.run_path(str(path), run_name="roundtable_rules").get(FUNCTION)
+        exec(compile(_own_code(path), str(path), "exec"), names)  # a person's own file, given with --rules
+        found = names.get(FUNCTION)
+    except InvalidRules:
+        raise
     except OSError as error:
         raise _invalid(path, "file", "", error.strerror or str(error)) from error
     except (Exception, SystemExit) as error:
@@ -58,6 +64,16 @@ def _python(path: Path) -> Rules:
     if not callable(found):
         raise _invalid(path, "file", "", f"defines no function {FUNCTION}(comparison); see doc/acceptance.md")
     return Rules(name=path.name, own=_own(path, found))
+
+
+def _own_code(path: Path) -> bytes:
+    """The file's code, from the very file that was looked at. Raises InvalidRules, OSError."""
+    with path.open("rb") as stream:
+        if others := other_writers(os.fstat(stream.fileno())):
+            copy = f"install -m 600 {shlex.quote(str(path))} rules.py"
+            message = f"is code, and {others}: it is not run. Read it, then give a copy of your own: `{copy}`"
+            raise _invalid(path, "file", "", f"{message}, and --rules rules.py")
+        return stream.read()
 
 
 def _own(path: Path, function: Callable[[Mapping[str, Any]], object]) -> Own:

@@ -13,6 +13,7 @@ from agent.api.wiring import local_gpus
 from agent.catalogue import find_trainer
 from agent.datacheck import check_content, check_data, check_task, with_absolute_path
 from agent.errors import UsageError
+from agent.launch.environment import without_secrets
 from agent.launch.profile import default_profile, load_profile
 from agent.launch.training import ensure, import_root, training_python
 from agent.store.disk import Disk, storage
@@ -101,7 +102,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
         "out": str(out),
     }
     disk.write_json(out / "plan.json", plan)
-    environment = dict(os.environ)
+    environment = without_secrets(os.environ)
     if root is not None:
         environment["PYTHONPATH"] = str(root)
     command = [str(training_python(profile)), "-m", "trainers.job", "run", "--plan", str(out / "plan.json")]

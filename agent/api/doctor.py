@@ -54,6 +54,7 @@ def examine(options: DoctorOptions, *, asker: Asker | None = None, say: Say | No
 
     Raises UsageError (no such study, trainer or profile; --submit without SLURM) before anything is looked at.
     """
+    from agent.api.doctor_permissions import check_permissions
     from agent.launch.doctor.surroundings import check_cpu_limit, check_job, check_variables
 
     asker = asker or Asker()
@@ -71,11 +72,12 @@ def examine(options: DoctorOptions, *, asker: Asker | None = None, say: Say | No
     findings += disk_findings
     tell("running the training python")
     findings += _interpreter(case, nodes=case.slurm and not options.submit)
-    if options.submit:
+    if options.submit and not case.stranger:
         findings += _visit(asker, case, place, config, options.wait_s, tell)
     findings += check_variables(asker.environment, slurm=case.slurm, cluster=case.profile.cluster)
     findings += check_job(asker.environment)
     findings += check_cpu_limit()
+    findings += check_permissions(case.folder, study=options.study is not None, here=Path.cwd())
     findings += _agents(case, asker.environment)
     return Report(launcher=case.launcher, findings=tuple(findings))
 
@@ -192,6 +194,15 @@ def _largest(config: Mapping[str, str]) -> int:
 def _interpreter(case: Case, *, nodes: bool) -> list[Finding]:
     from agent.launch.doctor.interpreter import check_interpreter
 
+    if case.stranger:
+        finding = Finding(
+            level=Level.WARNING,
+            area="training",
+            looked_at="training python",
+            found=f"not run: the study that names it belongs to {case.stranger}",
+            change="read its profile.yaml, and give --profile a copy of your own",
+        )
+        return [finding]
     if case.description is None:
         return check_interpreter(case.profile, case.trainer, nodes=nodes)
     with tempfile.TemporaryDirectory(prefix="roundtable-doctor-") as folder:

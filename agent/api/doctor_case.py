@@ -58,6 +58,8 @@ class Case:
     candidates: int = 1
     poll_s: float = 60.0
     settings: Settings | None = None
+    stranger: str = ""
+    """Whose the study is, where it is not the caller's: its profile says which program is run as the python."""
 
     @property
     def slurm(self) -> bool:
@@ -95,6 +97,7 @@ def case_of(options: DoctorOptions, asker: Asker) -> Case:
 
 
 def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
+    from agent.acceptance import Rules
     from agent.api.begin import frozen_text
     from agent.api.wiring import offline_tools
     from agent.store.store import Store
@@ -104,7 +107,8 @@ def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
     settings = store.settings() if store.paths.settings.exists() else _new_settings()
     if options.launcher is not None:
         settings = dataclasses.replace(settings, launcher=options.launcher)
-    tools = offline_tools(store, settings)
+    # Not the study's rules: those may be code, and a study may be somebody else's.
+    tools = offline_tools(store, settings, rules=Rules())
     profile = tools.profile
     if given is not None:
         profile = dataclasses.replace(given, cpus=given.cpus or profile.cpus)
@@ -122,7 +126,17 @@ def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
         candidates=settings.candidates,
         poll_s=settings.poll_s,
         settings=settings,
+        stranger="" if given is not None else _stranger(store.paths.root),
     )
+
+
+def _stranger(root: Path) -> str:
+    import os
+
+    from agent.ownership import user_name
+
+    owner = root.stat().st_uid
+    return "" if owner == os.geteuid() else user_name(owner)
 
 
 def _new_settings() -> Settings:

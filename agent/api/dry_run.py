@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from agent.api.begin import begin, open_study, study_root
 from agent.api.options import TuneOptions
 from agent.api.run import check_call, take_policy, take_profile, take_rules
-from agent.api.wiring import settings_for, tools_for
+from agent.api.wiring import settings_for, study_rules, tools_for
 from agent.errors import LaunchError, StorageError, StudyBusy, UsageError
 from agent.store.disk import read_text, storage
 from agent.store.store import Store
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Checkpoints and predictions: nothing that a round is prepared from is as large.
 MOST_BYTES = 2**20
-_LEFT_OUT = ("logs", "launch", "calls", "*.pt", "*.png", "*.tmp", "lease.*", ".*")
+_LEFT_OUT = ("logs", "launch", "calls", "*.pt", "*.png", "*.tmp", "lease.*", "aliases.json", ".*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ class _Findings:
     """Lines for the person, with the study's own folder in place of the copy's."""
 
     def __init__(self, *, real: Path, copy: Path) -> None:
+        self.real = real
         self._real, self._copy = str(real), str(copy)
         self.lines: list[str] = []
         self.refusals: list[str] = []
@@ -105,7 +106,11 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
         target_round=min(asked.target_round, store.next_number()),
     )
     store.put_settings(settings)
-    tools = tools_for(store, settings, _unheard, _unheard)
+    rules = None
+    if options.rules is None and found.real.exists():
+        # Those of the study itself: the copy would be this person's own whoever wrote the original.
+        rules = study_rules(Store.open(found.real))
+    tools = tools_for(store, settings, _unheard, _unheard, rules=rules)
     given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
     report = tick(store, tools, given=given, force=options.force_round)
     if report.round is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,17 @@ if TYPE_CHECKING:
     from agent.orchestrator.replay import Replayed
 
 
-def replay_round(path: Path) -> Replayed:
+def replay_round(path: Path, *, run_rules: bool = False) -> Replayed:
     """Do the agents' steps of runs/<study>/round_N_<timestamp> again, in a temporary folder, from its recordings.
 
-    Raises UsageError for a path that is no decided round, ReplayMismatch where the prompts have changed.
+    run_rules: also run the study's acceptance.py, where nobody else could have written it. Without, verdicts that
+    it gave are not given again: a replay is how one looks at a study that somebody else sent.
+
+    Raises InvalidStudy or InvalidRules for rules that may not be run, UsageError for a path that is no decided round,
+    ReplayMismatch where the prompts have changed.
     """
-    from agent.api.wiring import offline_tools
+    from agent.acceptance import Rules
+    from agent.api.wiring import offline_tools, study_rules
     from agent.orchestrator.replay import replay
 
     path = path.absolute()
@@ -28,8 +34,13 @@ def replay_round(path: Path) -> Replayed:
         what = "is no round's folder" if path.exists() else "there is no such folder"
         raise UsageError(f"{path}: {what} (runs/<study>/round_N_<timestamp>); rounds: {_rounds(path)}")
     store = Store.open(path.parent)
+    given = store.journal.last("rules")
+    python = given is not None and given["kind"] == "python"
+    rules = study_rules(store) if run_rules or not python else Rules(name=store.paths.rules_python.name)
     with tempfile.TemporaryDirectory(prefix="roundtable-replay-") as scratch:
-        return replay(store, store.paths.round(folder), offline_tools, Path(scratch))
+        make_tools = functools.partial(offline_tools, rules=rules)
+        judges = run_rules or not python
+        return replay(store, store.paths.round(folder), make_tools, Path(scratch), judges=judges)
 
 
 def _rounds(path: Path) -> str:

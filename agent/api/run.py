@@ -12,7 +12,15 @@ from agent.acceptance.rules_file import load_rules
 from agent.api.begin import open_study, study_root
 from agent.api.models import check_models
 from agent.api.options import TuneOptions
-from agent.api.wiring import Say, check_requeue, local_gpus, settings_for, tools_for, tools_for_open_round
+from agent.api.wiring import (
+    Say,
+    check_own_study,
+    check_requeue,
+    local_gpus,
+    settings_for,
+    tools_for,
+    tools_for_open_round,
+)
 from agent.errors import MissingResults, UsageError
 from agent.policy import load_policy
 from agent.store.disk import Disk, read_text
@@ -175,6 +183,8 @@ def take_rules(store: Store, path: Path) -> None:
     """
     load_rules(path)
     python = path.suffix == ".py"
+    if python:
+        check_own_study(store.paths.root, store.paths.rules_python)
     text = read_text(path)
     entry = {"sha256": sha256(text), "kind": "python" if python else "table"}
     last = store.journal.last("rules")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.api.begin import frozen_text
@@ -15,6 +18,7 @@ from agent.api.options import TuneOptions
 from agent.catalogue import frozen_trainer
 from agent.errors import UsageError
 from agent.objectives import check_objectives
+from agent.ownership import other_writers
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.registry import RegisteredTrainer
@@ -97,18 +101,21 @@ def check_requeue(settings: Settings) -> None:
         )
 
 
-def offline_tools(store: Store, settings: Settings) -> Tools:
-    """The tools of a replay: no model is asked, nothing is launched, nobody listens."""
+def offline_tools(store: Store, settings: Settings, *, rules: Rules | None = None) -> Tools:
+    """The tools of a replay: no model is asked, nothing is launched, nobody listens. rules: None for the study's."""
 
     def ignore(line: str) -> None:
         """The replay's own result is all that is told."""
 
-    return tools_for(store, settings, ignore, ignore, offline=True)
+    return tools_for(store, settings, ignore, ignore, offline=True, rules=rules)
 
 
-def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offline: bool = False) -> Tools:
+def tools_for(
+    store: Store, settings: Settings, say: Say, detail: Say, *, offline: bool = False, rules: Rules | None = None
+) -> Tools:
     """Wire the outside world to a study. Nothing is asked of SLURM, a model or the training environment yet.
 
+    rules: of acceptance; None for the study's own.
     Raises UsageError for a model that cannot be asked: no key, no SDK, no such script or table.
     """
     from agent.launch.training import ensure, import_root, training_python
@@ -137,10 +144,11 @@ def tools_for(store: Store, settings: Settings, say: Say, detail: Say, *, offlin
         trainer=found.trainer,
         profile=profile,
         policy=load_policy(store.paths.policy if store.paths.policy.exists() else shipped_policy()),
-        rules=study_rules(store),
+        rules=rules or study_rules(store),
         python=training_python(profile),
         import_root=root,
         check_environment=check_environment,
+        secrets=key_variables(settings),
         say=say,
         detail=detail,
     )
@@ -165,7 +173,8 @@ def tools_for_open_round(store: Store, say: Say, detail: Say) -> tuple[Tools, Us
 def study_rules(store: Store) -> Rules:
     """The rules of acceptance that a person gave the study last, else the shipped ones.
 
-    A Python file is executed: only what was journaled when it was given. Raises InvalidRules, InvalidStudy.
+    A Python file is executed: only what was journaled when it was given, and only where nobody else could have
+    written either (`check_own_study`). Raises InvalidRules, InvalidStudy.
     """
     from agent.acceptance.rules_file import load_rules
     from agent.errors import InvalidStudy, Problem
@@ -177,12 +186,32 @@ def study_rules(store: Store) -> Rules:
     if given is None:
         return load_rules(shipped_rules())
     path = store.paths.rules_python if given["kind"] == "python" else store.paths.rules
+    if given["kind"] == "python":
+        check_own_study(store.paths.root, path)
     if not path.exists() or (given["kind"] == "python" and sha256(read_text(path)) != given["sha256"]):
         message = "is not as it was given" if path.exists() else "is not there any more"
         raise InvalidStudy(
             [Problem(file=str(path), where="file", value="", message=f"{message}; give --rules again")]
         )
     return load_rules(path)
+
+
+def check_own_study(root: Path, rules: Path) -> None:
+    """Raises InvalidStudy where code in a study's folder (`rules`) may not be run, because somebody else could have
+    put it there: they own the folder or may write to it. (That of the file: `load_rules`.)"""
+    from agent.errors import InvalidStudy, Problem
+
+    try:
+        others = other_writers(root.stat())
+    except OSError as error:
+        raise UsageError(f"{root}: {error.strerror or error}") from error
+    if not others:
+        return
+    remedy = "give --rules a table of numbers (YAML), which is data"
+    if root.stat().st_uid == os.geteuid():
+        remedy += f", or keep the folder to yourself: `chmod go-w {shlex.quote(str(root))}`"
+    message = f"is code, and of the folder it is in: {others}; it is not run. Read it, then {remedy}"
+    raise InvalidStudy([Problem(file=str(rules), where="file", value="", message=message)])
 
 
 def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tuple[Profile, tuple[str, ...]]:

@@ -165,6 +165,11 @@ def add_costs(command: argparse.ArgumentParser) -> None:
 
 def add_replay(command: argparse.ArgumentParser) -> None:
     command.add_argument("round", type=path, metavar="runs/STUDY/round_N_...", help="folder of a decided round")
+    command.add_argument(
+        "--run-rules",
+        action="store_true",
+        help="also run the study's acceptance.py, a person's code, to give its verdicts again",
+    )
 
 
 def add_graph(command: argparse.ArgumentParser) -> None:

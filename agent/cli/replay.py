@@ -13,7 +13,9 @@ SHOWN = 40
 
 
 def run(parsed: argparse.Namespace) -> int:
-    done = replay_round(parsed.round)
+    done = replay_round(parsed.round, run_rules=parsed.run_rules)
+    if done.unjudged:
+        sys.stderr.write(f"{done.unjudged} was not run, so its verdicts were not given again (--run-rules runs it)\n")
     if done.identical:
         calls = counted(done.calls, "recorded call")
         sys.stdout.write(f"round {done.number}: the same decision, byte for byte, from {calls}\n")

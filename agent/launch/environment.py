@@ -7,7 +7,7 @@ SLURM_CPU_BIND and SLURM_MEM_PER_CPU on even with --export=NONE (a leaked bindin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 #: Set by a surrounding job, session or environment; none of it is meant for what is started here.
 SCRUBBED_PREFIXES = (
@@ -29,21 +29,16 @@ SCRUBBED_PREFIXES = (
 #: The last one, common in container images, makes every trial compile torch anew: 8.1 for 4.0 CPU-s (measured).
 SCRUBBED_NAMES = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "PYTHONDONTWRITEBYTECODE")
 
-#: Keys of LLM providers: training has no use for them, and SLURM keeps a job's environment on disk. A trainer that
-#: does call a provider gets its own key through the profile's set-up lines.
-SECRETS = (
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-    "DEEPSEEK_API_KEY",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
-    "GOOGLE_SEARCH_API_KEY",
-    "OPENAI_API_KEY",
-    "OPENROUTER_API_KEY",
-    "VLLM_API_KEY",
+#: Whose keys are no business of a training. Not HF, WANDB and their like: trainings fetch data and log with those.
+PROVIDERS = (
+    *("ANTHROPIC", "AZURE_OPENAI", "CEREBRAS", "COHERE", "DEEPSEEK", "FIREWORKS", "GEMINI", "GOOGLE", "GROQ"),
+    *("MISTRAL", "NVIDIA", "OLLAMA", "OPENAI", "OPENROUTER", "PERPLEXITY", "ROUNDTABLE", "TOGETHER", "VLLM", "XAI"),
 )
-#: Keys of single roles: ROUNDTABLE_AUTOTUNER_API_KEY and its like.
-_ROLE_KEY = re.compile(r"ROUNDTABLE_[A-Z_]+_API_KEY")
+#: Keys of LLM providers and what traces are sent with, as a regular expression that bash reads as Python does.
+#: Training has no use for them, and SLURM keeps a job's environment on disk. A trainer that does call a provider gets
+#: its own key through the profile's set-up lines. Names may go on (GEMINI_API_KEY_GEN_A).
+SECRETS = rf"(({'|'.join(PROVIDERS)})_(.*_)?(API)?(KEY|TOKEN|SECRET)(_.*)?|.*_CUSTOM_HEADERS|OTEL_(.*_)?HEADERS)"
+_SECRET = re.compile(SECRETS)
 
 #: Which SLURM is meant: without it, programs talk to another controller than the person's shell does.
 KEPT = ("SLURM_CONF",)
@@ -53,18 +48,28 @@ KEPT = ("SLURM_CONF",)
 CLUSTER_VARIABLES = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS")
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable holds a key of a language model, or what goes with it."""
+    return _SECRET.fullmatch(name) is not None
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """For what is started right here, inside of a job or not: all but keys of language models."""
+    return {name: value for name, value in environment.items() if not is_secret(name)}
+
+
+def secret_pattern(named: Iterable[str] = ()) -> str:
+    """What a script's names of variables are held against before it unsets them. named: what a person named for keys,
+    names of variables every one (agent.llm.keys.VARIABLE)."""
+    return f"^({'|'.join([SECRETS, *sorted(map(re.escape, named))])})$"
+
+
 def scrub(environment: Mapping[str, str]) -> dict[str, str]:
     """What tasks and submissions inherit."""
     return {
         name: value
         for name, value in environment.items()
-        if name in KEPT
-        or not (
-            name in SCRUBBED_NAMES
-            or name in SECRETS
-            or _ROLE_KEY.fullmatch(name)
-            or name.startswith(SCRUBBED_PREFIXES)
-        )
+        if name in KEPT or not (name in SCRUBBED_NAMES or is_secret(name) or name.startswith(SCRUBBED_PREFIXES))
     }
 
 

@@ -178,7 +178,7 @@ def _tell(folder: Path, items: Sequence[int]) -> None:
     try:
         for item in items:
             local_queue.stop_mark(folder, item).parent.mkdir(exist_ok=True)
-            local_queue.stop_mark(folder, item).touch()
+            os.close(local_queue.open_to_append(local_queue.stop_mark(folder, item)))
     except OSError as error:
         raise StorageError(f"{folder}: {error.strerror}: the tasks could not be told to stop") from error
 

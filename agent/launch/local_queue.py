@@ -19,11 +19,13 @@ The batch's folder:
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -77,9 +79,26 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary = _temporary(path)
+    with open(temporary, "x", encoding="utf-8") as stream:
+        stream.write(json.dumps(value))
     temporary.replace(path)
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside a file that nobody can have put a link at."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
+def open_to_append(path: Path) -> int:
+    """A descriptor that appends to a regular file; no link is followed, for a folder may be open to others. (Like
+    trainers.files.open_in_place, which this file cannot import.)"""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def started(folder: Path) -> bool:
@@ -145,7 +164,7 @@ def main(folder: Path) -> int:
 def _detach(folder: Path) -> None:
     """No terminal, no open file of the starter."""
     null = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(folder / "queue.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = open_to_append(folder / "queue.log")
     for target, source in ((0, null), (1, log), (2, log)):
         os.dup2(source, target)
     os.close(null)
@@ -160,8 +179,9 @@ def _claim(folder: Path, queue: int) -> bool:
         "host": socket.gethostname(),
         "boot": boot_id(),
     }
-    temporary = folder / f".pid.{os.getpid()}"
-    temporary.write_text(json.dumps(record), encoding="utf-8")
+    temporary = _temporary(folder / "pid.json")
+    with open(temporary, "x", encoding="utf-8") as stream:
+        stream.write(json.dumps(record))
     try:
         os.link(temporary, folder / "pid.json")
     except FileExistsError:
@@ -253,7 +273,7 @@ class Queue:
         self.free = [str(gpu) for gpu in spec["gpus"]]
         self.cancelled = False
         self.supervisor = os.getppid()
-        self.events = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self.events = open_to_append(folder / "events.jsonl")
         self.wake = self._wake_on_signals()
 
     def _wake_on_signals(self) -> int:
@@ -344,7 +364,7 @@ class Queue:
         # Set even when empty: a CPU trial that sees a GPU would use it.
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.free[:wanted])
         try:
-            with open(self.logs / f"{self.spec['name']}_{item}.log", "ab") as log:
+            with open(open_to_append(self.logs / f"{self.spec['name']}_{item}.log"), "ab") as log:
                 process = subprocess.Popen(
                     ["bash", self.spec["script"], str(item), str(self.spec["attempt"])],
                     stdin=subprocess.DEVNULL,

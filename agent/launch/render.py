@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from agent import resources
 from agent.errors import InvalidScript, InvalidTrainer, Problem
 from agent.launch.base import SlurmSettings
+from agent.launch.environment import secret_pattern
 from agent.launch.lint import lint_script
 from agent.launch.options import log_pattern, quote_value
 from agent.launch.profile import REQUEUES, Kind, Profile
@@ -69,12 +70,14 @@ def render_round(
     import_root: Path | None,
     slurm: bool = True,
     template: str | None = None,
+    secrets: Iterable[str] = (),
 ) -> Rendered:
     """The scripts of one round.
 
     files.root and python must be absolute; slug is the task's name as file names have it. import_root is the folder
     that holds the `trainers` package when Roundtable runs from a checkout, else None. slurm: also the array scripts.
-    template: a folder of templates/slurm instead of the trainer's own.
+    template: a folder of templates/slurm instead of the trainer's own. secrets: variables that a person named for
+    keys, which no task keeps, whoever submits the scripts.
 
     Raises InvalidScript (a value that may not stand in a script, or a lint problem) and InvalidTrainer (an
     unknown trainer). Writes nothing.
@@ -108,6 +111,7 @@ def render_round(
             "round": round,
             "round_dir": files.root,
             "script": script,
+            "secrets": secret_pattern(secrets),
             "script_name": script.name,
             "setup": profile.setup,
             "study": manifest.study,

@@ -30,6 +30,7 @@ from agent.launch.states import (
     parse_squeue,
     state_of,
 )
+from trainers.files import write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -247,11 +248,9 @@ class SlurmReader:
         if self._memory is None or (not self._absences() and not self._memory.exists()):
             return
         text = json.dumps(self._absences(), sort_keys=True)
-        temporary = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self._memory)
+            write_atomic(self._memory, text, sync=False)
         except OSError as error:
             _log.warning("cannot remember which tasks are missing in %s: %s", self._memory, error)
 

@@ -70,7 +70,7 @@ def complete(request: dict[str, Any]) -> dict[str, Any]:
         if not path.exists():
             delayed = DelayedSubmission(_script(request), str(item), request["attempt"])
             delayed.set_timeout(request["parameters"]["time"], 0)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
             delayed.dump(temporary)
             temporary.replace(path)
     return {"ids": request["tasks"]}
@@ -107,7 +107,9 @@ def main() -> int:
     with os.fdopen(os.dup(1), "w") as answer:
         if request["cluster"] == "local":
             # submitit's controllers inherit these and live as long as their tasks: no pipe of ours may be among them.
-            log = os.open(Path(request["folder"]) / "controllers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            # No link is followed: the folder may be open to others.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            log = os.open(Path(request["folder"]) / "controllers.log", flags, 0o666)
             os.dup2(log, 1)
             os.dup2(log, 2)
         answer.write("\n" + json.dumps(complete(request) if "tasks" in request else submit(request)) + "\n")

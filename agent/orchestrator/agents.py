@@ -65,7 +65,7 @@ def aliases_of(work: Work, reference: Reference) -> Aliases:
     called = [candidate_name(position) for position in range(work.settings.candidates)]
     aliases = Aliases.of(names, keep=keep, known=known, values=[*choices, *called])
     if aliases.to_json() != known:
-        work.store.disk.write_json(path, {"schema_version": 1, "aliases": aliases.to_json()})
+        work.store.disk.write_json(path, {"schema_version": 1, "aliases": aliases.to_json()}, private=True)
     return aliases
 
 

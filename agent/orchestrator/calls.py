@@ -30,6 +30,7 @@ from agent.errors import (
 from agent.llm.base import LLM, Attempt, Reply, Request, Usage
 from agent.orchestrator.context import Models, Work
 from agent.orchestrator.mismatch import mismatch
+from agent.ownership import kept_back
 from agent.roles.ask import Answer
 from trainers.files import FileProblem, read_json_object
 
@@ -116,8 +117,8 @@ class Calls:
         # step that is done again has to see the same.
         record = self._clean(record)
         disk = self.work.store.disk
-        disk.make_folder(self.work.paths.calls)
-        disk.write_json(self.work.paths.calls / f"{name}.json", record)
+        disk.make_folder(self.work.paths.calls, private=True)
+        disk.write_json(self.work.paths.calls / f"{name}.json", record, private=True)
         self._charge(record)
         self._say(record)
         return record
@@ -251,15 +252,26 @@ class Calls:
 
 
 def exchanges(folder: Path) -> list[dict[str, Any]]:
-    """Every recorded exchange of a round, in order. Raises InvalidStudy for a file that is none."""
+    """Every recorded exchange of a round, in order. Raises InvalidStudy for a file that is none, and where they are
+    another person's and not to be read."""
     found = []
+    if folder.is_dir():
+        _check_readable(folder)
     for path in sorted(folder.glob("*.json")):
+        _check_readable(path)
         try:
             record: Any = read_json_object(path)
             found.append(_exchange(path.stem, {name: record[name] for name in _FIELDS}))
         except (FileProblem, KeyError, TypeError, ValueError) as error:
             raise _unreadable(path, error) from error
     return found
+
+
+def _check_readable(path: Path) -> None:
+    """Exchanges are their owner's alone. Without this, those of a colleague would be missed in silence (a folder that
+    may not be listed) or be called broken."""
+    if message := kept_back(path):
+        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)])
 
 
 def _exchange(name: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +75,8 @@ class Tools:
     """One line for the person."""
     detail: Callable[[str], None]
     """One line that only --verbose shows."""
+    secrets: Collection[str] = ()
+    """Variables that a person named for keys: scripts unset them."""
 
     def close(self) -> None:
         """Send the traces that wait, for a limited time."""

@@ -235,6 +235,7 @@ def render(work: Work) -> StepResult:
         python=work.tools.python,
         import_root=work.tools.import_root,
         slurm=slurm,
+        secrets=work.tools.secrets,
     )
     disk = work.store.disk
     if not work.settings.auto_train and not work.tools.python.exists():

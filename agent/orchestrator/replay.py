@@ -51,6 +51,8 @@ class Replayed:
     """The same file as it came out now."""
     calls: int
     """Recorded exchanges of the round."""
+    unjudged: str = ""
+    """The code that gave the round's verdicts and was not run; empty where there is none."""
 
     @property
     def identical(self) -> bool:
@@ -64,16 +66,16 @@ class Replayed:
         return list(difflib.unified_diff(old, new, "recorded", "replayed", lineterm="", n=1))
 
 
-def replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path) -> Replayed:
+def replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path, *, judges: bool = True) -> Replayed:
     """Do analyse, propose, check and apply of a decided round again, in `scratch`, an empty folder; and where a judge
-    spoke at its end, the verdicts.
+    spoke at its end, the verdicts, unless `judges` says that the tools' rules are not those that gave them.
 
     Raises UsageError where the round was not decided yet or a file of it cannot be read, ReplayMismatch where its
     prompts are no longer the recorded ones.
     """
     try:
         with named_problems():
-            return _replay(store, paths, make_tools, scratch)
+            return _replay(store, paths, make_tools, scratch, judges)
     except InvalidStudy as error:
         raise InvalidStudy([_at_home(problem, store, paths, scratch) for problem in error.problems]) from error
 
@@ -86,7 +88,7 @@ def _at_home(problem: Problem, store: Store, paths: RoundPaths, scratch: Path) -
     return replace(problem, file=file, message=problem.message.replace(ASK_AGAIN, "restore the file"))
 
 
-def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path) -> Replayed:
+def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path, judges: bool) -> Replayed:
     if not (paths.decision.exists() and paths.proposals.exists() and paths.before.exists()):
         raise UsageError(f"{paths.root}: has no decision to replay ({paths.decision.name}); finish the round first")
     proposed: Any = read_json_object(paths.proposals)
@@ -112,7 +114,9 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
             break
     made = exchanges(paths.calls) if paths.calls.is_dir() else []
     recorded, now = read_text(paths.decision), read_text(again.decision)
-    if paths.closed.exists() and any(record["step"] == "assess" for record in made):
+    spoke = paths.closed.exists() and any(record["step"] == "assess" for record in made)
+    unjudged = store.paths.rules_python.name if spoke and not judges else ""
+    if spoke and judges:
         # Limits may have changed since the round was decided: those of its end count.
         limits: Any = read_json_object(paths.closed)["limits"]
         settings = replace(_settings(paths.checked), limits=tuple(limits))
@@ -120,7 +124,7 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
             store=copy, settings=settings, tools=make_tools(copy, settings), paths=again, kind="round", rerun=True
         )
         recorded, now = recorded + _verdicts(paths), now + _judged_again(work, paths)
-    return Replayed(number=paths.number, recorded=recorded, again=now, calls=len(made))
+    return Replayed(number=paths.number, recorded=recorded, again=now, calls=len(made), unjudged=unjudged)
 
 
 def _verdicts(paths: RoundPaths) -> str:
@@ -157,7 +161,7 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
     disk = Disk()
     disk.make_folder(root)
     files = (store.paths.study, store.paths.trainer_file, store.paths.warm_start, store.paths.journal)
-    for path in (*files, store.paths.rules, store.paths.rules_python):
+    for path in (*files, store.paths.rules):
         if path.exists():
             shutil.copyfile(path, root / path.name)
     shutil.copyfile(paths.before, root / store.paths.reference.name)

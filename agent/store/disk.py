@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import StorageError, UsageError
-from trainers.files import to_json, write_atomic
+from agent.ownership import user_name
+from trainers.files import open_in_place, to_json, write_atomic
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and call again; nothing was lost",
@@ -22,6 +24,7 @@ _REMEDIES = {
     errno.EACCES: "no permission to write here: choose another --output-dir",
     errno.EPERM: "no permission to write here: choose another --output-dir",
     errno.ENOENT: "a folder of the study was removed: restore it, then call again",
+    errno.ELOOP: "remove the link, and find out who put it there",
     errno.ENAMETOOLONG: "the path is too long: choose a shorter --output-dir or --study",
 }
 
@@ -32,8 +35,23 @@ def storage(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "see the system's message")
+        remedy = _shared(path, error) or _REMEDIES.get(error.errno or 0, "see the system's message")
         raise StorageError(f"{path}: {error.strerror or error}: {remedy}") from error
+
+
+def _shared(path: Path, error: OSError) -> str:
+    """What helps where a colleague's file in a shared study may not be written (or read); "" elsewhere."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return ""
+    try:
+        owner, folder = path.stat().st_uid, path.parent.stat()
+    except OSError:
+        return ""
+    if owner == os.geteuid() or not folder.st_mode & 0o020:
+        return ""
+    who = user_name(owner)
+    change = f"chmod -R g+rwX {shlex.quote(str(path.parent))}"
+    return f"it belongs to {who}, who can open it to the group: `{change}`, with umask 002 from then on"
 
 
 def _nothing(name: str) -> None:
@@ -46,20 +64,22 @@ class Disk:
 
     boundary: Callable[[str], None] = _nothing
 
-    def write(self, path: Path, text: str) -> None:
-        """Replace a file in one step."""
+    def write(self, path: Path, text: str, *, private: bool = False) -> None:
+        """Replace a file in one step. private: for its owner alone, like keys (see `write_atomic`)."""
         self.boundary(f"before {path.name}")
         with storage(path):
-            write_atomic(path, text)
+            write_atomic(path, text, private=private)
         self.boundary(f"after {path.name}")
 
-    def write_json(self, path: Path, value: object) -> None:
-        self.write(path, to_json(value))
+    def write_json(self, path: Path, value: object, *, private: bool = False) -> None:
+        self.write(path, to_json(value), private=private)
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: Path, *, private: bool = False) -> None:
+        """private: for its owner alone where it is not there yet; the folders above it follow the umask."""
         self.boundary(f"before {path.name}/")
         with storage(path):
-            path.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(0o700 if private else 0o777, exist_ok=True)
         self.boundary(f"after {path.name}/")
 
     def append(self, path: Path, line: str) -> None:
@@ -69,7 +89,7 @@ class Disk:
         """
         self.boundary(f"before line in {path.name}")
         with storage(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            descriptor = open_in_place(path, os.O_RDWR | os.O_APPEND)
             try:
                 size = os.fstat(descriptor).st_size
                 torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"

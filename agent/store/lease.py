@@ -13,12 +13,13 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from agent.errors import StudyBusy
 from agent.store.disk import storage
-from trainers.files import FileProblem, read_json_object, write_atomic
+from trainers.files import FileProblem, open_in_place, read_json_object, write_atomic
 
 HEARTBEAT_S = 20.0
 #: A lease of another machine is void after this long without a heartbeat.
@@ -30,7 +31,7 @@ def held(path: Path) -> Iterator[None]:
     """Hold the study's lease while the block runs. Raises StudyBusy, naming the holder."""
     lock = path.with_suffix(".lock")
     with storage(lock):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_in_place(lock, os.O_RDWR)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,9 +90,9 @@ def _held_elsewhere(path: Path) -> bool:
 
 
 def _server_now(path: Path) -> float:
-    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
+    probe = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.probe")
     with storage(path):
-        probe.touch()
+        os.close(open_in_place(probe, os.O_WRONLY))
     try:
         return probe.stat().st_mtime
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InvalidStudy, Problem, UsageError
+from agent.ownership import kept_back
 from agent.records import Observation, Outcome
 from agent.store.disk import Disk, read_text, storage
 from agent.store.journal import Journal
@@ -200,7 +201,8 @@ class Store:
         try:
             return read_json_object(path)
         except FileProblem as error:
-            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=str(error))]) from error
+            message = kept_back(path) or str(error)
+            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
 
     def round_record(self, paths: RoundPaths) -> dict[str, Any]:
         """round.json of a closed round, to be read only. Raises InvalidStudy.

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from trainers.command.findings import TEXT_NEEDED, DescriptionProblem, Findings, Section, shown
-from trainers.command.placeholders import RUN, names_in, problems_in, shell_scripts
+from trainers.command.placeholders import RUN, STARTUP, code_arguments, names_in, problems_in, split_strings
 from trainers.command.record import SCHEMA_VERSION, Description, EpochFile, Metric, TestProgram
 from trainers.command.space import NAME, read_constraints, read_parameters
 from trainers.command.yamltext import read_yaml
@@ -238,16 +238,19 @@ def _command(section: Section, key: str, known: tuple[str, ...]) -> tuple[str, .
     command = section.texts(key, blank=True)
     if command and not command[0].strip():
         section.findings.add(f"{section.path(key)}[0]", command[0], "must name the program")
-    scripts = shell_scripts(command)
+    code, split = code_arguments(command), split_strings(command)
     for position, text in enumerate(command):
         where = f"{section.path(key)}[{position}]"
         for problem in problems_in(text, known):
             section.findings.add(where, text, problem)
-        if position in scripts and names_in(text):
+        if position in split:
+            message = "env cuts this into words as a shell does, values too: write the words one by one in the list"
+            section.findings.add(where, text, message)
+        elif position in code and names_in(text):
             remedy = (
                 'use variables such as "$RT_SEED", or pass it behind the script: ["bash", "-c", "... $1", "bash", '
             )
-            message = f"a placeholder in a shell script would be read as shell code; {remedy}" + '"{seed}"]'
+            message = f"a placeholder here would be read as code (shell code, or a program's); {remedy}" + '"{seed}"]'
             section.findings.add(where, text, message)
     return command
 
@@ -264,6 +267,10 @@ def _environment(top: Section, known: tuple[str, ...]) -> dict[str, str]:
             top.findings.add(where, "", "variables named RT_... and ..._HP_REF are set by Roundtable")
         elif not isinstance(value, str) or "\0" in value:
             top.findings.add(where, value, TEXT_NEEDED)
+        elif name in STARTUP and names_in(value):
+            top.findings.add(
+                where, value, "shells and interpreters take code from this variable: no placeholder here"
+            )
         else:
             found[name] = value
             for problem in problems_in(value, known):

@@ -14,8 +14,62 @@ from trainers.contract import Value
 
 TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 DATA = re.compile(r"data\.[A-Za-z_][A-Za-z0-9_]*")
-SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish", "csh", "tcsh")
-SHELL_COMMAND = re.compile(r"-[A-Za-z]*c")
+SHELLS = ("sh", "ash", "bash", "rbash", "dash", "zsh", "ksh", "mksh", "yash", "fish", "csh", "tcsh", "pwsh")
+#: Options whose argument is code, by the program; after others than shells and these come a script and its arguments.
+CODE = {
+    **dict.fromkeys(SHELLS, re.compile(r"-[A-Za-z]*c[A-Za-z]*|--command(?:=.*)?|-Command", re.DOTALL)),
+    "python": re.compile(r"-[A-Za-z]*c"),
+    "perl": re.compile(r"-[A-Za-z]*[eE]"),
+    "ruby": re.compile(r"-[A-Za-z]*e"),
+    "node": re.compile(r"-e|-p|--eval(?:=.*)?|--print(?:=.*)?", re.DOTALL),
+    "julia": re.compile(r"-e|-E|--eval(?:=.*)?", re.DOTALL),
+    "Rscript": re.compile(r"-e"),
+    "R": re.compile(r"-e"),
+    "php": re.compile(r"-r"),
+    "lua": re.compile(r"-e"),
+}
+#: Programs that hand the argument of an option at any place to a shell.
+HANDING_ON = {
+    **dict.fromkeys(("su", "runuser", "flock", "script"), re.compile(r"-[A-Za-z]*c|--command(?:=.*)?", re.DOTALL)),
+    "sbatch": re.compile(r"--wrap(?:=.*)?", re.DOTALL),
+}
+#: Programs of which every argument may end in a line for a shell.
+JOINING = ("ssh", "rsh", "watch", "parallel", "make", "gmake")
+#: Programs that start another one. Only behind these, and in the first place, is a word like "watch" a program.
+STARTING = frozenset(
+    {"apptainer", "busybox", "chrt", "command", "conda", "doas", "docker", "env", "exec", "ionice", "mamba"}
+    | {
+        "micromamba",
+        "mpiexec",
+        "mpirun",
+        "ncu",
+        "nice",
+        "nohup",
+        "nsys",
+        "numactl",
+        "perf",
+        "pixi",
+        "podman",
+        "poetry",
+    }
+    | {"setsid", "singularity", "srun", "stdbuf", "strace", "sudo", "taskset", "time", "timeout", "uv", "xargs"}
+)
+#: Options that take the word behind them, so that it is not yet the script.
+_WITH_WORD = re.compile(r"[-+][A-Za-z]*[oO]|--rcfile|--init-file|-[WXIrdJl]")
+SPLIT = re.compile(r"-[A-Za-z0-9]*S.*|--split-string(?:=.*)?", re.DOTALL)
+"""`env`: cuts one argument into several and replaces ${NAME} in them."""
+STARTUP = (
+    "BASH_ENV",
+    "ENV",
+    "PS4",
+    "PROMPT_COMMAND",
+    "LD_PRELOAD",
+    "LD_AUDIT",
+    "PYTHONSTARTUP",
+    "PERL5OPT",
+    "RUBYOPT",
+)
+"""Variables that shells and loaders take code from."""
 
 RUN = {
     "fold": "index of the fold to hold out, from 0",
@@ -62,17 +116,58 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return TOKEN.sub(replacement, template)
 
 
-def shell_scripts(command: Sequence[str]) -> list[int]:
-    """Positions of arguments that a shell runs as its script: `bash -c HERE`.
+def code_arguments(command: Sequence[str]) -> list[int]:
+    """Positions of arguments that a shell or an interpreter reads as code: `bash -lc HERE`, `python -c HERE`, and all
+    that follows `ssh` or `make`.
 
-    A value inserted there would be read as shell code, so placeholders are refused in them.
+    A value inserted there would be read as code, so placeholders are refused in them.
     """
-    shells = [position for position, text in enumerate(command) if PurePath(text).name in SHELLS]
-    return [
-        position + 1
-        for position, text in enumerate(command[:-1])
-        if SHELL_COMMAND.fullmatch(text) and any(shell < position for shell in shells)
-    ]
+    found: set[int] = set()
+    for place, name in _programs(command):
+        if name in JOINING:
+            found.update(range(place + 1, len(command)))
+        elif name in HANDING_ON:
+            options = [at for at in range(place + 1, len(command)) if HANDING_ON[name].fullmatch(command[at])]
+            found.update(position for at in options for position in _code_of(command, at))
+        elif name in CODE:
+            found.update(_code_of_interpreter(command, place, CODE[name]))
+    return sorted(found)
+
+
+def split_strings(command: Sequence[str]) -> list[int]:
+    """Positions of `env -S`, which cuts its argument into words as a shell does: what runs then is in no list."""
+    places = [place for place, name in _programs(command) if name == "env"]
+    return [at for at, text in enumerate(command) if SPLIT.fullmatch(text) and any(place < at for place in places)]
+
+
+def _programs(command: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Places of what may be a program, and its name without folder and version: python for /usr/bin/python3.11."""
+    names = [re.sub(r"(?<=[A-Za-z])[\d.]+$", "", PurePath(text.strip("{}")).name) for text in command]
+    starts = bool(names) and names[0] in STARTING
+    for place, name in enumerate(names):
+        if place == 0 or starts or name in SHELLS:
+            yield place, name
+
+
+def _code_of_interpreter(command: Sequence[str], place: int, option: re.Pattern[str]) -> Iterator[int]:
+    """What an interpreter at `place` reads as code: nothing once its script was named, whose own options follow."""
+    at = place + 1
+    while at < len(command) and command[at][:1] in ("-", "+"):
+        if option.fullmatch(command[at]):
+            yield from _code_of(command, at)
+            return
+        at += 2 if _WITH_WORD.fullmatch(command[at]) else 1
+
+
+def _code_of(command: Sequence[str], option: int) -> Iterator[int]:
+    """The option's own value, or the first word behind it that is no further option."""
+    yield option
+    if command[option].startswith("--") and "=" in command[option]:
+        return
+    for position in range(option + 1, len(command)):
+        yield position
+        if command[position][:1] not in ("-", "+"):
+            return
 
 
 def as_text(value: Value) -> str:

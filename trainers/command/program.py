@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainers.contract import BadConfig, StopFlag, TrainerError
+from trainers.files import open_in_place
 
 TOKEN_VARIABLE = "RT_RUN_ID"
 POLL_FIRST_S, POLL_LAST_S = 0.01, 0.25
@@ -77,7 +78,7 @@ def run_program(
     token = uuid.uuid4().hex
     program = command[0] if "/" not in command[0] else str(folder / command[0])
     with _guard(token) as tell:
-        with log.open("ab") as stream:
+        with open(log, "ab", opener=open_in_place) as stream:
             begin = stream.tell()
             try:
                 process = subprocess.Popen(

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from trainers.contract import DataProblem
-from trainers.files import write_atomic
+from trainers.files import open_in_place, write_atomic
 from trainers.informer.options import ETT
 
 ADDRESS = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/"
@@ -23,7 +23,7 @@ def download(task: str, target: Path, *, address: str = ADDRESS) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Trials of one round start together: one downloads, the others wait.
-        with open(target.parent / ".download.lock", "w") as lock:
+        with open(target.parent / ".download.lock", "a", opener=open_in_place) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if target.exists():
                 return

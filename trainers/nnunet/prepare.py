@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.contract import DataProblem, Interrupted, StopFlag, Value
-from trainers.files import FileProblem, create_exclusive, read_json_object, to_json
+from trainers.files import FileProblem, create_exclusive, open_in_place, read_json_object, to_json
 from trainers.nnunet.config import Config
 from trainers.nnunet.plans import IDENTIFIERS
 from trainers.nnunet.where import VARIABLES, Dataset, locate
@@ -205,7 +205,7 @@ def _make(dataset: Dataset, plans: str, configuration: str, cpus: int) -> None:
         if entry is None:
             return
         mark = _mark(dataset.preprocessed / entry["data_identifier"])
-        mark.touch()
+        os.close(open_in_place(mark, os.O_WRONLY))
         api.preprocess_dataset(dataset.number, IDENTIFIERS[plans], (configuration,), (cpus,), show_progress_bar=False)
         mark.unlink()
 
@@ -257,7 +257,7 @@ class _Both(io.TextIOBase):
 @contextlib.contextmanager
 def _alone(path: Path, stop: StopFlag, say: Callable[[str], None]) -> Iterator[None]:
     """Hold an exclusive lock, which the kernel frees however this process ends."""
-    with open(path, "a", encoding="utf-8") as stream:
+    with open(path, "a", encoding="utf-8", opener=open_in_place) as stream:
         waiting = False
         while True:
             try:

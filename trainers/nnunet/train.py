@@ -25,7 +25,7 @@ from trainers.contract import (
     TrialSpec,
     Value,
 )
-from trainers.files import FileProblem, read_json_object, write_json
+from trainers.files import FileProblem, open_in_place, read_json_object, write_json
 from trainers.layout import AttemptFiles
 from trainers.nnunet import accumulate, prepare, workers
 from trainers.nnunet.config import Config
@@ -320,7 +320,7 @@ def _model_folder(out: Path, dataset: Dataset, config: Config) -> Path:
 def _only_trial(out: Path) -> Iterator[None]:
     """Refuse a folder in which another training runs: they would overwrite each other's checkpoints."""
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / ".nnunet.lock", "a", encoding="utf-8") as stream:
+    with open(out / ".nnunet.lock", "a", encoding="utf-8", opener=open_in_place) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,7 +6,9 @@ Saving is atomic, loading executes nothing, a stop is noticed in every step, and
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from trainers.contract import BadConfig, Interrupted, StopFlag, TrainerError
+from trainers.files import write_atomic
 from trainers.manifest import read_values
 from trainers.nnunet import recipe
 from trainers.nnunet.config import Config
@@ -166,18 +169,19 @@ class nnUNetTrainerRoundtable(nnUNetTrainer):  # type: ignore[misc]  # nnunetv2 
                 "epoch_end_timestamps",
             )
         }
-        temporary = path.with_suffix(".tmp")
-        with open(temporary, "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(_COLUMNS)
-            columns = zip(*log.values(), strict=False)
-            for epoch, (train, val, dice, rate, begun, ended) in enumerate(columns, 1):
-                writer.writerow([epoch, float(train), float(val), float(dice), float(rate), round(ended - begun, 3)])
-        temporary.replace(path)
+        stream = io.StringIO(newline="")
+        writer = csv.writer(stream)
+        writer.writerow(_COLUMNS)
+        columns = zip(*log.values(), strict=False)
+        for epoch, (train, val, dice, rate, begun, ended) in enumerate(columns, 1):
+            writer.writerow([epoch, float(train), float(val), float(dice), float(rate), round(ended - begun, 3)])
+        write_atomic(path, stream.getvalue(), sync=False)
 
     def save_checkpoint(self, filename: str) -> None:
         """As the base class, but a kill while writing leaves the checkpoint before."""
         temporary = f"{filename}.tmp"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)  # of a killed run; a link in its place would be followed
         super().save_checkpoint(temporary)
         if os.path.exists(temporary):  # not where checkpointing is switched off
             os.replace(temporary, filename)

@@ -25,7 +25,9 @@ def draw(folder: Path, history: History, best_epoch: int, panels: Panels) -> Non
         FigureCanvasAgg(figure)
         for position, panel in enumerate(shown, 1):
             _panel(figure.add_subplot(rows, columns, position), *panels[panel], history, best_epoch)
-        figure.savefig(folder / f"{name}.png", dpi=80)
+        path = folder / f"{name}.png"
+        path.unlink(missing_ok=True)  # a link in its place would be followed
+        figure.savefig(path, dpi=80)
 
     for panel in panels:
         save(panel, 1, 1, [panel])

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.contract import DataProblem
+from trainers.files import open_in_place
 
 if TYPE_CHECKING:
     from trainers.resnet9.data import DataOptions
@@ -121,7 +122,7 @@ def load_cifar10(options: DataOptions) -> Source:
 @contextlib.contextmanager
 def _lock(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".download.lock", "w") as stream:
+    with open(root / ".download.lock", "a", opener=open_in_place) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

@@ -37,7 +37,7 @@ class Finding:
 
     level: Level
     area: str
-    """slurm, cluster, profile, disk, training, environment, agents or extras."""
+    """slurm, cluster, profile, disk, training, environment, permissions, agents or extras."""
     looked_at: str
     found: str
     change: str = ""

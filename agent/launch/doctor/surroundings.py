@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from agent.errors import UsageError
 from agent.launch.doctor.finding import Area, Finding
-from agent.launch.environment import CLUSTER_VARIABLES, KEPT, SECRETS, scrub
+from agent.launch.environment import CLUSTER_VARIABLES, KEPT, is_secret, scrub
 from agent.launch.select import check_cluster
 
 _area = Area("environment")
@@ -19,7 +19,7 @@ def check_variables(environment: Mapping[str, str], *, slurm: bool, cluster: str
 
     cluster: the profile's.
     """
-    dropped = sorted(set(environment) - set(scrub(environment)) - set(SECRETS))
+    dropped = sorted(name for name in set(environment) - set(scrub(environment)) if not is_secret(name))
     # Every login has these two; to list them would hide the others.
     steering = [name for name in dropped if not name.startswith(("XDG_", "DBUS_"))]
     findings = []

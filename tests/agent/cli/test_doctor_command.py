@@ -147,6 +147,21 @@ def test_a_study_whose_program_is_not_there(
     assert any("sh: not found on the PATH" in text for text in found(report, "problem"))
 
 
+def test_a_strangers_python_is_not_run(
+    without_slurm: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(TuneOptions(task="demo", trainer=str(NOOP), output_dir=tmp_path))
+    study = tmp_path / "demo"
+    ran = tmp_path / "ran"
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n: > {ran}\n")
+    python.chmod(0o755)
+    (study / "profile.yaml").write_text(f"python: {python}\n")
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    report = doctor(capsys, "--study", str(study), "--launcher", "local")
+    assert levels(report, "training") == {"training python": "warning"} and not ran.exists()
+
+
 def test_a_study_has_its_own_trainer(without_slurm: None, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["doctor", "--study", str(study(tmp_path / "runs")), "--trainer", "resnet9"]) == 2
     assert "the study has its own" in capsys.readouterr().err

@@ -53,6 +53,30 @@ def record_of(recorder: Path, script: Path | None, *arguments: str, **environ: s
     return record.read_bytes().decode().split("\0")[:-1]
 
 
+def test_scripts_that_a_person_starts_hand_on_no_key(tmp_path: Path) -> None:
+    """`sbatch` and `bash` by hand inherit the whole shell; set-up lines may give a trainer a key of its own."""
+    lister = tmp_path / "python"
+    lister.write_text('#!/usr/bin/env bash\ncompgen -e > "$RECORD"\n')
+    lister.chmod(0o755)
+    profile = Profile(setup=("export GROQ_API_KEY=the-trainers-own",))
+    rendered = rendered_round(tmp_path / "round", profile, python=lister, secrets=["MY_LAB_KEY"])
+    write(rendered)
+    keys = (
+        "OPENAI_ADMIN_KEY",
+        "GEMINI_API_KEY_GEN_A",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "X_CUSTOM_HEADERS",
+        "MY_LAB_KEY",
+    )
+    others = ("HF_TOKEN", "MY_LAB_KEY_2", "WANDB_API_KEY")
+    record = tmp_path / "record"
+    for script in (rendered.train.script, rendered.evaluation.script):
+        done = bash(script, "0", environ={"RECORD": str(record)} | dict.fromkeys((*keys, *others), "x"))
+        assert done.returncode == 0, done.stderr
+        names = record.read_text().split()
+        assert not {*keys} & {*names} and {*others, "GROQ_API_KEY"} <= {*names}
+
+
 def test_hostile_values_arrive_untouched(tmp_path: Path, recorder: Path) -> None:
     root = tmp_path / HOSTILE
     source = tmp_path / f"src {HOSTILE}"

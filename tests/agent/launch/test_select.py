@@ -11,12 +11,13 @@ import pytest
 
 from agent.errors import UsageError
 from agent.launch.commands import CommandTimeout, run
-from agent.launch.environment import for_queries, scrub
+from agent.launch.environment import for_queries, scrub, without_secrets
 from agent.launch.local import LocalLauncher, LocalSettings
 from agent.launch.local_queue import proc_stat
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.select import LAUNCHERS, default_launcher, make_launcher
 from agent.launch.submitit import SubmititLauncher
+from agent.llm.presets import PRESETS
 from tests.cases.fake_slurm import FakeSlurm
 
 
@@ -62,6 +63,31 @@ def test_scrub() -> None:
     gone |= {"DBUS_SESSION_BUS_ADDRESS": "x", "VIRTUAL_ENV": "/v", "CONDA_PREFIX": "/c", "SQUEUE_FORMAT": "x"}
     assert scrub(kept | gone) == kept
     assert for_queries(kept | gone) == kept | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "OPENAI_API_KEY",
+            "OPENAI_ADMIN_KEY",
+            "OPENAI_CUSTOM_HEADERS",
+            "ANTHROPIC_AUTH_TOKEN",
+            "AZURE_OPENAI_API_KEY",
+        ),
+        *("ANTHROPIC_CUSTOM_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+        *(
+            "GEMINI_API_KEY_GEN_A",
+            "GOOGLE_CSE_API_KEY",
+            "ROUNDTABLE_JUDGE_API_KEY",
+            "ROUNDTABLE_CONSULTANT_A_API_KEY",
+        ),
+        *(name for preset in PRESETS.values() for name in preset.key_variables),
+    ],
+)
+def test_no_key_of_a_model_is_inherited(name: str) -> None:
+    assert scrub({name: "x", "HF_TOKEN": "y", "WANDB_API_KEY": "z"}) == {"HF_TOKEN": "y", "WANDB_API_KEY": "z"}
+    assert without_secrets({name: "x", "SLURM_JOB_ID": "1"}) == {"SLURM_JOB_ID": "1"}
 
 
 def test_a_timeout_ends_what_a_wrapper_started(tmp_path: Path) -> None:

@@ -305,6 +305,10 @@ def test_neither_key_nor_names_leave_or_lie_around(online: Lab, llm_server: LLMS
         if path.is_file():
             assert KEY.encode() not in path.read_bytes(), path
     assert not any(KEY in line for line in online.lines)
+    # What tells the names of the aliases, and what was said, is its owner's alone.
+    private = [online.root / "demo" / "aliases.json", *online.root.glob("demo/*/calls/*.json")]
+    assert len(private) > 2 and {path.stat().st_mode & 0o777 for path in private} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in online.root.glob("demo/*/calls")} == {0o700}
 
 
 def test_without_aliases_names_are_sent_as_they_are(lab: Lab) -> None:
