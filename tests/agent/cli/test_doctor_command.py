@@ -150,7 +150,7 @@ def test_a_study_whose_program_is_not_there(
 def test_a_strangers_python_is_not_run(
     without_slurm: None, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin(TuneOptions(task="demo", trainer=str(NOOP), output_dir=tmp_path))
+    begin(TuneOptions(task="demo", trainer=str(NOOP), output_dir=tmp_path, data={"log": str(tmp_path / "log")}))
     study = tmp_path / "demo"
     ran = tmp_path / "ran"
     python = tmp_path / "python"
