@@ -16,6 +16,13 @@ fi
 # Sourced files (conda's activate) would take this script's arguments for their own.
 set --
 
+# Keys of language models are no business of a training. Launchers hand none on; `sbatch` and `bash` by hand would.
+roundtable_keys='^(((ANTHROPIC|AZURE_OPENAI|CEREBRAS|COHERE|DEEPSEEK|FIREWORKS|GEMINI|GOOGLE|GROQ|MISTRAL|NVIDIA|OLLAMA|OPENAI|OPENROUTER|PERPLEXITY|ROUNDTABLE|TOGETHER|VLLM|XAI)_(.*_)?(API)?(KEY|TOKEN|SECRET)(_.*)?|.*_CUSTOM_HEADERS|OTEL_(.*_)?HEADERS))$'
+while IFS= read -r roundtable_name; do
+    if [[ "$roundtable_name" =~ $roundtable_keys ]]; then unset "$roundtable_name"; fi
+done < <(compgen -e)
+unset roundtable_keys roundtable_name
+
 # PYTHONPATH and PYTHONHOME of the submitting shell belong to another python.
 unset PYTHONPATH PYTHONHOME
 
