@@ -24,12 +24,27 @@ SCALARS = (
 )
 
 
-def read_yaml(path: Path, *, limit: int = 2**20) -> dict[str, Any]:
-    """One YAML mapping. Raises FileProblem, which names the file, the line and what is wrong."""
-    return parse_yaml(read_bounded(path, limit), name=str(path))
+class WrittenInt(int):
+    """An integer that does not print as it was written, such as +5; `written` is what stood there."""
+
+    written: str
 
 
-def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
+class WrittenFloat(float):
+    """A number that does not print as it was written, such as 0123 or 1.10; `written` is what stood there."""
+
+    written: str
+
+
+def read_yaml(path: Path, *, limit: int = 2**20, written: bool = False) -> dict[str, Any]:
+    """One YAML mapping. Raises FileProblem, which names the file, the line and what is wrong.
+
+    written: numbers remember how they were written where that differs, for files in which they may be meant as text.
+    """
+    return parse_yaml(read_bounded(path, limit), name=str(path), written=written)
+
+
+def parse_yaml(text: str, *, name: str, written: bool = False) -> dict[str, Any]:
     """`read_yaml` for text that is already here; `name` is what messages call it."""
     import yaml
 
@@ -37,7 +52,7 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
         raise FileProblem(f"{name}: line {line}: the key {key!r} stands twice")
 
     try:
-        value = yaml.load(text, core_loader(refuse))  # a subclass of SafeLoader
+        value = yaml.load(text, core_loader(refuse, written=written))  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise FileProblem(f"{name}: {where}{error.problem or error}") from error
@@ -51,8 +66,10 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
     return value
 
 
-def core_loader(duplicate: Callable[[int, str], None]) -> type[yaml.SafeLoader]:
+def core_loader(duplicate: Callable[[int, str], None], *, written: bool = False) -> type[yaml.SafeLoader]:
     """A SafeLoader with the scalars above that refuses anchors and tells of keys standing twice (line, key).
+
+    written: numbers are WrittenInt and WrittenFloat where they do not print as they stand.
 
     An alias lets a few lines expand to gigabytes, and no file of ours needs one.
     """
@@ -77,6 +94,18 @@ def core_loader(duplicate: Callable[[int, str], None]) -> type[yaml.SafeLoader]:
                 seen.add(key)
             return super().construct_mapping(node, deep=deep)
 
+    def number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
+        whole = node.tag.endswith(":int")
+        value = loader.construct_yaml_int(node) if whole else loader.construct_yaml_float(node)
+        if str(value) == node.value:
+            return value
+        kept = WrittenInt(value) if whole else WrittenFloat(value)
+        kept.written = node.value
+        return kept
+
+    if written:
+        for name in ("int", "float"):
+            Loader.add_constructor(f"tag:yaml.org,2002:{name}", number)
     for name, pattern, first in SCALARS:
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, list(first))
     return Loader

@@ -157,6 +157,8 @@ def _requests(asker: Asker, case: Case, config: Mapping[str, str]) -> list[Findi
     kinds: list[tuple[Kind, int]] = [("train", case.rows or 1)]
     if evaluation != case.profile.resources("train"):
         kinds.append(("eval", case.candidates if inference else 1))
+    if case.trainer is not None and case.trainer.preparer is not None:
+        kinds.append(("prepare", 1))
     largest = _largest(config)
     uses_gpu = case.trainer is not None and case.trainer.uses_gpu
     for kind, count in kinds:

@@ -216,7 +216,8 @@ def check_own_study(root: Path, rules: Path) -> None:
 
 def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tuple[Profile, tuple[str, ...]]:
     """The study's profile with this call's throttle, and the GPUs that a local launcher hands out."""
-    from agent.launch.profile import default_profile, load_profile
+    from agent.errors import InvalidProfile, Problem
+    from agent.launch.profile import default_profile, load_profile, per_gpu
 
     profile = load_profile(store.paths.profile) if store.paths.profile.exists() else default_profile()
     changes: dict[str, Any] = {"cpus": profile.cpus or trainer.cpus}
@@ -229,7 +230,12 @@ def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tu
         gpus = settings.gpus or (local_gpus() if trainer.uses_gpu else ())
     if profile.gpu_count == 0 and (gpus or trainer.gpus):
         changes["gpus"] = max(trainer.gpus, 1)
-    return dataclasses.replace(profile, **changes), gpus
+    found = dataclasses.replace(profile, **changes)
+    if (settings.slurm or settings.launcher != "local") and found.gpu_count == 0 and (options := per_gpu(found)):
+        message = "the training asks for no GPU: set `gpus`, or take it out; memory is `mem`"
+        where = f"extra.{options[0]}"
+        raise InvalidProfile([Problem(file=str(store.paths.profile), where=where, value="", message=message)])
+    return found, gpus
 
 
 def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[str, ...]) -> Launcher:

@@ -12,6 +12,7 @@ from agent.errors import AmbiguousSubmission, UsageError
 from agent.launch.base import State, Submission, TaskStatus
 from agent.launch.commands import CommandTimeout, run
 from agent.launch.environment import scrub
+from agent.launch.options import MEMORY
 from agent.launch.profile import Profile
 from agent.launch.render import render_script
 from agent.launch.sbatch import SUBMIT_TIMEOUT_S, refusal
@@ -69,7 +70,7 @@ def options(profile: Profile) -> list[str]:
         ("nodes", 1),
         ("ntasks", 1),
         ("cpus-per-task", 1),
-        ("mem", own.mem or DEFAULT_MEM),
+        ("mem", own.mem or (None if any(name in MEMORY for name in own.extra or {}) else DEFAULT_MEM)),
         ("time", own.time or DEFAULT_TIME),
         ("constraint", own.constraint),
         ("exclude", own.exclude),

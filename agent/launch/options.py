@@ -57,11 +57,16 @@ ALLOWED_EXTRA: frozenset[str] = frozenset(
         "time-min",
         "tmp",
         "tres-bind",
-        "tres-per-task",
         "use-min-nodes",
         "wckey",
     )
 )
+
+#: Options for each GPU of a job, which a job without one may not have or has no use for.
+PER_GPU = ("gpu-bind", "gpu-freq", "mem-per-gpu", "tres-bind")
+
+#: A job has at most one of `mem` and these.
+MEMORY = ("mem-per-cpu", "mem-per-gpu")
 
 _ONE_PROCESS = "every row is one process on one node"
 _ENVIRONMENT = "tasks get the environment of the submitting process, and `env` adds to it"
@@ -131,6 +136,7 @@ PROFILE_KEY: Mapping[str, str] = {
     "partition": "partition",
     "qos": "qos",
     "time": "time",
+    "tres-per-task": "gpus, gres or cpus",
 }
 
 #: sbatch's one-letter options, so that `extra: {J: x}` is answered by what J is.

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from agent.errors import InvalidProfile, Problem
 from agent.launch.base import SlurmSettings
+from agent.launch.options import MEMORY, PER_GPU
 from agent.launch.profile_checks import gres_gpus, megabytes, problems_of, time_in_seconds
 from trainers.files import FileProblem
 
@@ -121,8 +122,15 @@ class Profile(Resources):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for kind in ("prepare", "eval"):  # what they override must fit what they inherit
-            self.resources(kind)
+        self._check_part("prepare", self.prepare)
+        self._check_part("eval", self.eval)
+
+    def _check_part(self, kind: Kind, own: Resources) -> None:
+        """What a part overrides must fit what it inherits."""
+        if self.resources(kind, inference=True).gpu_count == 0 and (found := per_gpu(own)):
+            message = "the job asks for no GPU: take it out, or give it `gpus`; memory is `mem`"
+            where = f"{kind}.extra.{found[0]}"
+            raise InvalidProfile([Problem(file="profile", where=where, value="", message=message)])
 
     def resources(self, kind: Kind, *, inference: bool = False) -> Resources:
         """What a task of this kind asks for.
@@ -138,7 +146,15 @@ class Profile(Resources):
         changed = {name: getattr(own, name) for name in names if getattr(own, name) is not None}
         if kind == "prepare" or "gpus" in changed or "gres" in changed:
             changed = {"gpus": None, "gres": None} | changed
-        return replace(_for_folding(train) if kind == "eval" and not inference else train, **changed)
+        # A job has one of mem, mem-per-cpu and mem-per-gpu: the part's own takes the training's place.
+        if own.mem is not None or any(name in MEMORY for name in own.extra or {}):
+            changed = {"mem": None} | changed
+        base = _for_folding(train) if kind == "eval" and not inference else train
+        wanted = replace(base, extra=None, **{k: v for k, v in changed.items() if k != "extra"})
+        dropped = {*(PER_GPU if wanted.gpu_count == 0 else ())}
+        dropped |= {*(MEMORY if own.mem is not None and own.extra is None else ())}
+        extra = base.extra if own.extra is None else own.extra
+        return replace(wanted, extra={k: v for k, v in (extra or {}).items() if k not in dropped} or None)
 
     def settings(self, kind: Kind, *, inference: bool = False) -> SlurmSettings:
         """The sbatch options of one array, without what each submission adds: name, range, log, dependency.
@@ -196,6 +212,11 @@ def _for_folding(train: Resources) -> Resources:
     )
 
 
+def per_gpu(wanted: Resources) -> list[str]:
+    """The options that it has for each GPU; sbatch refuses mem-per-gpu for a job without one [measured on 22.05]."""
+    return [name for name in wanted.extra or {} if name in PER_GPU]
+
+
 def default_profile() -> Profile:
     """The profile when none is given: one core, no GPU, everything else as the cluster has it."""
     return Profile()
@@ -206,7 +227,7 @@ def load_profile(path: Path) -> Profile:
     from trainers.yaml_file import read_yaml
 
     try:
-        raw = read_yaml(path)
+        raw = read_yaml(path, written=True)
     except FileProblem as error:
         problem = Problem(file=str(path), where="file", value="", message=str(error).removeprefix(f"{path}: "))
         raise InvalidProfile([problem]) from error
@@ -234,9 +255,12 @@ def _convert(name: str, value: Any) -> Any:
     if name == "setup":
         return tuple(value)
     if name == "env":
-        return {key: str(item) for key, item in value.items()}
-    # A whole number where text is meant (account: 1234, time: 90): YAML 1.2 has one spelling of it, nothing is lost.
-    return str(value) if name in _TEXT and isinstance(value, int) else value
+        return {key: str(getattr(item, "written", item)) for key, item in value.items()}
+    if name == "extra":
+        return {key: getattr(item, "written", item) for key, item in value.items()}
+    # A whole number where text is meant (account: 1234, time: 90); one that prints otherwise than it was written has
+    # been refused.
+    return str(getattr(value, "written", value)) if name in _TEXT and isinstance(value, int | float) else value
 
 
 _TEXT = frozenset(

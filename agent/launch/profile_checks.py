@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agent.launch.options import ALLOWED_EXTRA, MANAGED, PROFILE_KEY, SHORT
+from agent.launch.options import ALLOWED_EXTRA, MANAGED, MEMORY, PER_GPU, PROFILE_KEY, SHORT
 
 Found = tuple[str, str, str]
 """Where, the value as text, and what is wrong with it."""
@@ -72,7 +72,7 @@ def problems_of(raw: Mapping[str, Any], *, given: set[str]) -> list[Found]:
         return found
     found = list(_combined(raw))
     for name, nested, _ in parts:
-        found += [(f"{name}.{where}", value, text) for where, value, text in _combined(nested)]
+        found += [(f"{name}.{where}", value, text) for where, value, text in _combined(nested, name)]
     return found
 
 
@@ -91,14 +91,16 @@ def _fields(raw: Mapping[str, Any], checks: Mapping[str, Check], given: set[str]
                 yield name + where, shown, text
 
 
-def _combined(raw: Mapping[str, Any]) -> Iterator[Found]:
+def _combined(raw: Mapping[str, Any], part: str = "") -> Iterator[Found]:
     extra = raw.get("extra") or {}
     if raw.get("gpus") is not None and raw.get("gres") is not None:
         yield "gres", _shown(raw["gres"]), "not together with gpus: both are --gres; keep one"
-    memory = [name for name in ("mem-per-cpu", "mem-per-gpu") if name in extra]
+    memory = [name for name in MEMORY if name in extra]
     memory = ["mem", *memory] if raw.get("mem") is not None else memory
     if len(memory) > 1:
         yield "mem", _shown(raw.get("mem")), f"{', '.join(memory)} exclude each other: keep one"
+    if part == "controller" and (found := [name for name in PER_GPU if name in extra]):
+        yield f"extra.{found[0]}", _shown(extra[found[0]]), "a controller has no GPU: take it out; memory is `mem`"
     limit = raw.get("time")
     warning = raw.get("signal_seconds")
     if limit is not None and warning is not None and time_in_seconds(str(limit)) <= warning:
@@ -108,7 +110,9 @@ def _combined(raw: Mapping[str, Any]) -> Iterator[Found]:
 
 
 def _text(value: Any) -> list[Found]:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, float) or _written(value) != str(value):
+            return _no(value, f'must be text; put it in quotes: "{_written(value)}"')
         value = str(value)
     if not isinstance(value, str):
         return _no(value, "must be text; put it in quotes")
@@ -117,6 +121,29 @@ def _text(value: Any) -> list[Found]:
     if value.startswith("-"):
         return _no(value, "must not begin with a dash")
     return _no(value, unsafe_characters(value))
+
+
+def _names(value: Any) -> list[Found]:
+    """Text that names several things, separated by commas."""
+    if isinstance(value, list | tuple) and value and not any(_text(each) for each in value):
+        return _no(value, f"must be text; write them with commas: {','.join(map(str, value))}")
+    return _text(value)
+
+
+def _constraint(value: Any) -> list[Found]:
+    """YAML takes the brackets of [rack1|rack2] for a list."""
+    if isinstance(value, list | tuple) and value and not any(_text(each) for each in value):
+        if len(value) == 1:
+            return _no(value, f'must be text; put it in quotes: "[{value[0]}]"')
+        both, either = "&".join(map(str, value)), "|".join(map(str, value))
+        return _no(value, f'must be text: "{both}" for all of them, "{either}" for any')
+    return _text(value)
+
+
+def _gpus(value: Any) -> list[Found]:
+    if isinstance(value, str) and (kind := re.fullmatch(r"(?:gpu:)?([A-Za-z][\w.-]*)(?::(\d+))?", value)):
+        return _no(value, f"must be a whole number from 0 to 64; a kind of GPU: gres: gpu:{kind[1]}:{kind[2] or 1}")
+    return _whole(0, 64)(value)
 
 
 def _cluster(value: Any) -> list[Found]:
@@ -135,7 +162,7 @@ def _whole(low: int, high: int = 10**6) -> Check:
 
 def _time(value: Any) -> list[Found]:
     try:
-        seconds = time_in_seconds(str(value)) if isinstance(value, str | int) else 0
+        seconds = 0 if isinstance(value, bool) else time_in_seconds(_written(value))
     except ValueError as error:
         return _no(value, str(error))
     if isinstance(value, bool) or not seconds:
@@ -145,7 +172,7 @@ def _time(value: Any) -> list[Found]:
 
 def _mem(value: Any) -> list[Found]:
     good = isinstance(value, str | int) and not isinstance(value, bool) and _MEM.fullmatch(str(value))
-    return [] if good else _no(value, "must be a number with K, M, G or T (megabytes without), e.g. 16G")
+    return [] if good else _no(value, "must be a whole number with K, M, G or T (megabytes without), e.g. 16G")
 
 
 def _bool(value: Any) -> list[Found]:
@@ -192,7 +219,7 @@ def _variable(name: str, value: Any) -> str:
         return "is read-only in bash"
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return 'must be text or a number; put it in quotes: "1", "true"'
-    text = str(value)
+    text = _written(value)
     if f"${name}" in text or f"${{{name}}}" in text:
         return f"values are literal; to extend a variable write `export {name}=...` as a line of setup"
     return unsafe_characters(text)
@@ -211,13 +238,17 @@ def _option(name: str, value: Any) -> str:
     if option in MANAGED:
         return f"--{option} is managed by Roundtable: {MANAGED[option]}"
     if option in PROFILE_KEY:
-        return f"--{option} has a key of its own: {PROFILE_KEY[option]}"
+        key = PROFILE_KEY[option]
+        typed = key == "gpus" and isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]*:\d+", value)
+        return f"--{option} has a key of its own: {f'gres: gpu:{value}' if typed else key}"
     if name not in ALLOWED_EXTRA:
         hint = f"write it as {option}; " if option in ALLOWED_EXTRA else ""
         return f"not an option to add; {hint}valid: {', '.join(sorted(ALLOWED_EXTRA))}"
-    if value is True or isinstance(value, float):
+    if value is True:
         return ""
-    problems = _text(value)
+    # Numbers are taken as they are written.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    problems = _text(_written(value) if number else value)
     return f"{problems[0][2]} (true for an option without a value)" if problems else ""
 
 
@@ -236,7 +267,14 @@ def _shown(value: Any) -> str:
     """A value for a message: short, on one line, never a container's own repr (which may be huge)."""
     if isinstance(value, Mapping | list | tuple | set):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int | float):
+        return _written(value)
     return repr(value) if len(text := str(value)) <= 60 else repr(text[:60]) + "..."
+
+
+def _written(value: Any) -> str:
+    """A number as it stands in the file (trainers.yaml_file); anything else as it prints."""
+    return str(getattr(value, "written", value))
 
 
 def _named(name: str) -> str:
@@ -244,17 +282,17 @@ def _named(name: str) -> str:
 
 
 _NESTED: Mapping[str, Check] = {
-    "partition": _text,
+    "partition": _names,
     "account": _text,
     "qos": _text,
-    "gpus": _whole(0, 64),
+    "gpus": _gpus,
     "gres": _text,
     "cpus": _whole(1, 4096),
     "mem": _mem,
     "time": _time,
-    "constraint": _text,
-    "exclude": _text,
-    "nodelist": _text,
+    "constraint": _constraint,
+    "exclude": _names,
+    "nodelist": _names,
     "max_parallel": _whole(1),
     "extra": _extra,
 }

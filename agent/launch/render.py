@@ -189,10 +189,15 @@ def _submissions(array: Array, limit: int | None, *, after: Sequence[str]) -> li
     if array.array_script is None:
         raise ValueError("no array scripts were rendered")
     chunk = min(limit or array.count, array.count)
+    offsets = range(0, array.count, chunk)
     lines = []
-    for offset in range(0, array.count, chunk):
+    for place, offset in enumerate(offsets):
         last = min(chunk, array.count - offset) - 1
-        words = ["sbatch", f"--array={array_range(0, last, array.parallel)}"]
+        # Several arrays share the throttle, as far as each needs one task at a time.
+        parallel = array.parallel
+        if parallel is not None:
+            parallel = max(1, parallel // len(offsets) + (place < parallel % len(offsets)))
+        words = ["sbatch", f"--array={array_range(0, last, parallel)}"]
         if after:
             # afterany: the evaluation counts what failed, where afterok would wait for ever.
             words.append(f"--dependency=afterany:{':'.join(after)}")

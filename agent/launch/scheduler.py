@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -386,6 +387,13 @@ class SlurmReader:
         """MaxArraySize - 1: SLURM refuses an index equal to MaxArraySize. None where the controller does not say."""
         size = self.config().get("MaxArraySize", "")
         return int(size) - 1 if size.isdigit() and int(size) > 0 else None
+
+    def most_tasks(self) -> int | None:
+        """Most tasks of one array: MaxArraySize, or max_array_tasks if lower. Raises SchedulerUnavailable."""
+        largest = self.largest_index()
+        match = re.search(r"max_array_tasks=(\d+)", self.config().get("SchedulerParameters", ""))
+        limits = ([largest + 1] if largest is not None else []) + ([int(match[1])] if match else [])
+        return min(limits, default=None)
 
 
 #: What is known of a task whose submission was made less than an interval ago.

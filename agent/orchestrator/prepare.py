@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from agent.errors import InputChanged, ProposalError
+from agent.errors import InputChanged, ProposalError, SchedulerUnavailable, UsageError
 from agent.launch.lint import check_syntax
 from agent.launch.render import manual_commands, render_round
+from agent.launch.scheduler import Pace, SlurmReader
 from agent.orchestrator.context import StepResult, Work
 from agent.reference import Reference, as_successor, config_key, parse_reference, with_values
 from agent.store.disk import read_text
@@ -18,6 +19,11 @@ from agent.store.versions import sha256
 from trainers.files import parse_json_object, read_json_object
 from trainers.layout import candidate_name
 from trainers.manifest import Manifest, Row
+
+#: slurm.conf(5): what MaxArraySize is where a site says nothing.
+DEFAULT_ARRAY_SIZE = 1001
+#: A controller that does not answer must not keep a person waiting for scripts that need none.
+LIMIT_TIMEOUT_S = 20.0
 
 #: Sources whose candidate is the reference as it stands, not a change of it.
 AS_IT_STANDS = ("default", "person")
@@ -248,9 +254,9 @@ def render(work: Work) -> StepResult:
         disk.write(path, text)
         check_syntax(path)
     inputs = [work.paths.reference(name) for name in manifest.candidates]
-    commands = manual_commands(
-        rendered, slurm=slurm, max_array_size=work.tools.profile.max_array_size, shell=os.environ
-    )
+    by_hand = slurm and not work.settings.auto_train
+    limit = _most_tasks(work) if by_hand else work.tools.profile.max_array_size
+    commands = manual_commands(rendered, slurm=slurm, max_array_size=limit, shell=os.environ)
     outputs = [work.paths.manifest, *rendered.texts]
     details = {
         "commands": commands,
@@ -259,6 +265,19 @@ def render(work: Work) -> StepResult:
         "requeue_on_timeout": work.tools.profile.requeue_on_timeout,
     }
     return StepResult(inputs=inputs, outputs=outputs, details=details)
+
+
+def _most_tasks(work: Work) -> int:
+    """Most tasks of an array that a person submits: the profile's, SLURM's, or its default where nobody answers."""
+    given = work.tools.profile.max_array_size
+    reader = SlurmReader(Pace(timeout_s=LIMIT_TIMEOUT_S), cluster=work.tools.profile.cluster)
+    try:
+        limit = reader.most_tasks()
+    except (SchedulerUnavailable, UsageError) as error:
+        work.log(f"SLURM's limit on arrays is not known ({error}): {DEFAULT_ARRAY_SIZE} tasks an array")
+        limit = given or DEFAULT_ARRAY_SIZE
+    limit = limit or DEFAULT_ARRAY_SIZE
+    return min(limit, given or limit)
 
 
 def build_manifest(work: Work) -> Manifest:

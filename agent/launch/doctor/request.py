@@ -271,8 +271,10 @@ def _size(wanted: Resources, kind: str, mine: Sequence[Nodes]) -> list[Finding]:
 def _features(wanted: Resources, kind: str, mine: Sequence[Nodes]) -> list[Finding]:
     if wanted.constraint is None:
         return []
-    # An expression such as [rack1|rack2]*2 or a100&nvlink: the names in it; sbatch --test-only judges the rest.
-    names = set(re.findall(r"[A-Za-z_][A-Za-z0-9_.:=-]*", wanted.constraint))
+    # An expression such as [rack1*2&rack2*4] or a100&80gb: the names in it, which may begin with a digit, without
+    # the counts of nodes; sbatch --test-only judges the rest.
+    words = re.split(r"[\s&|,()\[\]{}!]+", wanted.constraint)
+    names = {name for word in words if (name := word.partition("*")[0])}
     there = {feature for group in mine for feature in group.features}
     unknown = sorted(names - there)
     looked = f"constraint ({kind})"

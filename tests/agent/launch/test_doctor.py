@@ -207,7 +207,7 @@ PARTITIONS = parse_partitions(
     "nonsense\n"
 )
 NODES = parse_nodes(
-    "main|8|20000|idle|4|(null)|avx\nshort|16|64000|mix|2|gpu:a100:4(S:0-1),shard:8|a100,nvlink\nx|y\n"
+    "main|8|20000|idle|4|(null)|avx\nshort|16|64000|mix|2|gpu:a100:4(S:0-1),shard:8|a100,nvlink,80gb\nx|y\n"
 )
 
 
@@ -246,6 +246,8 @@ def test_a_fitting_profile_has_no_complaint() -> None:
         ({"cpus": 9}, PROBLEM, ["9 asked for; the largest node has 8", "at most 8"]),
         ({"mem": "20G"}, PROBLEM, ["20G asked for; the largest node has 20000M"]),
         ({"constraint": "h100"}, PROBLEM, ["no node of the partition has h100", "avx"]),
+        ({"constraint": "avx&40gb"}, PROBLEM, ["no node of the partition has 40gb", "avx"]),
+        ({"constraint": "avx*2"}, OK, ["avx*2: known"]),
         ({"partition": "main,short", "account": "lab", "time": "11", "gpus": 4}, OK, ["gpu:4"]),
     ],
 )
@@ -256,6 +258,14 @@ def test_what_a_profile_asks_for(wanted: dict[str, Any], level: Level, words: li
         assert any(word in finding.found for finding in findings for word in words)
     else:
         only(findings, level, *words)
+
+
+@pytest.mark.parametrize(
+    "constraint", ["80gb", "a100&80gb", "a100&80gb|nvlink", "[a100|80gb]", "(a100&80gb)|nvlink", "[a100*1&80gb*2]"]
+)
+def test_features_may_begin_with_a_digit_and_stand_in_any_expression(constraint: str) -> None:
+    findings = request(partition="short", account="lab", constraint=constraint)
+    assert [f.found for f in findings if f.looked_at == "constraint (train)"] == [f"{constraint}: known"]
 
 
 def test_a_trainer_that_wants_a_gpu_and_a_profile_that_asks_for_none() -> None:
@@ -291,7 +301,7 @@ def test_reading_what_slurm_prints() -> None:
         state="mix",
         count=2,
         gres="gpu:a100:4(S:0-1),shard:8",
-        features=("a100", "nvlink"),
+        features=("a100", "nvlink", "80gb"),
     )
     assert len(NODES) == 2 and list(PARTITIONS) == ["main", "short", "old"]
     assert gres_items("gpu:a100:4(S:0,2),shard:8,gpu") == [("gpu", "a100", 4), ("shard", "", 8), ("gpu", "", 1)]

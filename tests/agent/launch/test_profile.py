@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from agent.launch.options import MANAGED, PROFILE_KEY, SHORT
 from agent.launch.profile import Profile, Resources, default_profile, load_profile
 from agent.launch.profile_checks import CHECKS, gres_gpus, time_in_seconds
 from agent.resources import documents
+from tests.shared_cases import case
 
 EXAMPLES = sorted((documents() / "examples" / "profiles").glob("*.yaml"))
 
@@ -72,7 +74,7 @@ def test_a_full_profile_becomes_the_settings_of_both_kinds(tmp_path: Path) -> No
     profile = _load(tmp_path, FULL)
     train, evaluation = dict(profile.settings("train").directives), dict(profile.settings("eval").directives)
     assert (profile.name, profile.python, profile.build) == ("cluster", Path("/opt/env/bin/python"), True)
-    assert profile.env == {"HF_HOME": "/scratch/with space", "LEVEL": "3", "RATE": "0.5"}
+    assert profile.env == {"HF_HOME": "/scratch/with space", "LEVEL": "3", "RATE": "0.50"}
     assert train == {
         "partition": "gpu",
         "account": "1234",
@@ -130,9 +132,85 @@ def test_an_evaluation_swaps_gpus_for_gres_and_back() -> None:
     assert dict(by_name.settings("eval").directives)["gres"] == "gpu:1"
 
 
+def test_numbers_of_env_and_extra_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    profile = _load(
+        tmp_path, "env: {CODE: 0123, VERSION: 1.10, SMALL: 1e-4}\nextra: {wckey: 00042, comment: 2.10, nice: 5}\n"
+    )
+    assert profile.env == {"CODE": "0123", "VERSION": "1.10", "SMALL": "1e-4"}
+    asked = dict(profile.settings("train").directives)
+    assert [asked[name] for name in ("wckey", "comment", "nice")] == ["00042", "2.10", "5"]
+
+
+PER_GPU_PROFILE = "gpus: 1\nextra: {mem-per-gpu: 4G, gpu-bind: closest, gpu-freq: high, mail-type: END}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        (PER_GPU_PROFILE, "train", {"mem-per-gpu": "4G", "gpu-bind": "closest", "gpu-freq": "high"}),
+        (PER_GPU_PROFILE, "eval", {"mem-per-gpu": "4G", "gpu-bind": "closest", "gpu-freq": "high"}),
+        (PER_GPU_PROFILE, "prepare", {}),
+        (PER_GPU_PROFILE + "eval: {gpus: 0}", "eval", {}),
+        (PER_GPU_PROFILE + "eval: {gpus: 0, mem: 2G}", "eval", {"mem": "2G"}),
+        (PER_GPU_PROFILE + "eval: {mem: 2G}", "eval", {"mem": "2G", "gpu-bind": "closest", "gpu-freq": "high"}),
+        (PER_GPU_PROFILE + "prepare: {mem: 2G}", "prepare", {"mem": "2G"}),
+        (PER_GPU_PROFILE + "prepare: {gpus: 1}", "prepare", {"mem-per-gpu": "4G", "gpu-bind": "closest"}),
+        ("extra: {mem-per-cpu: 1G}\neval: {mem: 2G}", "eval", {"mem": "2G"}),
+        ("mem: 8G\neval: {extra: {mem-per-cpu: 1G}}", "eval", {"mem-per-cpu": "1G"}),
+        ("gres: 'gpu:a100:1,shard:1'\nextra: {mem-per-gpu: 4G}\neval: {gres: 'shard:1'}", "eval", {}),
+    ],
+)
+def test_a_job_without_a_gpu_asks_for_nothing_per_gpu_and_a_parts_own_memory_replaces_the_trainings(
+    tmp_path: Path, text: str, kind: str, expected: dict[str, str]
+) -> None:
+    profile = _load(tmp_path, text)
+    if kind == "eval":  # what folds results together has no GPU unless `eval` says so
+        folding = dict(profile.settings("eval").directives)
+        assert not set(folding) & {"mem-per-gpu", "gpu-bind", "gpu-freq"}
+        assert folding.get("mem") == expected.get("mem")
+    asked = dict(profile.settings(kind, inference=True).directives)  # type: ignore[arg-type]
+    about = ("mem", "mem-per-cpu", "mem-per-gpu", "gpu-bind", "gpu-freq")
+    found = {name: asked[name] for name in about if name in asked}
+    assert found.items() >= expected.items()
+    assert {name for name in found if name.startswith("mem")} == {n for n in expected if n.startswith("mem")}
+    assert bool(set(found) & {"gpu-bind", "gpu-freq"}) == bool(set(expected) & {"gpu-bind", "gpu-freq"})
+    assert asked.get("mail-type") == ("END" if "mail-type" in text else None)
+
+
+CASES_31 = {
+    "account_num": 'must be text; put it in quotes: "0123"',
+    "constraint_unq": 'put it in quotes: "[rack1|rack2]"',
+    "gpus_per_node": "gres: gpu:a100:1",
+    "gpus_typed": "gres: gpu:a100:1",
+    "mem_both": "exclude each other",
+    "mem_dec": "a whole number with K, M, G or T",
+    "part_yaml_list": "write them with commas: main,gpu",
+}
+
+
+def test_profiles_of_other_people() -> None:
+    """Each of the variants is read with its meaning, or refused with what to write instead."""
+    folder = case("31-profile-variants")
+    for name, words in CASES_31.items():
+        with pytest.raises(InvalidProfile, match=re.escape(words)):
+            load_profile(folder / f"{name}.yaml")
+    for name, kind in (("memgpu_eval", "eval"), ("memgpu_eval_mem", "eval"), ("memgpu_prepare", "prepare")):
+        asked = dict(load_profile(folder / f"{name}.yaml").settings(kind).directives)  # type: ignore[arg-type]
+        assert "mem-per-gpu" not in asked and "gres" not in asked
+        assert asked.get("mem") == ("2G" if name.endswith("_mem") else None)
+    assert dict(load_profile(folder / "norway.yaml").settings("train").directives)["account"] == "no"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 5400), ("00:01:01", 61), ("12:00:00", 43200), ("100:00:00", 360000), ("2-23:59:59", 259199)],
+    [
+        ("90", 5400),
+        ("030", 1800),
+        ("00:01:01", 61),
+        ("12:00:00", 43200),
+        ("100:00:00", 360000),
+        ("2-23:59:59", 259199),
+    ],
 )
 def test_times_are_read_without_quotes(tmp_path: Path, text: str, seconds: int) -> None:
     # PyYAML alone reads 12:00:00 as the number 43200, which sbatch takes for minutes.
@@ -169,7 +247,29 @@ BAD: list[tuple[str, str, str]] = [
     ('qos: " x"', "qos", "space"),
     ("partition: [a]", "partition", "must be text"),
     ("account: true", "account", "must be text"),
-    ("account: 0123", "account", "must be text; put it in quotes"),
+    ("account: 0123", "account", 'must be text; put it in quotes: "0123"'),
+    ("qos: 1.10", "qos", 'put it in quotes: "1.10"'),
+    ("constraint: 1e3", "constraint", 'put it in quotes: "1e3"'),
+    ("partition: +5", "partition", 'put it in quotes: "+5"'),
+    ("eval: {account: 007}", "eval.account", 'put it in quotes: "007"'),
+    ("time: 1.5", "time", "HH:MM:SS"),
+    ("partition: [main, gpu]", "partition", "write them with commas: main,gpu"),
+    ("exclude: [n1, n2]", "exclude", "write them with commas: n1,n2"),
+    ("constraint: [rack1|rack2]", "constraint", 'put it in quotes: "[rack1|rack2]"'),
+    ("constraint: [a100, 80gb]", "constraint", '"a100&80gb" for all of them, "a100|80gb" for any'),
+    ("gpus: a100:1", "gpus", "a kind of GPU: gres: gpu:a100:1"),
+    ("gpus: gpu:v100:2", "gpus", "a kind of GPU: gres: gpu:v100:2"),
+    ("gpus: h100", "gpus", "a kind of GPU: gres: gpu:h100:1"),
+    ("extra: {gpus-per-node: 'a100:2'}", "extra.gpus-per-node", "a key of its own: gres: gpu:a100:2"),
+    ("extra: {gpus-per-task: 1}", "extra.gpus-per-task", "a key of its own: gpus"),
+    ("extra: {cpus-per-gpu: 4}", "extra.cpus-per-gpu", "a key of its own: cpus"),
+    ("extra: {ntasks-per-gpu: 1}", "extra.ntasks-per-gpu", "one process on one node"),
+    ("extra: {tres-per-task: 'gres/gpu:1'}", "extra.tres-per-task", "a key of its own: gpus, gres or cpus"),
+    ("gpus: 1\neval: {gpus: 0, extra: {mem-per-gpu: 1G}}", "eval.extra.mem-per-gpu", "asks for no GPU"),
+    ("gpus: 1\nprepare: {extra: {gpu-bind: closest}}", "prepare.extra.gpu-bind", "asks for no GPU"),
+    ("controller: {extra: {mem-per-gpu: 1G}}", "controller.extra.mem-per-gpu", "a controller has no GPU"),
+    ("controller: {mem: 1G, extra: {mem-per-cpu: 1G}}", "controller.mem", "exclude each other"),
+    ("eval: {mem: 1G, extra: {mem-per-cpu: 1G}}", "eval.mem", "exclude each other"),
     ("1: x", "file", "the key 1"),
     ("env: {1: x}", "env.1", "variable's name"),
     ("extra: {1: x}", "extra.1", "not an option to add"),
@@ -226,7 +326,6 @@ BAD: list[tuple[str, str, str]] = [
     ("extra: {comment: -x}", "extra.comment", "dash"),
     ('extra: {comment: "a\\nb"}', "extra.comment", "U+000A"),
     ("mem: 1G\nextra: {mem-per-cpu: 1G}", "mem", "exclude each other"),
-    ("mem: 1G\neval: {extra: {mem-per-cpu: 1G}}", "mem", "exclude each other"),
     ("partition: a\npartition: b", "file", "twice"),
     ("a: &x [1]\nb: *x", "file", "alias"),
     ("- a", "file", "expected"),
