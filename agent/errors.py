@@ -12,6 +12,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 │   ├── InvalidTrainer              an unknown trainer, or a trainer description with problems
 │   └── InvalidScript               a rendered script that failed its lint: a bug or a hostile value
 ├── StudyBusy                       another process holds the study's lease
+├── StudyMoved                      the study's folder was moved or copied while a round of it is in a queue
 ├── ClockWentBack                   this machine's clock is behind the study's journal
 ├── StorageError                    the disk refused a write (full, read-only, quota); what stood before stands
 ├── TrainingEnvironmentError        the training environment cannot be built or cannot import what the trainer needs
@@ -120,6 +121,10 @@ class InvalidScript(ProblemsError):
 
 class StudyBusy(RoundtableError):
     """Another process works on this study."""
+
+
+class StudyMoved(RoundtableError):
+    """The study was moved or copied while tasks of an open round belong to the folder where it was."""
 
 
 class ClockWentBack(RoundtableError):

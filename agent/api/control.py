@@ -63,6 +63,7 @@ def start(root: Path, options: StartOptions, *, say: Say) -> Ending | None:
     with held_soon(root / "lease.json", seconds=PATIENCE_S):
         store = Store.open(root)
         store.journal.check_clock()
+        _check_place(store, say)
         _refuse_second(store)
         _settle(store, options)
         generation = _next_generation(store)
@@ -96,7 +97,11 @@ def stop(root: Path, *, now: bool, say: Say) -> None:
     Running trials go on and are collected by a later start. Raises SchedulerUnavailable when a job could not be
     cancelled; the stop file is written by then.
     """
+    from agent.orchestrator.moved import check_ours
+
     store = Store.open(root)
+    if now:
+        check_ours(store)
     request = control.request_stop(store)
     say(f"{store.paths.stop} written: controllers end after their present look, and cron's ticks do nothing")
     try:
@@ -137,6 +142,20 @@ def tick_unattended(root: Path, *, say: Say) -> Any:
 
 
 # -- before a start -----------------------------------------------------------------------------------------------
+
+
+def _check_place(store: Store, say: Say) -> None:
+    """Refuse, or follow, a study whose folder was moved or copied. Raises StudyMoved, InvalidStudy."""
+    from agent.api.wiring import tools_for
+    from agent.orchestrator.engine import check_place
+    from agent.orchestrator.moved import check_there
+    from agent.store.place import elsewhere
+
+    check_there(store)
+    if elsewhere(store) is None:
+        return
+    settings = store.settings() if store.paths.settings.exists() else Settings()
+    check_place(store, tools_for(store, settings, say, say, offline=True), settings)
 
 
 def _refuse_second(store: Store) -> None:

@@ -21,6 +21,7 @@ from agent.api.run import check_call, take_policy, take_profile, take_rules
 from agent.api.wiring import settings_for, study_rules, tools_for
 from agent.errors import LaunchError, StorageError, StudyBusy, UsageError
 from agent.store.disk import read_text, storage
+from agent.store.place import place
 from agent.store.store import Store
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class DryRun:
 def dry_run(options: TuneOptions) -> DryRun:
     """Prepare the next round in a copy and say what submitting it would mean. Raises RoundtableError."""
     from agent.launch.select import default_launcher
+    from agent.orchestrator.moved import check_there
 
     launcher = options.launcher
     # Whether SLURM answers is one of the things that this call is to find out.
@@ -52,8 +54,11 @@ def dry_run(options: TuneOptions) -> DryRun:
     with tempfile.TemporaryDirectory(prefix="roundtable-dry-run-") as folder:
         scratch = dataclasses.replace(options, output_dir=Path(folder))
         if study_root(options).exists():
+            check_there(Store.open(study_root(options)), force=options.force_round)
             _copy(study_root(options), study_root(scratch))
             store, _ = open_study(scratch)
+            # What is prepared here is thrown away; the copy is no place where anything is submitted from.
+            place(store, copied=False)
         else:
             store = begin(scratch)
         found = _Findings(real=study_root(options), copy=store.paths.root)

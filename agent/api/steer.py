@@ -137,12 +137,14 @@ def cancellation(
 
     Raises UsageError for a round that is not open, rows that it does not have, and where there is nothing to stop.
     """
-    from agent.orchestrator import cancel, steer
+    from agent.orchestrator import cancel, moved, steer
     from agent.orchestrator.engine import named_problems
 
     store = Store.open(root)
     with named_problems():
+        moved.check_there(store)
         paths, _ = steer.open_round(store, only)
+        moved.check_ours(store, paths)
         tools = _tools(store, say, _quiet, of_round=paths)
         target = cancel.find_target(store, tools, paths, rows)
     if target.empty and (rows is not None or halted(store, paths) is not None):

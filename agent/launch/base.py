@@ -39,12 +39,14 @@ class Submission:
     """Seconds since the epoch, by this machine's clock, just before submitting."""
 
     @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> Submission:
-        """From the journal's `submitted` entry."""
+    def from_entry(cls, entry: Mapping[str, Any], *, study: Path) -> Submission:
+        """From the journal's `submitted` entry. study: its folder now; the local launcher's queues move with it."""
+        local = entry["launcher"] == "local"
+        queue = study.absolute() / entry["folder"] / "launch" / entry["name"]
         return cls(
             launcher=entry["launcher"],
             name=entry["name"],
-            job_id=entry["job_id"],
+            job_id=str(queue) if local else entry["job_id"],
             items=tuple(entry["items"]),
             tasks=tuple(entry["tasks"]),
             cluster=entry["cluster"],

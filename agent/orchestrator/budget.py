@@ -183,7 +183,9 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
         # Local queues and SLURM do not know each other's tasks.
         entries = [e for e in entries if (e["launcher"] == "local") == (launcher.name == "local")]
         # Of an open round the scheduler is asked in the same look.
-        found = launcher.elapsed([Submission.from_entry(entry) for entry in entries], ask=late or not store.going())
+        found = launcher.elapsed(
+            [Submission.from_entry(entry, study=store.paths.root) for entry in entries], ask=late or not store.going()
+        )
     except (LaunchError, UsageError) as error:
         tools.detail(f"hours are not accounted for now: {error}")
         return

@@ -28,6 +28,7 @@ from agent.orchestrator import (
     decide,
     diagnose,
     fresh,
+    moved,
     pending,
     plan,
     prepare,
@@ -37,6 +38,7 @@ from agent.orchestrator import (
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
 from agent.records import Outcome
 from agent.store.paths import RoundFolder, RoundPaths
+from agent.store.place import vanished
 from agent.store.steps import Status, StepRecord
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -100,6 +102,7 @@ def named_problems() -> Iterator[None]:
 
 
 def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: int | None) -> Report:
+    check_place(store, tools, settings, force)
     cancel.obey(store, tools)
     opened = closed = 0
     while True:
@@ -154,6 +157,23 @@ def stop_if_all_crashed(work: Work) -> None:
         )
 
 
+def check_place(store: Store, tools: Tools, settings: Settings, force: int | None = None) -> None:
+    """Refuse, or follow, a study whose folder was moved or copied, and miss round folders that are gone."""
+
+    def render(paths: RoundPaths, kind: str) -> bool:
+        work = work_on(store, settings, tools, paths, kind)
+        steps = store.steps(paths, tuple(table_of(work)))
+        record = steps.read("render")
+        if record is None:
+            return False
+        made = prepare.render_again(work, slurm=bool(record.details["slurm"]))
+        outputs = steps.hashes(made.outputs)
+        steps.write(replace(record, outputs=outputs, details={**record.details, **made.details}), at=store.clock())
+        return True
+
+    moved.check(store, tools, render, force=force)
+
+
 def _next_work(
     store: Store, settings: Settings, tools: Tools, given: Given, force: int | None
 ) -> tuple[Work | None, bool]:
@@ -173,6 +193,7 @@ def _next_work(
         return work(*unrecorded), False
     if (open_now := store.at_work()) is not None:
         return work(*open_now), False
+    moved.check_there(store)
     over = budget.time_is_up(store, settings)
     number = store.next_number()
     if not over and fresh.before_next_round(store, settings) is not None:
@@ -219,6 +240,11 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
     if not 1 <= number < store.next_number():
         there = f"rounds 1 to {store.next_number() - 1} exist" if store.next_number() > 1 else "there is no round yet"
         raise InputChanged(f"--force-round {number}: {there}")
+    for folder in vanished(store):
+        lost = store.paths.round(folder)
+        if folder.number == number and submit.active(store, lost, tools):
+            jobs = " ".join(moved.jobs_of(store, folder)) or "end its local queue"
+            raise InputChanged(f"--force-round {number}: {folder.path} is gone, but its tasks run: scancel {jobs}")
     paths = store.open_folder()
     if paths is None:
         return
@@ -227,7 +253,8 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
         raise InputChanged(f"{name} is still open; finish it first, or force that one")
     submit.check_launcher(store, paths, settings)
     at_work = store.at_work(only=number)
-    if submit.active(store, at_work[0] if at_work is not None else paths, tools):
+    target = at_work[0] if at_work is not None else paths
+    if not moved.not_ours(store, target) and submit.active(store, target, tools):
         raise InputChanged(f"{name} still has tasks in the queue; wait for them, or cancel them")
 
 

@@ -18,7 +18,7 @@ from agent.store.store import Store
 from agent.store.versions import sha256
 from trainers.files import parse_json_object, read_json_object
 from trainers.layout import candidate_name
-from trainers.manifest import Manifest, Row
+from trainers.manifest import Manifest, Row, load_manifest
 
 #: slurm.conf(5): what MaxArraySize is where a site says nothing.
 DEFAULT_ARRAY_SIZE = 1001
@@ -230,8 +230,15 @@ def _profile_sha256(work: Work) -> str | None:
 
 def render(work: Work) -> StepResult:
     """Write the manifest and the scripts of the round."""
-    manifest = build_manifest(work)
-    slurm = _for_slurm(work)
+    return _write(work, build_manifest(work), slurm=_for_slurm(work))
+
+
+def render_again(work: Work, *, slurm: bool) -> StepResult:
+    """Write the scripts of a rendered round for the folder that it lies in now; its rows stay."""
+    return _write(work, load_manifest(work.paths.manifest), slurm=slurm)
+
+
+def _write(work: Work, manifest: Manifest, *, slurm: bool) -> StepResult:
     rendered = render_round(
         work.paths,
         slug=work.store.config.slug,

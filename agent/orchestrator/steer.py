@@ -62,6 +62,7 @@ def submit_round(store: Store, tools: Tools, *, only: int | None = None) -> Repo
     Raises UsageError where submissions, submissions in doubt or tasks of a person are there already, naming them.
     """
     with engine.named_problems():
+        engine.check_place(store, tools, store.settings())
         cancel.obey(store, tools)
         work = _work(store, tools, only)
         made = [one for kind in KINDS for _, one in submissions(store, work.paths, kind)]
@@ -93,6 +94,7 @@ def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Rep
     missing, UsageError for a round that is not submitted yet.
     """
     with engine.named_problems():
+        engine.check_place(store, tools, store.settings())
         cancel.obey(store, tools)
         if only is None and _owed(store):
             budget.settle(store, tools, however_late=True)
@@ -137,6 +139,7 @@ def retry_rows(
     submitted by Roundtable.
     """
     with engine.named_problems():
+        engine.check_place(store, tools, store.settings())
         cancel.obey(store, tools)
         work = _work(store, tools, only)
         study = store.config.study

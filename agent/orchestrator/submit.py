@@ -16,6 +16,7 @@ from agent.launch.states import chunks
 from agent.orchestrator import breaker, budget
 from agent.orchestrator.context import StepResult, Tools, Work
 from agent.store.paths import RoundPaths
+from agent.store.place import roots
 from agent.store.steps import Status
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -220,7 +221,7 @@ def _once(work: Work, batch: Batch) -> Submission:
     marks = [entry for entry in journal.of(*MARKS) if entry["name"] == batch.name]
     last = marks[-1] if marks else None
     if last is not None and last["event"] == "submitted":
-        return _submission(last)
+        return Submission.from_entry(last, study=work.store.paths.root)
     try:
         if last is not None and last["event"] == "intent":
             if (found := launcher.find(batch)) is not None:
@@ -295,14 +296,10 @@ def _record(work: Work, batch: Batch, made: Submission, *, adopted: bool) -> Sub
 def submissions(store: Store, paths: RoundPaths, kind: str) -> list[tuple[int, Submission]]:
     """What was submitted for a round, oldest first, each with its attempt number."""
     return [
-        (entry["attempt"], _submission(entry))
+        (entry["attempt"], Submission.from_entry(entry, study=store.paths.root))
         for entry in store.journal.of("submitted")
         if entry["folder"] == paths.root.name and entry["kind"] == kind
     ]
-
-
-def _submission(entry: dict[str, Any]) -> Submission:
-    return Submission.from_entry(entry)
 
 
 def begun(store: Store, paths: RoundPaths, *, by_hand: bool = True) -> bool:
@@ -373,7 +370,12 @@ def interrupt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]
 
 
 def _job_name(work: Work, kind: str, attempt: int, chunk: int) -> str:
-    """Unique per study folder, round folder, attempt and chunk, the same after a restart: it finds the job again."""
-    text = f"{work.paths.root.resolve()}|{kind}|{attempt}|{chunk}"
-    tag = hashlib.sha256(text.encode()).hexdigest()[:10]
-    return f"rt-{work.store.config.slug[:40]}-{work.kind[0]}{work.number}-{kind}-{attempt}-{chunk}-{tag}"
+    """Unique per study folder, round folder, attempt and chunk, the same after a restart: it finds the job again.
+
+    Where the study was moved, the name that the journal has, made from an earlier folder, stays.
+    """
+    head = f"rt-{work.store.config.slug[:40]}-{work.kind[0]}{work.number}-{kind}-{attempt}-{chunk}"
+    tags = (f"{root}/{work.paths.root.name}|{kind}|{attempt}|{chunk}" for root in roots(work.store))
+    names = [f"{head}-{hashlib.sha256(text.encode()).hexdigest()[:10]}" for text in tags]
+    known = {entry["name"] for entry in work.store.journal.of(*MARKS)} if len(names) > 1 else set()
+    return next((name for name in names if name in known), names[0])

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.store.disk import Disk, storage
+from agent.store.place import before_copying
 from agent.store.store import Store
 from trainers.files import FileProblem, read_json_object
 
@@ -56,8 +57,8 @@ class Identity:
 
 
 def entries(store: Store) -> Iterator[Entry]:
-    """Everything that the journal holds about controllers, oldest first."""
-    return store.journal.of(*EVENTS)
+    """Everything that the journal holds about this folder's controllers, oldest first."""
+    return (entry for entry in store.journal.of(*EVENTS) if not before_copying(store, entry))
 
 
 def newest(store: Store, generation: int | None = None) -> Entry | None:

@@ -70,6 +70,12 @@ class Journal:
         return now
 
 
+def first_line(path: Path) -> str:
+    """How a journal begins: its study, and when it was begun, which tells it from any other. Raises OSError."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline()
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size

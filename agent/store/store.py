@@ -70,6 +70,7 @@ class Store:
             journal = Journal(paths.journal, disk, clock)
             journal.append("study", sha256=sha256(config.to_text()), **_plain(config))
             journal.append("reference", sha256=sha256(reference), round=1, version=1, source="init")
+            journal.append("placed", root=str(root.resolve()), given=str(root.absolute()), copied=False)
             try:
                 draft.rename(root)
             except OSError as error:
@@ -163,8 +164,15 @@ class Store:
         return {paths.root.name for paths, _ in self.open_folders()}
 
     def next_number(self) -> int:
-        """The number that the next new round gets: one more than the highest on disk."""
-        return max((folder.number for folder in self.paths.folders()), default=0) + 1
+        """The number that the next new round gets: one more than the highest on disk and in the journal, which knows
+        rounds whose folder is lost."""
+        gone = {entry["folder"] for entry in self.journal.of("discarded")}
+        # A stopped round gave its number back.
+        gone |= {f"round_{folder.number}_{folder.stamp}" for folder in self.paths.folders("stop")}
+        begun = {entry["folder"] for entry in self.journal.of("round_begun", "closed", "submitted")} - gone
+        known = (RoundFolder.parse(self.paths.root / name) for name in begun)
+        rounds = [folder.number for folder in known if folder is not None and folder.kind == "round"]
+        return max((*(folder.number for folder in self.paths.folders()), *rounds), default=0) + 1
 
     def begin(self, number: int, kind: str = "round") -> RoundPaths:
         """Make the folder of a round (or a confirmation) with a name later than any earlier run of it."""
@@ -177,10 +185,13 @@ class Store:
         text = stamp.strftime("%Y%m%d_%H%M%S")
         folder = RoundFolder(kind, number, text, self.paths.root / f"{kind}_{number}_{text}")
         self.disk.make_folder(folder.path)
+        if kind == "round":
+            self.journal.append("round_begun", folder=folder.path.name, round=number)
         return self.paths.round(folder)
 
     def discard(self, paths: RoundPaths) -> None:
         """Remove the folder of a round that was begun and has no proposals: there is nothing in it to keep."""
+        self.journal.append("discarded", folder=paths.root.name, round=paths.number)
         with storage(paths.root):
             shutil.rmtree(paths.root)
 
