@@ -71,16 +71,17 @@ def check_data(trainer: RegisteredTrainer, data: Mapping[str, Value]) -> None:
 
 def check_content(
     trainer: RegisteredTrainer, task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, folds: int
-) -> None:
+) -> tuple[str, ...]:
     """Let a trainer that knows how look into the data itself. Raises UsageError with what it refuses.
 
     values: the hyperparameters that train first. folds: how many parts validation is split into.
+    Returns what the person should know of the data, in sentences.
     """
     check = data_checker(trainer)
     if check is None:
-        return
+        return ()
     try:
-        check(task, data, values, folds=folds)
+        return tuple(f"data: {line}" for line in check(task, data, values, folds=folds) or ())
     except DataProblem as error:
         raise UsageError(str(error)) from error
 

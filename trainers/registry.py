@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -72,7 +72,8 @@ class RegisteredTrainer:
     data_keys: Mapping[str, DataKey] | None = None
     """Every key of `--data` that means something to it; None: any key is accepted."""
     data_check: str | None = None
-    """Module without heavy imports whose check(task, data, values, folds=...) refuses data before a study begins."""
+    """Module without heavy imports whose check(task, data, values, folds=...) refuses data before a study begins, and
+    returns what a person should know of it, sentence by sentence (None: nothing)."""
     needs_data: tuple[str, ...] = ()
     """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
     preparer: str | None = None
@@ -113,7 +114,18 @@ _RESNET9 = RegisteredTrainer(
         "mirror": DataKey(kind="bool", description="whether a mirrored image keeps its class (npz and folders)"),
         "size": DataKey(kind="int", description="side in pixels to which a folder's images are resized"),
         "workers": DataKey(kind="int", description="threads that decode a folder's images"),
+        "val_folder": DataKey(kind="bool", description="whether a folder val beside train validates (true)"),
+        "intensity": DataKey(
+            kind="text", fixed=True, description="LOW,HIGH: values of images beyond 8 bits that become 0 and 255"
+        ),
+        "background": DataKey(
+            kind="text", fixed=True, description="what shows through transparent pixels: grey, white or black"
+        ),
+        "frames": DataKey(
+            kind="text", fixed=True, description="one: several frames in a file are refused; first: the first is read"
+        ),
     },
+    data_check="trainers.resnet9.precheck",
 )
 
 _INFORMER = RegisteredTrainer(
@@ -201,11 +213,11 @@ def personal_data(trainer: str, data: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in data.items() if key not in keys or not keys[key].fixed}
 
 
-def data_checker(trainer: RegisteredTrainer) -> Callable[..., None] | None:
+def data_checker(trainer: RegisteredTrainer) -> Callable[..., Sequence[str] | None] | None:
     """The check(task, data, values, folds=...) of a trainer that looks into its data, which raises DataProblem."""
     if trainer.data_check is None:
         return None
-    check: Callable[..., None] = importlib.import_module(trainer.data_check).check
+    check: Callable[..., Sequence[str] | None] = importlib.import_module(trainer.data_check).check
     return check
 
 

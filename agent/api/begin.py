@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.api.options import TuneOptions
@@ -24,8 +25,13 @@ def study_root(options: TuneOptions) -> Path:
     return Path(options.output_dir).absolute() / name
 
 
-def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
-    """Make a new study's folder: frozen configuration and reference. Raises UsageError, and writes nothing then."""
+def begin(
+    options: TuneOptions, *, disk: Disk | None = None, say: Callable[[str], object] = lambda line: None
+) -> Store:
+    """Make a new study's folder: frozen configuration and reference. Raises UsageError, and writes nothing then.
+
+    say: told what the person should know of the data.
+    """
     root = study_root(options)
     if options.trainer is None:
         raise UsageError("--trainer is needed to begin a study: a name (see `roundtable trainers`) or a .yaml path")
@@ -38,7 +44,7 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
     if options.tune_names:
         reference = tuned(reference, options.tune_names)
     folds, count = _folds(options, found)
-    check_content(found.trainer, options.task, options.data, reference.values(), folds=count)
+    told = check_content(found.trainer, options.task, options.data, reference.values(), folds=count)
     config = StudyConfig(
         study=root.name,
         task=options.task,
@@ -65,6 +71,8 @@ def begin(options: TuneOptions, *, disk: Disk | None = None) -> Store:
         from agent.api.warm import warm_start
 
         warm = warm_start(options.warm_start, reference, config)
+    for line in told:
+        say(line)
     text = reference.to_text()
     return Store.create(root, config, reference=text, trainer_file=found.frozen, warm_start=warm, disk=disk)
 
@@ -80,11 +88,13 @@ def _folds(options: TuneOptions, found: Found) -> tuple[tuple[int, ...], int]:
     return folds, max(folds) + 1
 
 
-def open_study(options: TuneOptions, *, disk: Disk | None = None) -> tuple[Store, bool]:
+def open_study(
+    options: TuneOptions, *, disk: Disk | None = None, say: Callable[[str], object] = lambda line: None
+) -> tuple[Store, bool]:
     """The study of these options, begun now if it is new (then True). Refuses options that contradict a study."""
     root = study_root(options)
     if not root.exists():
-        return begin(options, disk=disk), True
+        return begin(options, disk=disk, say=say), True
     store = Store.open(root, disk=disk)
     config = store.config
     given: dict[str, tuple[object, object]] = {

@@ -64,10 +64,12 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     check_data(found.trainer, wanted.data)
     gpus = _gpus(wanted.gpus, uses_gpu=found.trainer.uses_gpu)
     reference = found.reference(wanted.task, wanted.hp_ref)
-    check_content(found.trainer, wanted.task, wanted.data, reference.values(), folds=wanted.fold_count)
+    told = check_content(found.trainer, wanted.task, wanted.data, reference.values(), folds=wanted.fold_count)
     profile = load_profile(wanted.profile) if wanted.profile else default_profile()
     root = import_root()
     ensure(profile, found.trainer, root=root)
+    for line in told:
+        say(line)
     disk = Disk()
     disk.make_folder(out)
     if failed is not None:

@@ -53,6 +53,7 @@ def dry_run(options: TuneOptions) -> DryRun:
     check_call(dataclasses.replace(options, auto_train=False))
     with tempfile.TemporaryDirectory(prefix="roundtable-dry-run-") as folder:
         scratch = dataclasses.replace(options, output_dir=Path(folder))
+        told: list[str] = []
         if study_root(options).exists():
             check_there(Store.open(study_root(options)), force=options.force_round)
             _copy(study_root(options), study_root(scratch))
@@ -60,8 +61,8 @@ def dry_run(options: TuneOptions) -> DryRun:
             # What is prepared here is thrown away; the copy is no place where anything is submitted from.
             place(store, copied=False)
         else:
-            store = begin(scratch)
-        found = _Findings(real=study_root(options), copy=store.paths.root)
+            store = begin(scratch, say=told.append)
+        found = _Findings(told, real=study_root(options), copy=store.paths.root)
         _prepare(store, scratch, launcher or default_launcher(), found)
         return DryRun(lines=tuple(found.lines), refusals=tuple(found.refusals))
 
@@ -69,10 +70,10 @@ def dry_run(options: TuneOptions) -> DryRun:
 class _Findings:
     """Lines for the person, with the study's own folder in place of the copy's."""
 
-    def __init__(self, *, real: Path, copy: Path) -> None:
+    def __init__(self, told: Sequence[str], *, real: Path, copy: Path) -> None:
         self.real = real
         self._real, self._copy = str(real), str(copy)
-        self.lines: list[str] = []
+        self.lines: list[str] = list(told)
         self.refusals: list[str] = []
 
     def say(self, line: str) -> None:

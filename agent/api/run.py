@@ -85,7 +85,7 @@ def tune(
     from agent.orchestrator.context import Given
 
     check_call(options)
-    store, new = open_study(options, disk=disk)
+    store, new = open_study(options, disk=disk, say=say)
     if new and options.warm_start:
         from agent.api.warm import told
 

@@ -10,7 +10,7 @@ from agent.cli.common import tune_options
 
 
 def run(parsed: argparse.Namespace) -> int:
-    store = begin(tune_options(parsed))
+    store = begin(tune_options(parsed), say=lambda line: sys.stdout.write(f"{line}\n"))
     trainer = parsed.trainer
     sys.stdout.write(
         f"study {store.paths.root}\n"

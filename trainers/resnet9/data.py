@@ -1,4 +1,4 @@
-"""Reading the options of `--data`, and splitting images into training, validation and test parts.
+"""Splitting images into training, validation and test parts.
 
 The split depends on split_seed and the fold alone, never on a trial's seed: candidates are compared on the same
 images. The test part is never trained on or used to choose anything.
@@ -8,114 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.contract import DataProblem, TrialSpec, Value
+from trainers.contract import DataProblem, TrialSpec
 from trainers.resnet9 import sources
-from trainers.resnet9.sources import Labels
+from trainers.resnet9.options import DataOptions, refuse_few
+from trainers.resnet9.pixels import Labels
+from trainers.resnet9.precheck import refuse_split
 
-__all__ = ["Data", "DataOptions", "DataProblem", "Part", "load_data"]
-
-COMMON_KEYS = ("val_fraction", "split_seed", "limit")
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "digits": COMMON_KEYS,
-    "cifar10": (*COMMON_KEYS, "path", "download"),
-    "npz": (*COMMON_KEYS, "path", "mirror"),
-    "folder": (*COMMON_KEYS, "path", "size", "mirror", "workers"),
-}
-"""The keys of `--data` that have a meaning, by kind of source."""
-_TYPES: Mapping[str, type] = {
-    "val_fraction": float,
-    "split_seed": int,
-    "limit": int,
-    "path": str,
-    "download": bool,
-    "mirror": bool,
-    "size": int,
-    "workers": int,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """The checked options of one data source."""
-
-    kind: str
-    """digits, cifar10, npz or folder."""
-    path: str = ""
-    """File or folder; for cifar10 the folder that holds, or will hold, cifar-10-batches-py."""
-    val_fraction: float = 0.1
-    """Part of each class held out for validation when there is one split; 0.2 for the few digits."""
-    split_seed: int = 0
-    """Seed of the validation split."""
-    limit: int | None = None
-    """Use only the first so many training images (before the validation split)."""
-    download: bool = True
-    """Whether CIFAR-10 may be downloaded."""
-    mirror: bool = True
-    """Whether a mirrored image keeps its class; false for text and digits."""
-    size: int = 32
-    """Side to which images of a folder are resized, in pixels."""
-    workers: int = 1
-    """Threads that decode the images of a folder."""
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "val_fraction": (0 < self.val_fraction < 1, "above 0 and below 1"),
-            "split_seed": (0 <= self.split_seed < 2**32, "from 0 to 2**32 - 1"),
-            "limit": (self.limit is None or self.limit >= 1, "at least 1"),
-            "size": (1 <= self.size <= 1024, "from 1 to 1024"),
-            "workers": (1 <= self.workers <= 256, "from 1 to 256"),
-        }
-        problems = [
-            f"{name} = {getattr(self, name)!r}: must be {text}" for name, (good, text) in allowed.items() if not good
-        ]
-        if problems:
-            raise DataProblem("data: " + "; ".join(problems))
-
-    @classmethod
-    def from_spec(cls, spec: TrialSpec) -> DataOptions:
-        """The options that `spec.task` and `spec.data` name. Raises DataProblem with the valid keys."""
-        kind = _kind(spec.task, spec.data)
-        problems = [f"unknown key {key!r} for {kind}" for key in spec.data if key not in KEYS[kind]]
-        checked: dict[str, Value] = {"val_fraction": 0.2} if kind == "digits" else {"workers": max(1, spec.cpus)}
-        for key in KEYS[kind]:
-            if key not in spec.data:
-                continue
-            value, wanted = spec.data[key], _TYPES[key]
-            if isinstance(value, bool) is (wanted is bool) and isinstance(
-                value, (int, float) if wanted is float else wanted
-            ):
-                checked[key] = value
-            else:
-                problems.append(f"{key} = {value!r}: must be of type {wanted.__name__}")
-        if problems:
-            raise DataProblem(f"data: {'; '.join(problems)} (keys: {', '.join(KEYS[kind])})")
-        return cls(kind=kind, **checked)  # type: ignore[arg-type]  # each was checked against _TYPES
-
-
-def _kind(task: str, data: Mapping[str, Value]) -> str:
-    if task == "digits":
-        return "digits"
-    path = data.get("path")
-    if isinstance(path, str) and path.endswith(".npz"):
-        return "npz"
-    if task == "cifar10":
-        return "cifar10"
-    if isinstance(path, str) and Path(path).expanduser().is_dir():
-        return "folder"
-    if path is None:
-        raise DataProblem(
-            f"task {task!r} is neither digits nor cifar10: give data path= an .npz file, "
-            "or a folder with train/<class>/ images"
-        )
-    raise DataProblem(f"data: path = {path!r} is neither an .npz file nor an existing folder")
+__all__ = ["Data", "DataProblem", "Part", "load_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +44,8 @@ class Data:
     test: Part | None
     classes: tuple[str, ...]
     mirror: bool
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What was found in the data and done to it."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -164,7 +72,7 @@ class Data:
 
 def load_data(spec: TrialSpec) -> Data:
     """Read and split the data that a trial names. Raises DataProblem."""
-    options = DataOptions.from_spec(spec)
+    options = DataOptions.read(spec.task, spec.data, cpus=spec.cpus)
     if options.kind == "digits":
         source = sources.load_digits()
     elif options.kind == "cifar10":
@@ -172,40 +80,34 @@ def load_data(spec: TrialSpec) -> Data:
     else:
         source = sources.load_npz(options) if options.kind == "npz" else sources.load_folder(options)
     images, labels = source.images[: options.limit], source.labels[: options.limit]
-    held = _validation_mask(labels, len(source.classes), options, fold=spec.fold, folds=spec.folds)
+    if not 0 <= spec.fold < spec.folds:
+        raise DataProblem(f"fold = {spec.fold}: must be from 0 to {spec.folds - 1}")
+    validated = source.val_images is not None
+    counts = np.bincount(labels, minlength=len(source.classes)).tolist()
+    where = options.path or options.kind
+    refuse_few(counts, source.classes, folds=spec.folds, validated=validated, where=where)
+    if options.kind == "folder" and not (images != images[0, 0, 0]).any():
+        raise DataProblem(f"{options.path}: all {len(images)} training images are of one and the same colour")
+    if source.val_images is not None and source.val_labels is not None:
+        refuse_split(options, folds=spec.folds)
+        train, val = _part(images, labels), _part(source.val_images, source.val_labels)
+    else:
+        held = _validation_mask(labels, options, fold=spec.fold, folds=spec.folds)
+        train, val = _part(images[~held], labels[~held]), _part(images[held], labels[held])
     test = None
     if source.test_images is not None and source.test_labels is not None:
         test = _part(source.test_images, source.test_labels)
-    return Data(
-        train=_part(images[~held], labels[~held]),
-        val=_part(images[held], labels[held]),
-        test=test,
-        classes=source.classes,
-        mirror=source.mirror,
-    )
+    return Data(train=train, val=val, test=test, classes=source.classes, mirror=source.mirror, notes=source.notes)
 
 
 def _part(images: NDArray[np.uint8], labels: Labels) -> Part:
     return Part(images=torch.from_numpy(images), labels=torch.from_numpy(labels))
 
 
-def _validation_mask(
-    labels: Labels, classes: int, options: DataOptions, *, fold: int, folds: int
-) -> NDArray[np.bool_]:
+def _validation_mask(labels: Labels, options: DataOptions, *, fold: int, folds: int) -> NDArray[np.bool_]:
     """Which images validate: a held-out part of each class, or this fold of a stratified k-fold."""
-    if classes < 2:
-        raise DataProblem("the data has one class only; a classifier needs at least two")
-    counts = np.bincount(labels, minlength=classes)
-    needed = max(2, folds)
-    if counts.min() < needed:
-        raise DataProblem(
-            f"class number {int(counts.argmin())} has {int(counts.min())} training images; "
-            f"{'a validation split' if folds == 1 else f'{folds} folds'} needs {needed} of each class"
-        )
-    if not 0 <= fold < folds:
-        raise DataProblem(f"fold = {fold}: must be from 0 to {folds - 1}")
     if folds == 1:
-        return sources.stratified_holdout(labels, options.val_fraction, options.split_seed)
+        return sources.stratified_holdout(labels, options.held_out, options.split_seed)
     mask: NDArray[np.bool_] = stratified_folds(labels, folds, options.split_seed) == fold
     return mask
 

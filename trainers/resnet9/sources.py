@@ -8,34 +8,28 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
-import os
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainers.contract import DataProblem
 from trainers.files import open_in_place
-
-if TYPE_CHECKING:
-    from trainers.resnet9.data import DataOptions
-
-Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int64]
+from trainers.resnet9.folders import scan
+from trainers.resnet9.memory import refuse_oversize
+from trainers.resnet9.options import DataOptions
+from trainers.resnet9.pixels import Labels, Pixels, Reader
 
 DIGITS_TEST_FRACTION = 0.2
 DIGITS_TEST_SEED = 0
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "classes")
 CIFAR10_CACHE = Path(".cache/roundtable/cifar10")
-MEMORY_SHARE = 0.5
-"""Images may fill this part of the host's memory; splitting holds a second copy for a moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +43,11 @@ class Source:
     classes: tuple[str, ...]
     mirror: bool
     """Whether a mirrored image keeps its class."""
+    val_images: Pixels | None = None
+    val_labels: Labels | None = None
+    """Images set apart for validation by the person; None where they are to be taken out of `images`."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """What was found and done, for the report."""
 
 
 def stratified_holdout(labels: Labels, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -98,7 +97,7 @@ def load_cifar10(options: DataOptions) -> Source:
     """
     from torchvision.datasets import CIFAR10
 
-    root = Path(options.path).expanduser() if options.path else Path.home() / CIFAR10_CACHE
+    root = cifar10_root(options)
     try:
         # Trials of one round start together: one downloads, the others wait. torchvision may print; stdout is ours.
         with _lock(root) if options.download else contextlib.nullcontext(), contextlib.redirect_stdout(sys.stderr):
@@ -119,6 +118,11 @@ def load_cifar10(options: DataOptions) -> Source:
     )
 
 
+def cifar10_root(options: DataOptions) -> Path:
+    """The folder that holds, or will hold, cifar-10-batches-py."""
+    return Path(options.path).expanduser() if options.path else Path.home() / CIFAR10_CACHE
+
+
 @contextlib.contextmanager
 def _lock(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
@@ -130,51 +134,85 @@ def _lock(root: Path) -> Iterator[None]:
 def load_npz(options: DataOptions) -> Source:
     """x_train, y_train and where present x_test, y_test, classes of an .npz file. Raises DataProblem."""
     path = Path(options.path).expanduser()
-    known = ("x_train", "y_train", "x_test", "y_test", "classes")
     try:
         with zipfile.ZipFile(path) as archive:
             refuse_oversize(sum(entry.file_size for entry in archive.infolist()), str(path))
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in known if name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataProblem(f"{path}: not a readable .npz file ({error}); write it with numpy.savez") from error
-    for name in ("x_train", "y_train"):
-        if name not in arrays:
-            raise DataProblem(
-                f"{path}: has no array {name}; it needs x_train and y_train ({', '.join(known)} are read)"
-            )
-    if ("x_test" in arrays) != ("y_test" in arrays):
-        raise DataProblem(f"{path}: x_test and y_test must come together")
-    images = _pixels(arrays["x_train"], f"{path}: x_train")
-    labels = _labels(arrays["y_train"], len(images), f"{path}: y_train")
-    test_images = _pixels(arrays["x_test"], f"{path}: x_test") if "x_test" in arrays else None
-    test_labels = None
-    if test_images is not None:
-        test_labels = _labels(arrays["y_test"], len(test_images), f"{path}: y_test")
-        if test_images.shape[1:] != images.shape[1:]:
-            raise DataProblem(f"{path}: x_test holds {test_images.shape[1:]} images, x_train {images.shape[1:]}")
-    classes = _class_names(arrays.get("classes"), labels, test_labels, str(path))
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _no_npz(path, error) from error
+    arrays = read_npz(path, NPZ_ARRAYS)
+    headers = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    labels, test_labels, classes = npz_labels(arrays, headers, str(path))
     return Source(
-        images=images,
+        images=_pixels(arrays["x_train"]),
         labels=labels,
-        test_images=test_images,
+        test_images=_pixels(arrays["x_test"]) if "x_test" in arrays else None,
         test_labels=test_labels,
         classes=classes,
         mirror=options.mirror,
     )
 
 
-def _pixels(array: NDArray[Any], where: str) -> Pixels:
-    if array.dtype != np.uint8:
-        raise DataProblem(f"{where}: is {array.dtype}; images must be uint8, 0 to 255")
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4 or not 1 <= array.shape[3] <= 4 or 0 in array.shape:
-        raise DataProblem(f"{where}: has shape {array.shape}; needs (n, h, w) or (n, h, w, 1 to 4 channels), none 0")
-    return np.ascontiguousarray(array)
+def read_npz(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Those of the named arrays that an .npz file holds. Raises DataProblem."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise _no_npz(path, error) from error
 
 
-def _labels(array: NDArray[Any], count: int, where: str) -> Labels:
+def _no_npz(path: Path, error: Exception) -> DataProblem:
+    return DataProblem(f"{path}: not a readable .npz file ({error}); write it with numpy.savez")
+
+
+def npz_labels(
+    arrays: Mapping[str, NDArray[Any]], headers: Mapping[str, tuple[Any, tuple[int, ...]]], path: str
+) -> tuple[Labels, Labels | None, tuple[str, ...]]:
+    """Labels of training and test, and the names of the classes. Raises DataProblem.
+
+    arrays: y_train and where present y_test and classes. headers: type and shape of every array in the file.
+    """
+    for name in ("x_train", "y_train"):
+        if name not in headers:
+            raise DataProblem(
+                f"{path}: has no array {name}; it needs x_train and y_train ({', '.join(NPZ_ARRAYS)} are read)"
+            )
+    if ("x_test" in headers) != ("y_test" in headers):
+        raise DataProblem(f"{path}: x_test and y_test must come together")
+    for name in ("x_train", "x_test"):
+        if name in headers:
+            _check_pixels(*headers[name], f"{path}: {name}")
+    labels = _labels(arrays["y_train"], headers["x_train"][1], f"{path}: y_train")
+    test = None
+    if "x_test" in headers:
+        test = _labels(arrays["y_test"], headers["x_test"][1], f"{path}: y_test")
+        of_test, of_train = _form(headers["x_test"][1]), _form(headers["x_train"][1])
+        if of_test != of_train:
+            raise DataProblem(f"{path}: x_test holds {of_test} images, x_train {of_train}")
+    return labels, test, _class_names(arrays.get("classes"), labels, test, path)
+
+
+def _check_pixels(dtype: Any, shape: tuple[int, ...], where: str) -> None:
+    """Refuse an array of images by its type, as numpy names it, and its shape. Raises DataProblem."""
+    if (dtype := np.dtype(dtype)) != np.uint8:
+        raise DataProblem(f"{where}: is {dtype}; images must be uint8, 0 to 255")
+    if len(shape) not in (3, 4) or 0 in shape or (len(shape) == 4 and not 1 <= shape[3] <= 4):
+        raise DataProblem(f"{where}: has shape {shape}; needs (n, h, w) or (n, h, w, 1 to 4 channels), none 0")
+
+
+def _form(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(h, w, channels) of an array of images."""
+    return shape[1:] if len(shape) == 4 else (*shape[1:], 1)
+
+
+def _pixels(array: NDArray[Any]) -> Pixels:
+    """(n, h, w, channels)"""
+    return np.ascontiguousarray(array if array.ndim == 4 else array[..., None])
+
+
+def _labels(array: NDArray[Any], images: tuple[int, ...], where: str) -> Labels:
+    """The labels of an array of images of this shape. Raises DataProblem."""
+    count = images[0]
     if array.ndim != 1 or len(array) != count:
         raise DataProblem(f"{where}: has shape {array.shape}; needs ({count},), one label an image")
     if array.dtype.kind not in "iu":
@@ -201,92 +239,32 @@ def _class_names(names: NDArray[Any] | None, train: Labels, test: Labels | None,
 
 
 def load_folder(options: DataOptions) -> Source:
-    """root/train/<class>/* and, where present, root/test/<class>/*, as RGB resized to size x size.
+    """root/train/<class>/* and, where present, root/val and root/test, as RGB resized to size x size.
 
     Images are taken in one fixed random order, so that the first `limit` hold all classes. Raises DataProblem.
     """
     root = Path(options.path).expanduser()
-    if not (root / "train").is_dir():
-        raise DataProblem(f"{root}: has no folder train; images belong in {root}/train/<class>/")
-    classes = _class_folders(root / "train")
-    train = _image_files(root / "train", classes)
-    order = np.random.RandomState(0).permutation(len(train))[: options.limit]
-    train = [train[i] for i in order]
-    test: list[tuple[Path, int]] = []
-    if (root / "test").is_dir():
-        strangers = sorted(set(_class_folders(root / "test")) - set(classes))
-        if strangers:
-            raise DataProblem(f"{root}/test: classes that train lacks: {', '.join(strangers[:10])}")
-        test = _image_files(root / "test", [name for name in classes if (root / "test" / name).is_dir()], classes)
-    refuse_oversize((len(train) + len(test)) * options.size**2 * 3, str(root))
-    images, labels = _read_images(train, options)
-    test_images, test_labels = _read_images(test, options) if test else (None, None)
+    found = scan(root, val_folder=options.val_folder)
+    train = [found.train[i] for i in limited(len(found.train), options.limit)]
+    kept = [train, found.val or (), found.test or ()]
+    refuse_oversize(sum(map(len, kept)) * options.size**2 * 3, str(root))
+    reader = Reader(options)
+    images, labels = reader.read(train)
+    val_images, val_labels = reader.read(found.val) if found.val else (None, None)
+    test_images, test_labels = reader.read(found.test) if found.test else (None, None)
     return Source(
         images=images,
         labels=labels,
+        val_images=val_images,
+        val_labels=val_labels,
         test_images=test_images,
         test_labels=test_labels,
-        classes=tuple(classes),
+        classes=found.classes,
         mirror=options.mirror,
+        notes=reader.notes | {"told": list(found.told)},
     )
 
 
-def _class_folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _image_files(root: Path, names: list[str], classes: list[str] | None = None) -> list[tuple[Path, int]]:
-    numbers = {name: k for k, name in enumerate(classes or names)}
-    found = []
-    for name in names:
-        files = sorted(f for f in (root / name).iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
-        if not files:
-            raise DataProblem(f"{root / name}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        found += [(file, numbers[name]) for file in files]
-    if not found:
-        raise DataProblem(f"{root}: holds no class folders; images belong in {root}/<class>/")
-    return found
-
-
-def _read_images(files: list[tuple[Path, int]], options: DataOptions) -> tuple[Pixels, Labels]:
-    from PIL import Image
-
-    images = np.empty((len(files), options.size, options.size, 3), dtype=np.uint8)
-
-    def read(i: int) -> str | None:
-        try:
-            with Image.open(files[i][0]) as image:
-                size = (options.size, options.size)
-                images[i] = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR))
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-            Image.DecompressionBombWarning,
-        ) as error:
-            return f"{files[i][0]} ({error})"
-        return None
-
-    with ThreadPoolExecutor(options.workers) as pool:  # decoding releases the interpreter lock
-        broken = [problem for problem in pool.map(read, range(len(files))) if problem]
-    if broken:
-        raise DataProblem(f"{len(broken)} images cannot be read, remove or repair them: {'; '.join(broken[:3])}")
-    return images, np.asarray([k for _, k in files], dtype=np.int64)
-
-
-def host_memory() -> int:
-    """Bytes of memory this process may count on: the machine's, or what SLURM granted the job."""
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    granted = os.environ.get("SLURM_MEM_PER_NODE", "")
-    return min(physical, int(granted) * 2**20) if granted.isdigit() and int(granted) else physical
-
-
-def refuse_oversize(needed: int, where: str) -> None:
-    """Raise DataProblem where `needed` bytes of images exceed MEMORY_SHARE of the host's memory."""
-    allowed = int(MEMORY_SHARE * host_memory())
-    if needed > allowed:
-        raise DataProblem(
-            f"{where}: {needed / 2**30:.1f} GiB of images, but only {allowed / 2**30:.1f} GiB may be held in memory; "
-            "use limit, a smaller size, or a job with more memory"
-        )
+def limited(count: int, limit: int | None) -> list[int]:
+    """Which of a folder's images are trained on, in one fixed random order."""
+    return [int(i) for i in np.random.RandomState(0).permutation(count)[:limit]]

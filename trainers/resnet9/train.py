@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import torch
@@ -32,6 +33,7 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     epochs = attempt.epoch_budget(spec, directions=DIRECTIONS)
     device = prepare_device(spec.gpus, cpus=spec.cpus, trainer="resnet9")
     data = load_data(spec)
+    _say(data)
     training = _build(spec, config, data, device, epochs)
     notes = attempt.resume(training, spec)
     training.run(control, AttemptFiles(spec.out))
@@ -110,8 +112,16 @@ def _build(spec: TrialSpec, config: Config, data: Data, device: torch.device, ep
     )
 
 
+def _say(data: Data) -> None:
+    """What was found in the data, to the task's log."""
+    lines = [f"data: {key}: {value}" for key, value in data.notes.items() if value]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+
 def _notes(training: Training, data: Data) -> dict[str, object]:
+    found = {"data": dict(data.notes)} if data.notes else {}
     return attempt.training_notes(training) | {
+        **found,
         "val_and_test_same_dataset": data.test is None,
         "samples": {
             "train": len(data.train),

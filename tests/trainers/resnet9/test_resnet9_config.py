@@ -107,7 +107,7 @@ def test_reading_settings_needs_no_torch() -> None:
 
 
 def test_every_parameter_and_data_key_is_in_the_document() -> None:
-    from trainers.resnet9.data import KEYS
+    from trainers.resnet9.options import KEYS
 
     text = (ROOT / "doc" / "resnet9.md").read_text()
     names = [*PARAMETERS, *{key for keys in KEYS.values() for key in keys}]

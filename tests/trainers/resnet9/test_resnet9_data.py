@@ -14,6 +14,7 @@ from resnet9_cases import make_spec, write_npz
 from trainers.contract import Value
 from trainers.resnet9 import sources
 from trainers.resnet9.data import Data, DataProblem, load_data, stratified_folds
+from trainers.resnet9.memory import host_memory
 
 pytestmark = pytest.mark.train
 
@@ -176,7 +177,7 @@ def test_damaged_npz_files(tmp_path: Path, npz: Path, kept: int) -> None:
 
 
 def test_more_images_than_memory(tmp_path: Path, npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "host_memory", lambda: 1000)
+    monkeypatch.setattr("trainers.resnet9.memory.host_memory", lambda: 1000)
     assert "may be held in memory" in refusal(tmp_path, {"path": str(npz)})
     write_folder(tmp_path / "images" / "train", counts={"a": 2, "b": 2})
     text = refusal(tmp_path, {"path": str(tmp_path / "images")})
@@ -185,9 +186,9 @@ def test_more_images_than_memory(tmp_path: Path, npz: Path, monkeypatch: pytest.
 
 def test_slurms_grant_bounds_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "64")
-    assert sources.host_memory() == 64 * 2**20
+    assert host_memory() == 64 * 2**20
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "0")  # SLURM's word for all of the node
-    assert sources.host_memory() > 64 * 2**20
+    assert host_memory() > 64 * 2**20
 
 
 # folders
