@@ -81,7 +81,7 @@ def check_content(
     if check is None:
         return ()
     try:
-        return tuple(f"data: {line}" for line in check(task, data, values, folds=folds) or ())
+        return tuple(f"data: {line}" for line in check(task, as_text(data, trainer), values, folds=folds) or ())
     except DataProblem as error:
         raise UsageError(str(error)) from error
 
@@ -91,7 +91,7 @@ def with_absolute_path(data: Mapping[str, Value], trainer: RegisteredTrainer | N
 
     trainer: what this names by environment variables is filled in, so that later calls need not have them set.
     """
-    found = dict(data)
+    found = as_text(data, trainer)
     keys = (trainer.data_keys if trainer is not None else None) or {}
     for name, key in keys.items():
         if key.variable and name not in found and (value := os.environ.get(key.variable)):
@@ -101,12 +101,21 @@ def with_absolute_path(data: Mapping[str, Value], trainer: RegisteredTrainer | N
     return found
 
 
+def as_text(data: Mapping[str, Value], trainer: RegisteredTrainer | None) -> dict[str, Value]:
+    """The data with text where the trainer's keys are text: on the command line a column named 7 is a number."""
+    keys = (trainer.data_keys if trainer is not None else None) or {}
+    return {
+        name: str(value) if name in keys and keys[name].kind == "text" and type(value) in (int, float) else value
+        for name, value in data.items()
+    }
+
+
 def _problem(key: DataKey, value: Value, *, made: bool) -> str | None:
     """What is wrong with a value, or None. made: the trainer may make the path (it downloads into it)."""
     # bool is a kind of int to Python, not to a person.
     fits = {
         "path": isinstance(value, str) and value != "",
-        "text": isinstance(value, str),
+        "text": isinstance(value, str) or type(value) in (int, float),
         "int": isinstance(value, int) and not isinstance(value, bool),
         "float": isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
         "bool": isinstance(value, bool),

@@ -163,6 +163,20 @@ _INFORMER = RegisteredTrainer(
         "fill": DataKey(
             kind="text", fixed=True, description="what closes gaps: none, previous or interpolate (none: refused)"
         ),
+        "sep": DataKey(
+            kind="text", fixed=True, description="what separates cells: comma, semicolon, tab, pipe or space (comma)"
+        ),
+        "decimal": DataKey(kind="text", fixed=True, description="decimal separator: point or comma (point)"),
+        "thousands": DataKey(
+            kind="text", fixed=True, description="thousands separator: none, comma, point, space or apostrophe (none)"
+        ),
+        "missing": DataKey(kind="text", description="further cells without a value, separated by commas, e.g. -9999"),
+        "date_format": DataKey(
+            kind="text", fixed=True, description="dates as strptime has them, unix or unix_ms (ISO 8601)"
+        ),
+        "timezone": DataKey(
+            kind="text", description="zone of dates without an offset, e.g. Europe/Berlin (clocks never change)"
+        ),
         "season": DataKey(kind="int", description="period of the seasonal-naive forecast in steps (from freq)"),
         "split": DataKey(kind="text", fixed=True, description="ett: 12, 4, 4 months; ratio: by the fractions"),
         "val_fraction": DataKey(kind="float", description="part of the rows that validates, with split=ratio (0.1)"),

@@ -7,7 +7,7 @@ training rows only; the test rows are never trained on or used to choose anythin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,8 @@ class Series:
     season: int
     """Period of the seasonal-naive forecast, in rows."""
     notes: Mapping[str, object]
+    told: Sequence[str] = ()
+    """Of the notes what a person should look at, in sentences."""
 
     def to(self, device: torch.device) -> Series:
         """The same with its tensors on the device; a series is small beside a model."""
@@ -108,6 +110,7 @@ def load_series(spec: TrialSpec) -> Series:
         pred_len=options.pred_len,
         season=season,
         notes=notes,
+        told=table.told,
     )
 
 

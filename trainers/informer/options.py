@@ -5,11 +5,14 @@ These define the problem, so they are settings of the data and never tuned.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainers.contract import DataProblem, Value
+from trainers.informer.cells import DECIMALS, SEPARATORS, THOUSANDS, Form
+from trainers.informer.dates import find_zone
 from trainers.informer.frequency import DAY, Frequency
 
 ETT: Mapping[str, tuple[str, str]] = {
@@ -32,6 +35,12 @@ TYPES: Mapping[str, type] = {
     "freq": str,
     "fill": str,
     "season": int,
+    "sep": str,
+    "decimal": str,
+    "thousands": str,
+    "missing": str,
+    "date_format": str,
+    "timezone": str,
     "split": str,
     "val_fraction": float,
     "test_fraction": float,
@@ -42,7 +51,12 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "features": ("M", "S", "MS"),
     "fill": ("none", "previous", "interpolate"),
     "split": ("ett", "ratio"),
+    "sep": tuple(SEPARATORS),
+    "decimal": tuple(DECIMALS),
+    "thousands": tuple(THOUSANDS),
 }
+FORM = ("sep", "decimal", "thousands", "date_format", "timezone")
+"""Keys that say how the file is written, beside `missing`."""
 MONTH_DAYS = 30
 ETT_MONTHS = (12, 4, 4)
 
@@ -70,6 +84,8 @@ class Options:
     """What closes gaps and missing values."""
     season: int = 0
     """Period of the seasonal-naive forecast, in steps; 0: from the step."""
+    form: Form = field(default_factory=Form)
+    """How the file is written: separators, dates, missing values."""
     split: str = "ratio"
     """ett: 12, 4 and 4 months of 30 days. ratio: by the fractions."""
     val_fraction: float = 0.1
@@ -103,7 +119,11 @@ class Options:
         options = cls(
             task=task,
             path=_file(task, found),
-            columns=tuple(name.strip() for name in str(found.get("columns", "")).split(",") if name.strip()),
+            columns=_names(str(found.get("columns", ""))),
+            form=Form(
+                missing=_names(str(rest.pop("missing", ""))),
+                **{key: str(rest.pop(key)) for key in FORM if key in rest},
+            ),
             **(preset | rest),  # type: ignore[arg-type]  # each was checked against TYPES
         )
         options._check()
@@ -121,12 +141,16 @@ class Options:
         ]
         if self.val_fraction + self.test_fraction >= 1:
             problems.append("val_fraction + test_fraction must be below 1: the rest is trained on")
+        if DECIMALS[self.form.decimal] == THOUSANDS[self.form.thousands]:
+            problems.append(f"decimal and thousands are both {self.form.decimal}; they must differ")
         if self.target and self.columns and self.target not in self.columns:
             problems.append(f"target = {self.target!r} is not among columns = {','.join(self.columns)}")
         if problems:
             raise DataProblem("data: " + "; ".join(problems))
         if self.freq:
             Frequency.parse(self.freq)
+        if self.form.timezone:
+            find_zone(self.form.timezone)
 
     @property
     def frequency(self) -> Frequency | None:
@@ -150,6 +174,11 @@ def _file(task: str, data: Mapping[str, Value]) -> Path:
         return Path.home() / CACHE / name
     path = Path(str(given)).expanduser()
     return path if path.suffix == ".csv" else path / name
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """A list separated by commas, as a line of CSV: a name that holds a comma stands in quotation marks."""
+    return tuple(name.strip() for line in csv.reader([text]) for name in line if name.strip())
 
 
 @dataclass(frozen=True)

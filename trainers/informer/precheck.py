@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trainers.contract import DataProblem, Value
 from trainers.informer.options import Options, Rows, chosen_columns, split_rows
+from trainers.informer.suggest import only
 from trainers.informer.table import Table, read_table
 
 CHECKED_BYTES = 64 * 2**20
 """Larger files are read by the tasks alone: a second for every 10 MB is too long for a command."""
 
 
-def check(task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, folds: int) -> None:
-    """Raise DataProblem where the training would. values: the hyperparameters that train first."""
+def check(task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, folds: int) -> Sequence[str]:
+    """Raise DataProblem where the training would; else say what in the data a person should look at.
+
+    values: the hyperparameters that train first.
+    """
     options = Options.read(task, data)
     if options.download and not options.path.exists():
-        return
+        return ()
     if options.path.exists() and options.path.stat().st_size > CHECKED_BYTES:
-        return
+        return ()
     table, parts = read_series(options, fold=0, folds=folds)
     check_variation(table, parts["train"])
     seq_len = values.get("seq_len")
     if isinstance(seq_len, int):
         check_window(parts, seq_len, options.pred_len)
+    return [f"{table.path}: {line}" for line in table.told]
 
 
 def read_series(options: Options, *, fold: int, folds: int) -> tuple[Table, dict[str, Rows]]:
     """The table that the options name, with its input columns only, and its parts. Raises DataProblem."""
     table = read_table(
-        options.path, date=options.date, wanted=options.columns, frequency=options.frequency, fill=options.fill
+        options.path,
+        date=options.date,
+        wanted=options.columns,
+        frequency=options.frequency,
+        fill=options.fill,
+        form=options.form,
     )
     try:
         names, _ = chosen_columns(options, list(table.columns))
@@ -48,9 +58,10 @@ def check_variation(table: Table, train: Rows) -> None:
         if min(values[train.first : train.last]) == max(values[train.first : train.last])
     ]
     if constant:
+        rest = [name for name in table.columns if name not in constant]
         raise DataProblem(
             f"{table.path}: {', '.join(constant)} never changes in the {len(train)} training rows (scale 0); "
-            "leave it out with --data columns=A,B,..."
+            + (f"leave it out with {only(rest)}" if rest else "there is nothing to learn from it")
         )
 
 

@@ -40,6 +40,7 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     device = prepare_device(spec.gpus, cpus=spec.cpus, trainer="informer")
     series = load_series(spec)
     refuse_short(series, config.seq_len)
+    sys.stderr.write("".join(f"data: {line}\n" for line in series.told))
     training = _build(spec, config, series, device, epochs)
     notes = attempt.resume(training, spec)
     training.run(control, AttemptFiles(spec.out))

@@ -36,7 +36,7 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, *options: str, t
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        ([], ["flat never changes in the 236 training rows (scale 0)", "--data columns=A,B,..."]),
+        ([], ["flat never changes in the 236 training rows (scale 0)", "--data columns=load,OT"]),
         (["columns=load,OT", "target=oil", "features=S"], ["target = 'oil' is not among columns = load,OT"]),
         (["target=oil"], ["target = 'oil': there is no such column; there are load, flat, OT"]),
         (["columns=load,oil"], ["no column 'oil'; its columns are: load, flat, OT"]),

@@ -48,7 +48,10 @@ def swap(lines: list[str]) -> None:
 
 
 REFUSED: list[tuple[Callable[[list[str]], object], list[str]]] = [
-    (set_cell(3, 1, "abc"), ["line 4, column load: 'abc' is not a number", "--data columns=A,B,..."]),
+    (
+        set_cell(3, 1, "abc"),
+        ["line 4, column load: 'abc' is not a number", "--data missing=abc --data fill=previous", "columns=wind,OT"],
+    ),
     (set_cell(3, 1, "inf"), ["line 4, column load: 'inf' is not a number"]),
     (set_cell(3, 1, "1_000"), ["'1_000' is not a number"]),
     (set_cell(3, 0, "01/02/2020"), ["line 4, column date: '01/02/2020' is not an ISO date"]),
@@ -64,7 +67,7 @@ REFUSED: list[tuple[Callable[[list[str]], object], list[str]]] = [
     (set_cell(9, 0, "2020-01-01 08:20:00"), ["1 dates are no whole number of steps of 1h", "2020-01-01 08:20:00"]),
     (set_cell(9, 0, "2020-01-01 08:00:00+01:00"), ["1 of 360 dates carry a UTC offset"]),
     (lambda lines: lines.insert(7, "2020-01-01 05:30:00,1"), ["line 8 has 2 cells, the header 4"]),
-    (set_cell(0, 0, "time"), ["no column 'date' of dates (columns: time, load, wind, OT)", "--data date=COLUMN"]),
+    (set_cell(0, 0, "time"), ["no column 'date' of dates (columns: time, load, wind, OT)", "--data date=time"]),
     (set_cell(0, 2, "load"), ["a column name stands twice"]),
     (lambda lines: lines.clear(), ["no column 'date' of dates"]),
     (lambda lines: lines.__delitem__(slice(2, None)), ["1 rows: no step between dates can be found"]),
