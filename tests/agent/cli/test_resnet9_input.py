@@ -195,7 +195,7 @@ def test_options_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     for option, message in (
         ("intensity=9,2", "intensity = '9,2': must be LOW,HIGH such as 0,65535"),
         ("background=red", "background = 'red': must be one of grey, white, black"),
-        ("frames=2", "frames=2: must be text"),
+        ("frames=2", "frames = '2': must be one of one, first"),
         ("size=0", "size = 0: must be from 1 to 1024"),
         ("download=true", "unknown key 'download' for folder"),
     ):
