@@ -19,7 +19,7 @@ from agent.api.begin import begin, open_study, study_root
 from agent.api.options import TuneOptions
 from agent.api.run import check_call, take_policy, take_profile, take_rules
 from agent.api.wiring import settings_for, study_rules, tools_for
-from agent.errors import LaunchError, StorageError, StudyBusy, UsageError
+from agent.errors import LaunchError, SchedulerUnavailable, StorageError, StudyBusy, SubmitLimit, UsageError
 from agent.store.disk import read_text, storage
 from agent.store.place import place
 from agent.store.store import Store
@@ -135,6 +135,7 @@ def _look(work: Work, found: _Findings) -> None:
     from agent.budget import Ledger
     from agent.orchestrator.budget import caps_of, request_of, requests_of, worst_case
     from agent.orchestrator.submit import batches, evaluation_of, settings_of
+    from agent.orchestrator.trial_run import one_each
     from trainers.manifest import load_manifest
 
     manifest = load_manifest(work.paths.manifest)
@@ -163,8 +164,9 @@ def _look(work: Work, found: _Findings) -> None:
         found.refuse(f"{work.label} would not be submitted: {reason}")
     if trouble:
         found.refuse(f"SLURM could not be asked: {trouble}")
+    scripts = one_each(asked)
     for batch in asked:
-        _ask(work, batch, found)
+        _ask(work, manifest, batch, found, test=batch in scripts)
 
 
 def _preparation(work: Work, manifest: Manifest) -> Sequence[Batch]:
@@ -188,12 +190,23 @@ def _arrays(count: int) -> str:
     return "1 array" if count == 1 else f"{count} arrays"
 
 
-def _ask(work: Work, batch: Batch, found: _Findings) -> None:
+def _ask(work: Work, manifest: Manifest, batch: Batch, found: _Findings, *, test: bool) -> None:
+    """test: whether it is the first array of its script."""
+    from agent.orchestrator.trial_run import for_good, told
+
+    answer: str | None = ""
     try:
-        answer = work.tools.launcher().test_only(batch)
-    except LaunchError as error:
+        answer = work.tools.launcher().test_only(batch) if test else answer
+    except SubmitLimit as error:
+        answer = f"{error} (the submission waits for that)"
+    except SchedulerUnavailable as error:
         found.refuse(f"{batch.name}: {error}")
         return
+    except LaunchError as error:
+        if for_good(work, manifest, batch, error):
+            found.refuse(f"{batch.name}: {told(batch, error)}")
+            return
+        answer = f"{error}; whether a submission would wait or be refused, only trying it tells"
     if answer is None:
         if batch.kind == "train":
             found.say("nothing to ask: this machine starts the tasks itself, as soon as a worker is free")
@@ -202,7 +215,8 @@ def _ask(work: Work, batch: Batch, found: _Findings) -> None:
         from agent.launch.sbatch import SbatchLauncher
 
         found.say(f"$ {shlex.join(SbatchLauncher().command(batch))}")
-    found.say(f"sbatch --test-only on {batch.array_script.name}: {answer}")
+    if test:
+        found.say(f"sbatch --test-only on {batch.array_script.name}: {answer}")
 
 
 def _copy(real: Path, copy: Path) -> None:

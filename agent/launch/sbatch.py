@@ -71,12 +71,33 @@ _REFUSED = (
     "mutually exclusive",
 )
 
+#: Of these answers of --test-only no waiting, and no node that comes back, makes another one.
+_FOR_GOOD = (
+    "Invalid ",
+    "invalid option",
+    "unrecognized option",
+    "known by database",
+    "Requested reservation is invalid",
+    "time limit is invalid",
+    "Memory specification",
+    "mutually exclusive",
+    "did not request any GPU",
+    "not permitted to use this partition",
+    "More processors requested than permitted",
+)
+#: Said of a site's own wrapper around sbatch, not of what it was asked about.
+_NO_TEST = ("test-only", "Invalid job id", "Invalid user id")
+
+#: Longest wait for an answer to --test-only; a submission may take longer.
+TEST_TIMEOUT_S = 60.0
+
 _REMEDIES = {
     "known by database": "list the clusters with `sacctmgr list clusters` and set `cluster` in the cluster profile",
     "mem_per_tres": "set `gpus`, or `mem` in place of `mem-per-gpu`, in the cluster profile",
     "reservation": "list the reservations with `scontrol show reservation` and set `extra: {reservation: NAME}`",
-    "partition": "list the partitions with sinfo and set `partition` in the cluster profile",
+    # Before the partition, which stands in "Invalid account or account/partition combination specified".
     "account": "list your accounts with `sacctmgr show assoc user=$USER` and set `account` in the cluster profile",
+    "partition": "list the partitions with sinfo and set `partition` in the cluster profile",
     "qos": "list your QOS with `sacctmgr show assoc user=$USER format=qos` and set `qos` in the cluster profile",
     "generic resource": "`sinfo -o '%N %G'` shows what nodes offer; set `gres` or `gpus` in the cluster profile",
     "time limit": "lower `time` in the cluster profile; `sinfo -o '%P %l'` shows each partition's limit",
@@ -109,6 +130,11 @@ def refusal(reply: Reply, name: str) -> LaunchError:
         f"sbatch failed and may have submitted {name} all the same: {words}; it is looked up by its name first",
         name=name,
     )
+
+
+def certain(words: str) -> bool:
+    """Whether a refusal by --test-only is one of the submission too, whenever it is made."""
+    return any(phrase in words for phrase in _FOR_GOOD) and not any(phrase in words for phrase in _NO_TEST)
 
 
 def withdrawn(error: LaunchError, name: str, reader: SlurmReader) -> LaunchError:
@@ -206,12 +232,12 @@ class SbatchLauncher:
         argv = [argv[0], "--test-only", *argv[1:]]
         environment = scrub(os.environ if self._environment is None else self._environment)
         try:
-            reply = run(argv, timeout_s=self._submit_timeout_s, environment=environment)
+            reply = run(argv, timeout_s=min(self._submit_timeout_s, TEST_TIMEOUT_S), environment=environment)
         except CommandTimeout as error:
             raise SchedulerUnavailable(f"{error}; ask again later") from error
         if reply.code == 0:
             return reply.words.removeprefix("sbatch: ")
-        refused = refusal(reply, batch.name)
+        refused = refusal(reply, batch.array_script.name)
         if isinstance(refused, AmbiguousSubmission):
             # Nothing can have been submitted by a test.
             raise SchedulerUnavailable(f"sbatch --test-only failed: {reply.words}; ask again later")

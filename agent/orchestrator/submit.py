@@ -13,7 +13,7 @@ from agent.launch.base import Batch, SlurmSettings, State, Submission
 from agent.launch.profile import Kind, Profile
 from agent.launch.render import prepares
 from agent.launch.states import chunks
-from agent.orchestrator import breaker, budget
+from agent.orchestrator import breaker, budget, trial_run
 from agent.orchestrator.context import StepResult, Tools, Work
 from agent.store.paths import RoundPaths
 from agent.store.place import roots
@@ -51,7 +51,9 @@ def submit(work: Work) -> StepResult:
         )
     try:
         work.tools.check_environment()
-        before = [] if _prepared(work, manifest) else start(work, manifest, "prepare", [0], attempt=1)
+        prepared = _prepared(work, manifest)
+        _test(work, manifest, prepared=prepared)
+        before = [] if prepared else start(work, manifest, "prepare", [0], attempt=1)
         train = start(work, manifest, "train", range(len(manifest.rows)), attempt=1, after=before)
         start(work, manifest, "eval", manifest.evaluation_items(), attempt=1, after=train)
     except SchedulerUnavailable as error:
@@ -64,6 +66,23 @@ def submit(work: Work) -> StepResult:
         details={"launcher": work.tools.launcher().name, "jobs": [s.job_id for s in train]},
         message=f"{work.label}: {len(manifest.rows)} rows submitted ({train[0].launcher} {train[0].job_id})",
     )
+
+
+def _test(work: Work, manifest: Manifest, *, prepared: bool) -> None:
+    """Ask SLURM about every script before the first is submitted.
+
+    Raises LaunchError where it refuses one, SchedulerUnavailable, NotYet.
+    """
+    if begun(work.store, work.paths, by_hand=False):
+        return
+    breaker.check(work.store)
+    _check_deferred(work)
+    kinds: dict[Kind, Sequence[int]] = {} if prepared else {"prepare": [0]}
+    kinds |= {"train": range(len(manifest.rows)), "eval": manifest.evaluation_items()}
+    asked: list[Batch] = []
+    for kind, items in kinds.items():
+        asked += batches(work, kind, items, attempt=1, settings=settings_of(work, manifest, kind))
+    trial_run.check(work, manifest, asked)
 
 
 def _prepared(work: Work, manifest: Manifest) -> bool:

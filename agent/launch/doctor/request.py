@@ -80,6 +80,17 @@ def gres_items(text: str) -> list[tuple[str, str, int]]:
     return items
 
 
+def fits(group: Nodes, wanted: Resources) -> bool:
+    """Whether a node is large enough for a task and has the GPUs that it asks for, in use or not."""
+    asked = gres_items(wanted.gres) if wanted.gres else ([("gpu", "", wanted.gpus)] if wanted.gpus else [])
+    memory = megabytes(wanted.mem) if wanted.mem is not None else 0
+    return (
+        group.cpus >= wanted.cpu_count
+        and group.memory_mb >= memory
+        and all(_holds(group, item) for item in asked if item[0] == "gpu")
+    )
+
+
 def check_request(
     wanted: Resources,
     *,

@@ -88,7 +88,8 @@ def test_line_24_so_it_is_from_round_to_round_with_retries(make: Make, monkeypat
     ending = watch(cluster, seconds=86_400, monkeypatch=monkeypatch)
     assert ending.reason == "finished: 3 rounds are closed"
     assert_one_question_a_minute(cluster)
-    assert len(cluster.times("sbatch")) == 2 * (3 + 1 + 2) and len(cluster.times("scontrol")) == 1
+    # A training and an evaluation for each of three rounds and three retries; each round's two scripts tested first.
+    assert len(cluster.times("sbatch")) == 2 * (3 + 1 + 2) + 2 * 3 and len(cluster.times("scontrol")) == 1
 
 
 def test_line_24_a_call_in_the_foreground_asks_as_seldom(
