@@ -10,7 +10,9 @@ import json
 import os
 import stat
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 PRIVATE = 0o600
 """The mode of what its owner alone reads."""
@@ -196,3 +198,14 @@ def _nan_as_null(text: str) -> None:
 
 def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON and never a usable value")
+
+
+def newer_version(raw: Mapping[str, Any], known: int) -> str:
+    """Why a file of ours is not read: a later version may mean something else by the same names. Empty where it is.
+
+    raw: the file's object; known: the highest schema_version that this version of Roundtable reads.
+    """
+    found = raw.get("schema_version", known)
+    if type(found) is int and 1 <= found <= known:
+        return ""
+    return f"schema_version is {found!r}: this Roundtable reads versions up to {known}; a newer one goes on with it"

@@ -10,6 +10,9 @@ from typing import Any
 from agent.acceptance.confirmation import Confirmation
 from agent.acceptance.measured import Measured, Place
 from agent.errors import InvalidStudy, Problem
+from trainers.files import newer_version
+
+SCHEMA_VERSION = 2
 
 VERDICTS = ("leading", "accepted", "confirmed")
 """In the order of how sure: the first, or better with the noise unknown | above the noise in its round | and again at
@@ -42,7 +45,7 @@ class Incumbent:
             raise ValueError(f"an incumbent needs a finite mean of at least one row, not {self.mean} of {self.n}")
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema_version": 2, **asdict(self)}
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
     @classmethod
     def from_json(cls, raw: object) -> Incumbent:
@@ -50,6 +53,8 @@ class Incumbent:
         try:
             if not isinstance(raw, Mapping):
                 raise TypeError("not an object")
+            if newer := newer_version(raw, SCHEMA_VERSION):
+                raise InvalidStudy([Problem(file="incumbent.json", where="file", value="", message=newer)])
             error = raw["standard_error"]
             return cls(
                 round=int(raw["round"]),

@@ -154,7 +154,7 @@ def _check_place(store: Store, say: Say) -> None:
     check_there(store)
     if elsewhere(store) is None:
         return
-    settings = store.settings() if store.paths.settings.exists() else Settings()
+    settings = store.settings() if store.driven() else Settings()
     check_place(store, tools_for(store, settings, say, say, offline=True), settings)
 
 
@@ -199,7 +199,7 @@ def _settle(store: Store, options: StartOptions) -> None:
     paused = breaker.paused(store.journal)
     if paused is not None and not options.resume:
         breaker.check(store)
-    old = store.settings() if store.paths.settings.exists() else Settings(launcher=default_launcher(), target_round=0)
+    old = store.settings() if store.driven() else Settings(launcher=default_launcher(), target_round=0)
     asked: dict[str, Any] = {
         "target_round": options.max_iterations,
         "candidates": options.candidates,
@@ -313,7 +313,7 @@ def _jobs(store: Store) -> ControllerJobs:
     """Controller jobs, which inherit no key of a language model from this process."""
     from agent.api.models import without_keys
 
-    environment = without_keys(store.settings()) if store.paths.settings.exists() else None
+    environment = without_keys(store.settings()) if store.driven() else None
     return ControllerJobs(environment=environment, cluster=profile_of(store).cluster)
 
 

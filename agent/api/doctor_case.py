@@ -104,7 +104,7 @@ def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
 
     assert options.study is not None
     store: Store = Store.open(options.study)
-    settings = store.settings() if store.paths.settings.exists() else _new_settings()
+    settings = store.settings() if store.driven() else _new_settings()
     if options.launcher is not None:
         settings = dataclasses.replace(settings, launcher=options.launcher)
     # Not the study's rules: those may be code, and a study may be somebody else's.

@@ -52,7 +52,7 @@ class Study:
         return State(
             closed=len(store.closed()),
             open=under_way.number if under_way is not None else None,
-            target=store.settings().target_round if store.paths.settings.exists() else None,
+            target=store.settings().target_round if store.driven() else None,
             best=self.best_run,
             ended=ended(store),
         )

@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
     """The study's settings with this call's on top."""
-    old = store.settings() if store.paths.settings.exists() else Settings(launcher=launcher)
+    old = store.settings() if store.driven() else Settings(launcher=launcher)
     open_round = store.open_folder()
     done = store.next_number() - 1 - (1 if open_round is not None else 0)
     manual_open = open_round is not None and not options.auto_train
@@ -49,7 +49,7 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
     changes: dict[str, Any] = {
         "auto_train": options.auto_train,
         "slurm": options.slurm,
-        "launcher": options.launcher or (old.launcher if store.paths.settings.exists() else launcher),
+        "launcher": options.launcher or (old.launcher if store.driven() else launcher),
         "target_round": target,
     }
     asked = {

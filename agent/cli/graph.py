@@ -50,7 +50,7 @@ def _of_study(parsed: argparse.Namespace) -> Workflow:
     from agent.store.study import Settings
 
     store = Store.open(study_folder(parsed))
-    settings = store.settings() if store.paths.settings.exists() else Settings()
+    settings = store.settings() if store.driven() else Settings()
     asks = settings.provider != "none"
     proposer = parsed.proposer or (settings.proposer if asks or settings.proposer == "planner" else "bayes")
     return Workflow(

@@ -277,7 +277,9 @@ def add_reference(command: argparse.ArgumentParser) -> None:
     _which(history)
     restore = actions.add_parser("restore", help="make an archived version current; the next round trains it")
     _which(restore)
-    restore.add_argument("version", metavar="VERSION", help="round_2, round_2_v2, or just 2")
+    restore.add_argument(
+        "version", metavar="VERSION", help="round_2, round_2_v2, or just 2; last: as Roundtable wrote it last"
+    )
 
 
 def add_train(command: argparse.ArgumentParser) -> None:

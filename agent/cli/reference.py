@@ -69,7 +69,29 @@ def _restore(parsed: argparse.Namespace) -> str:
 
     store = Store.open(study_folder(parsed))
     with held(store.paths.lease):
-        return store.versions.restore(parsed.version, _described)
+        if parsed.version != "last":
+            return store.versions.restore(parsed.version, _described)
+        path = store.versions.last_written()
+        return store.versions.put_back(path, _described) if path is not None else _as_begun(store)
+
+
+def _as_begun(store: Store) -> str:
+    """Before round 1 there is no other copy: the reference that the trainer brings. Raises UsageError after it."""
+    import tempfile
+
+    from agent.api.begin import frozen_text
+    from agent.catalogue import frozen_trainer
+
+    if store.paths.folders():
+        raise UsageError(
+            f"{store.paths.root}: no file holds the reference that was written last; `roundtable reference history "
+            "--study ...` lists what there is"
+        )
+    found = frozen_trainer(store.config.trainer, frozen_text(store))
+    with tempfile.TemporaryDirectory(prefix="roundtable-reference-") as folder:
+        path = Path(folder) / f"{store.config.trainer}.json"
+        path.write_text(found.reference(store.config.task, None).to_text(), encoding="utf-8")
+        return store.versions.put_back(path, _described)
 
 
 def _described(old: Reference, new: Reference) -> str:

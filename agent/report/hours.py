@@ -19,7 +19,7 @@ def hours(store: Store) -> dict[str, Any]:
     their declared charge: {"name", "folder", "rows"}. paused: why the next submission was refused, or null.
     """
     ledger = Ledger(store.journal.entries)
-    settings = store.settings() if store.paths.settings.exists() else Settings()
+    settings = store.settings() if store.driven() else Settings()
     view: dict[str, Any] = {}
     caps = {"gpu": settings.max_gpu_hours, "cpu": settings.max_cpu_hours}
     for resource in RESOURCES:

@@ -68,7 +68,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
 
 def _also(store: Store) -> list[str]:
     """Quantities of further objectives and limits, which the table shows beside the objective."""
-    settings = store.settings() if store.paths.settings.exists() else Settings()
+    settings = store.settings() if store.driven() else Settings()
     names = [parse_further(text).metric for text in settings.also]
     names += [parse_limit(text).name for text in settings.limits]
     return [name for name in dict.fromkeys(names) if name != store.config.metric]

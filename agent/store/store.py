@@ -19,9 +19,12 @@ from agent.store.paths import RoundFolder, RoundPaths, StudyPaths
 from agent.store.steps import Steps
 from agent.store.study import Settings, StudyConfig, load_settings, load_study
 from agent.store.versions import Versions, sha256
-from trainers.files import FileProblem, read_json_object
+from trainers.files import FileProblem, newer_version, read_json_object
 
 Clock = Callable[[], datetime]
+
+#: The highest schema_version of round.json that is read.
+ROUND_SCHEMA = 1
 
 
 def utc_now() -> datetime:
@@ -105,7 +108,12 @@ class Store:
     # -- how it is driven ---------------------------------------------------------------------------------------
 
     def settings(self) -> Settings:
-        return load_settings(self.paths.settings)
+        """How the study is driven; from the journal where settings.json is gone. Raises InvalidStudy."""
+        return load_settings(self.paths.settings, self.journal.last("settings"))
+
+    def driven(self) -> bool:
+        """Whether a call has said how the study is driven."""
+        return self.paths.settings.exists() or self.journal.last("settings") is not None
 
     def put_settings(self, settings: Settings) -> None:
         """Write the settings of this call; journaled when they differ from the last call's."""
@@ -231,6 +239,9 @@ class Store:
     def _read_round(self, paths: RoundPaths) -> dict[str, Any]:
         try:
             record: dict[str, Any] = read_json_object(paths.closed)
+            if newer := newer_version(record, ROUND_SCHEMA):
+                problem = Problem(file=str(paths.closed), where="file", value="", message=newer)
+                raise InvalidStudy([problem])
             if paths.root.name.startswith("round_"):
                 for entry in record["candidates"]:
                     observation(paths.number, entry)

@@ -11,7 +11,7 @@ from typing import Any
 from agent.errors import InvalidStudy, Problem
 from agent.records import Objective
 from trainers.contract import Value
-from trainers.files import FileProblem, read_json_object
+from trainers.files import FileProblem, newer_version, read_json_object
 from trainers.yaml_file import dump_yaml, read_yaml
 
 SCHEMA_VERSION = 1
@@ -58,6 +58,8 @@ def load_study(path: Path) -> StudyConfig:
         raw: Any = read_yaml(path)
     except FileProblem as error:
         raise InvalidStudy([Problem(file=str(path), where="file", value="", message=str(error))]) from error
+    if newer := newer_version(raw, SCHEMA_VERSION):
+        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=newer)])
     names = {f.name for f in dataclasses.fields(StudyConfig)}
     known = f"unknown; known: {', '.join(sorted(names))}"
     found = [(name, "", "is missing") for name in sorted(names - raw.keys())]
@@ -174,12 +176,13 @@ def retired_keys(path: Path) -> list[str]:
     return [f"{path}: {name} is not used any more: {why}" for name, why in RETIRED.items() if name in there]
 
 
-def load_settings(path: Path) -> Settings:
-    """Read settings.json. Raises InvalidStudy."""
+def load_settings(path: Path, journaled: Mapping[str, Any] | None = None) -> Settings:
+    """Read settings.json; where it is gone, from the journal's last entry of them. Raises InvalidStudy."""
     try:
-        raw: Any = {name: value for name, value in read_json_object(path).items() if name not in RETIRED}
+        there = read_json_object(path) if journaled is None or path.exists() else journaled
+        raw: Any = {name: value for name, value in there.items() if name not in (*RETIRED, "seq", "at", "event")}
         lists = {name: tuple(raw[name]) for name in ("gpus", "also", "limits") if name in raw}
         return Settings(**(raw | {"gpus": tuple(raw["gpus"])} | lists))
     except (FileProblem, KeyError, TypeError) as error:
-        message = f"cannot be used ({error}); call `roundtable tune` again to write it anew"
+        message = f"cannot be used ({error}); remove it: the journal holds the last call's settings, which count then"
         raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error

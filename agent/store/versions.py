@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from agent.store.disk import Disk, read_text
 from agent.store.journal import Journal
 from agent.store.paths import StudyPaths
 from agent.store.study import StudyConfig
+from trainers.layout import candidate_name
 
 _ARCHIVED = re.compile(r"hyperparameter_reference_round_(?P<round>\d+)(?:_v(?P<version>\d+))?\.json")
 
@@ -28,6 +30,7 @@ class Versions:
 
     def current(self) -> Reference:
         """The reference as it stands now, checked, and still of this study. Raises InvalidReference."""
+        self._check_there()
         reference, config = load_reference(self._paths.reference), self._config
         frozen = {
             "trainer": (reference.trainer, config.trainer),
@@ -50,6 +53,8 @@ class Versions:
         return reference
 
     def current_text(self) -> str:
+        """The reference's text as it stands now. Raises InvalidReference where it is gone."""
+        self._check_there()
         return read_text(self._paths.reference)
 
     def edited(self) -> bool:
@@ -104,13 +109,46 @@ class Versions:
         wanted = f"round_{wanted}" if wanted.isdecimal() else wanted
         if wanted not in by_name:
             known = ", ".join(by_name) or "none yet"
-            raise UsageError(f"no archived reference {name!r} in {self._paths.history}; there are: {known}")
-        old, text = self.current(), read_text(by_name[wanted])
-        new = load_reference(by_name[wanted])
-        self.archive(self.current_text(), old.round)
+            raise UsageError(
+                f"no archived reference {name!r} in {self._paths.history}; there are: {known}; `last` is the "
+                "one that Roundtable wrote last"
+            )
+        return self.put_back(by_name[wanted], describe)
+
+    def put_back(self, path: Path, describe: Callable[[Reference, Reference], str]) -> str:
+        """Make another file's text the current reference; what stands there, if anything, is archived first.
+
+        Returns what changed. Raises InvalidReference for a file that is none.
+        """
+        new, text = load_reference(path), read_text(path)
+        old: Reference | None = None
+        if self._paths.reference.exists():
+            try:
+                old = load_reference(self._paths.reference)
+            except InvalidReference:
+                pass  # what a person broke is kept all the same
+            last = self._journal.last("reference")
+            self.archive(self.current_text(), old.round if old is not None else last["round"] if last else new.round)
         self._disk.write(self._paths.reference, text)
-        self._journal.append("restored", name=by_name[wanted].name, sha256=sha256(text))
-        return describe(old, new)
+        self._journal.append("restored", name=path.name, sha256=sha256(text))
+        return describe(old, new) if old is not None else f"{self._paths.reference}: put back from {path}"
+
+    def last_written(self) -> Path | None:
+        """Another file with the very text that Roundtable wrote (or took over) last; None where it has none."""
+        rounds = [self._paths.round(folder) for folder in reversed(self._paths.folders())]
+        copies = (path for paths in rounds for path in (paths.reference(candidate_name(0)), paths.before))
+        for path in (*copies, *reversed(self.archived())):
+            if path.exists() and self.is_last_written(read_text(path)):
+                return path
+        return None
+
+    def _check_there(self) -> None:
+        """Raises InvalidReference with what puts a reference back that is gone."""
+        path = self._paths.reference
+        if not path.exists():
+            study = shlex.quote(str(path.parent))
+            message = f"is gone; `roundtable reference restore --study {study} last` puts the last one back"
+            raise InvalidReference([Problem(file=str(path), where="file", value="", message=message)])
 
 
 def sha256(text: str) -> str:
