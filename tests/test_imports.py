@@ -118,7 +118,18 @@ def test_a_wrong_option_of_tune_costs_no_more_than_help(loaded: Any) -> None:
 def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
     modules = loaded("status", "--study", str(study))
     assert modules & (TRAINING | HEAVY) == {"rich", "yaml"}
-    rooms = {"budget", "cli", "errors", "launch", "objectives", "records", "reference", "report", "store"}
+    rooms = {
+        "budget",
+        "cli",
+        "errors",
+        "launch",
+        "objectives",
+        "ownership",
+        "records",
+        "reference",
+        "report",
+        "store",
+    }
     assert _rooms(modules) == rooms
 
 
