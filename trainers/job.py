@@ -45,6 +45,7 @@ from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, rea
 from trainers.registry import accumulator, preparer, trainer_module
 from trainers.results import SCHEMA_VERSION, RowResult, earlier_attempts, read_row
 from trainers.summary import fold_results
+from trainers.visible import given_to_task
 
 #: Exit codes: 0 done or nothing to do, 1 the row failed (result.json says how), 2 refused before training,
 #: 128 + signal interrupted with a checkpoint saved.
@@ -182,6 +183,9 @@ def _train(
     """
     # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
     os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
+    given = given_to_task(spec.gpus, os.environ)
+    if given.words:
+        _say(given.words if given.fits else f"warning: {given.words}")
     started, clock = datetime.now(UTC), time.monotonic()
     measured: dict[str, Any] = {}
     outcome = "ok"
@@ -224,6 +228,8 @@ def _train(
         "started": started.isoformat(),
         "finished": datetime.now(UTC).isoformat(),
     }
+    if given.words:
+        record["gpus"] = given.plain()
     if error is None:
         record |= measured
     code = DONE if error is None else FAILED

@@ -63,7 +63,9 @@ class RegisteredTrainer:
     gpus: int = 0
     """GPUs a trial asks for when the profile does not say."""
     uses_gpu: bool = False
-    """Whether a local study should hand out the machine's GPUs by itself."""
+    """Whether it trains on a GPU where it gets one: a local study then hands out the machine's by itself."""
+    most_gpus: int | None = None
+    """GPUs that one trial can use at most; None: as many as it is given."""
     probe: tuple[str, ...] = ()
     """A command that must succeed in the training environment, beside the imports."""
     has_test: bool = False
@@ -101,6 +103,7 @@ _RESNET9 = RegisteredTrainer(
     open_tasks=True,
     default_epochs=24,
     uses_gpu=True,
+    most_gpus=1,
     has_test=True,
     template="resnet9",
     data_keys={
@@ -146,6 +149,7 @@ _INFORMER = RegisteredTrainer(
     open_tasks=True,
     default_epochs=6,
     uses_gpu=True,
+    most_gpus=1,
     has_test=True,
     template="informer",
     data_keys={
@@ -201,6 +205,7 @@ _NNUNET = RegisteredTrainer(
     folds=(0, 1, 2, 3, 4),
     cpus=8,
     uses_gpu=True,
+    most_gpus=1,
     has_test=True,
     template="nnunet",
     data_keys={

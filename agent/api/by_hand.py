@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.api.wiring import local_gpus
 from agent.catalogue import find_trainer
 from agent.datacheck import check_content, check_data, check_task, with_absolute_path
 from agent.errors import UsageError
 from agent.launch.environment import without_secrets
+from agent.launch.gpus import local_gpus
 from agent.launch.profile import default_profile, load_profile
 from agent.launch.training import ensure, import_root, training_python
 from agent.store.disk import Disk, storage
@@ -22,6 +22,8 @@ from agent.store.versions import sha256
 from trainers.contract import TASK_OUTCOMES, Value
 from trainers.files import FileProblem, read_json_object
 from trainers.layout import REFERENCE_NAME, AttemptFiles
+from trainers.registry import RegisteredTrainer
+from trainers.visible import VARIABLE
 
 Say = Callable[[str], None]
 
@@ -62,7 +64,8 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     preset = found.task(wanted.task)
     check_task(found.trainer, wanted.task, wanted.data, brought=found.frozen is not None)
     check_data(found.trainer, wanted.data)
-    gpus = _gpus(wanted.gpus, uses_gpu=found.trainer.uses_gpu)
+    there = local_gpus()
+    gpus = _gpus(wanted.gpus, found.trainer, there)
     reference = found.reference(wanted.task, wanted.hp_ref)
     told = check_content(found.trainer, wanted.task, wanted.data, reference.values(), folds=wanted.fold_count)
     profile = load_profile(wanted.profile) if wanted.profile else default_profile()
@@ -105,6 +108,9 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     }
     disk.write_json(out / "plan.json", plan)
     environment = without_secrets(os.environ)
+    if gpus:
+        # No more than it was given: a program may take all that it sees.
+        environment[VARIABLE] = ",".join(there[:gpus])
     if root is not None:
         environment["PYTHONPATH"] = str(root)
     command = [str(training_python(profile)), "-m", "trainers.job", "run", "--plan", str(out / "plan.json")]
@@ -128,13 +134,27 @@ def _failed_before(files: AttemptFiles) -> str | None:
     return str(outcome)
 
 
-def _gpus(wanted: int | None, *, uses_gpu: bool) -> int:
-    """How many GPUs the trainer may use: as many as asked for, else one if it uses any. Raises UsageError."""
+def _gpus(wanted: int | None, trainer: RegisteredTrainer, there: Sequence[str]) -> int:
+    """How many GPUs the trainer may use: as many as asked for, else what it asks for, else one if it uses any.
+
+    there: this machine's that CUDA_VISIBLE_DEVICES leaves. Raises UsageError.
+    """
+    count = len(there)
     if wanted is None:
-        return min(1, len(local_gpus())) if uses_gpu else 0
-    there = len(local_gpus())
-    if not 0 <= wanted <= there:
-        raise UsageError(f"--gpus {wanted}: this machine has {there} (nvidia-smi -L); give 0 to {there}")
+        if trainer.gpus > count:
+            raise UsageError(
+                f"{trainer.name} asks for {trainer.gpus} GPU(s), and this machine has {count} to give "
+                f"(nvidia-smi -L, {VARIABLE}); --gpus {count} trains with that"
+            )
+        return trainer.gpus or (min(1, count) if trainer.uses_gpu else 0)
+    if not 0 <= wanted <= count:
+        limit = f" that {VARIABLE}={os.environ[VARIABLE]!r} leaves" if VARIABLE in os.environ else ""
+        raise UsageError(f"--gpus {wanted}: this machine has {count}{limit} (nvidia-smi -L); give 0 to {count}")
+    if trainer.most_gpus is not None and wanted > trainer.most_gpus:
+        raise UsageError(
+            f"--gpus {wanted}: {trainer.name} trains on {trainer.most_gpus} GPU, and the others would stand idle: "
+            f"give --gpus {trainer.most_gpus}"
+        )
     return wanted
 
 

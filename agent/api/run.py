@@ -16,12 +16,12 @@ from agent.api.wiring import (
     Say,
     check_own_study,
     check_requeue,
-    local_gpus,
     settings_for,
     tools_for,
     tools_for_open_round,
 )
 from agent.errors import MissingResults, UsageError
+from agent.launch.gpus import check_named
 from agent.policy import load_policy
 from agent.store.disk import Disk, read_text
 from agent.store.lease import held
@@ -125,9 +125,8 @@ def check_call(options: TuneOptions) -> None:
     for path in given:
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file")
-    there = local_gpus() if options.gpus else ()
-    if unknown := [gpu for gpu in options.gpus or () if gpu.isdecimal() and gpu not in there]:
-        raise UsageError(f"--gpus {','.join(unknown)}: this machine has {', '.join(there) or 'no GPU'}")
+    if options.gpus:
+        check_named(options.gpus)
     if options.profile is not None:
         load_profile(options.profile)
     if options.policy is not None:

@@ -6,8 +6,6 @@ import dataclasses
 import functools
 import os
 import shlex
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from agent.api.models import agent_settings, key_variables, models_for, offline_
 from agent.api.options import TuneOptions
 from agent.catalogue import frozen_trainer
 from agent.errors import UsageError
+from agent.launch.gpus import local_gpus, silent_on_gpus
 from agent.objectives import check_objectives
 from agent.ownership import other_writers
 from agent.store.store import Store
@@ -226,9 +225,11 @@ def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tu
     if settings.requeue_on_timeout is not None:
         changes["requeue_on_timeout"] = settings.requeue_on_timeout
     gpus: tuple[str, ...] = ()
+    silent = silent_on_gpus(profile)
     if settings.launcher == "local":
-        gpus = settings.gpus or (local_gpus() if trainer.uses_gpu else ())
-    if profile.gpu_count == 0 and (gpus or trainer.gpus):
+        wanted = profile.gpu_count or (silent and (trainer.gpus or trainer.uses_gpu))
+        gpus = settings.gpus or (local_gpus() if wanted else ())
+    if (silent and (gpus or trainer.gpus)) or (settings.gpus and gpus and profile.gpu_count == 0):
         changes["gpus"] = max(trainer.gpus, 1)
     found = dataclasses.replace(profile, **changes)
     if (settings.slurm or settings.launcher != "local") and found.gpu_count == 0 and (options := per_gpu(found)):
@@ -257,15 +258,3 @@ def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[st
         secrets=key_variables(settings),
         cluster=profile.cluster,
     )
-
-
-def local_gpus() -> tuple[str, ...]:
-    """This machine's GPUs as CUDA numbers them; none where nvidia-smi is not there or finds none."""
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")] if done.returncode == 0 else []
-    return tuple(str(number) for number in range(len(lines)))

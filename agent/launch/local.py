@@ -50,8 +50,9 @@ class LocalSettings:
             raise UsageError(f"gpus lists a device twice: {', '.join(self.gpus)}")
         if self.gpus_per_task > len(self.gpus):
             raise UsageError(
-                f"each task asks for {self.gpus_per_task} GPU(s), but {len(self.gpus)} are listed: list the device"
-                " ids to hand out, or ask for none"
+                f"each task asks for {self.gpus_per_task} GPU(s), but only {len(self.gpus)} may be handed out here"
+                f" ({', '.join(self.gpus) or 'none'}): `nvidia-smi -L` lists this machine's, CUDA_VISIBLE_DEVICES and"
+                " --gpus limit them; with `gpus: 0` in the profile (--profile) trials train on CPUs"
             )
 
     def width(self, parallel: int | None) -> int:

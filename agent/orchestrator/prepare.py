@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.errors import InputChanged, ProposalError, SchedulerUnavailable, UsageError
+from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, unasked
 from agent.launch.lint import check_syntax
 from agent.launch.render import manual_commands, render_round
 from agent.launch.scheduler import Pace, SlurmReader
@@ -239,6 +240,9 @@ def render_again(work: Work, *, slurm: bool) -> StepResult:
 
 
 def _write(work: Work, manifest: Manifest, *, slurm: bool) -> StepResult:
+    refuse_idle(work.tools.profile, work.tools.trainer)
+    if words := unasked(work.tools.profile, work.tools.trainer) if slurm else _no_gpu_here(work):
+        work.say(words)
     rendered = render_round(
         work.paths,
         slug=work.store.config.slug,
@@ -285,6 +289,11 @@ def _most_tasks(work: Work) -> int:
         limit = given or DEFAULT_ARRAY_SIZE
     limit = limit or DEFAULT_ARRAY_SIZE
     return min(limit, given or limit)
+
+
+def _no_gpu_here(work: Work) -> str:
+    tools = work.tools
+    return none_left() if tools.trainer.uses_gpu and silent_on_gpus(tools.profile) else ""
 
 
 def build_manifest(work: Work) -> Manifest:

@@ -97,6 +97,13 @@ def test_nothing_is_written_when_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_more_gpus_than_the_trainer_uses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_hand, "local_gpus", lambda: ("2", "3"))
+    asked = wanted(tmp_path, trainer="resnet9", task="digits", data={}, gpus=2)
+    with pytest.raises(UsageError, match=r"--gpus 2: resnet9 trains on 1 GPU.*give --gpus 1"):
+        train_by_hand(asked, say=pytest.fail)
+
+
 def test_a_process_that_dies_without_a_result_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -9 $$\n")
