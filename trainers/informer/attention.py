@@ -6,6 +6,7 @@ the keys 0 .. i, and needs l = s.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -34,12 +35,26 @@ def active_count(length: int, factor: int) -> int:
 def sample_keys(count: int, length: int, *, train: bool, device: torch.device) -> Tensor:
     """`count` different positions below `length`, ascending, (count,). Position 0, which every query sees, is in it.
 
-    While training they are drawn from the process's generator, which each step seeds; in evaluation always the same
-    are taken, so that a forecast depends on its window alone.
+    While training they are drawn on the device from its generator, which each step seeds: a copy from the CPU would
+    wait for the GPU in every layer. In evaluation always the same are taken, so that a forecast depends on its window
+    alone.
     """
-    generator = None if train else torch.Generator().manual_seed(length)
-    others = 1 + torch.randperm(length - 1, generator=generator)[: count - 1]
-    return torch.cat([torch.zeros(1, dtype=torch.int64), others]).sort().values.to(device)
+    return (
+        _with_first(torch.randperm(length - 1, device=device), count) if train else _fixed_keys(count, length, device)
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_keys(count: int, length: int, device: torch.device) -> Tensor:
+    """Those of the evaluation, kept on the device; as many as there are lengths in a model's layers."""
+    with torch.inference_mode(False):
+        drawn = torch.randperm(length - 1, generator=torch.Generator().manual_seed(length))
+        return _with_first(drawn, count).to(device)
+
+
+def _with_first(drawn: Tensor, count: int) -> Tensor:
+    """Position 0 and the first count - 1 of a permutation of the others, ascending."""
+    return functional.pad(1 + drawn[: count - 1], (1, 0)).sort().values
 
 
 def sparsity(q: Tensor, k: Tensor, sampled: Tensor, *, causal: bool) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -41,6 +41,11 @@ class Series:
     notes: Mapping[str, object]
     told: Sequence[str] = ()
     """Of the notes what a person should look at, in sentences."""
+    _targets: Tensor = field(init=False, repr=False, compare=False)
+    """`targets` where the values are: indexing with a list would copy it to the device for each batch."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_targets", torch.tensor(self.targets, device=self.values.device))
 
     def to(self, device: torch.device) -> Series:
         """The same with its tensors on the device; a series is small beside a model."""
@@ -59,7 +64,7 @@ class Series:
         offsets = torch.arange(-seq_len, self.pred_len, device=starts.device)
         rows = starts[:, None] + offsets
         future = self.values[rows[:, seq_len:]]
-        return self.values[rows[:, :seq_len]], self.marks[rows], future[..., list(self.targets)]
+        return self.values[rows[:, :seq_len]], self.marks[rows], future.index_select(-1, self._targets)
 
     def fingerprint(self) -> str:
         """Tells apart data, columns and splits."""

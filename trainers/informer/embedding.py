@@ -18,19 +18,24 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """Values (b, l, channels) and marks (b, l, fields) -> (b, l, d_model)."""
+    """Values (b, l, channels) and marks (b, l, fields) -> (b, l, d_model), for l up to `length`."""
 
-    def __init__(self, *, channels: int, d_model: int, kind: str, calendar: Calendar, dropout: float) -> None:
+    positions: Tensor
+
+    def __init__(
+        self, *, length: int, channels: int, d_model: int, kind: str, calendar: Calendar, dropout: float
+    ) -> None:
         super().__init__()
         self.value = nn.Conv1d(channels, d_model, kernel_size=3, padding=1, padding_mode="circular", bias=False)
         nn.init.kaiming_normal_(self.value.weight, mode="fan_in", nonlinearity="leaky_relu")
         self.time = _time_embedding(kind, calendar, d_model)
+        # Kept on the device: made anew on the CPU it would be copied there in every forward, which waits for the GPU.
+        self.register_buffer("positions", sinusoids(length, d_model), persistent=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, marks: Tensor) -> Tensor:
         values = self.value(x.transpose(1, 2)).transpose(1, 2)
-        # Computed anew: a table would bound the length, and this costs nothing beside the layers.
-        embedded = values + sinusoids(x.shape[1], values.shape[2]).to(values)
+        embedded = values + self.positions[: x.shape[1]].to(values.dtype)
         if self.time is not None:
             embedded = embedded + self.time(marks)
         result: Tensor = self.dropout(embedded)
@@ -60,17 +65,20 @@ class Tables(nn.Module):
 class Scaled(nn.Module):
     """A linear layer of the fields scaled to -0.5 .. 0.5."""
 
+    read: Tensor
     scale: Tensor
 
     def __init__(self, calendar: Calendar, d_model: int) -> None:
         super().__init__()
-        self.read = calendar.positions(tables=False)
-        sizes = [FIELDS[calendar.fields[i]].size - 1 for i in self.read]
+        read = calendar.positions(tables=False)
+        sizes = [FIELDS[calendar.fields[i]].size - 1 for i in read]
+        # Tensors of the module: indexing with a list copies it to the device each time.
+        self.register_buffer("read", torch.tensor(read, dtype=torch.int64), persistent=False)
         self.register_buffer("scale", torch.tensor(sizes, dtype=torch.float32), persistent=False)
         self.linear = nn.Linear(len(sizes), d_model, bias=False)
 
     def forward(self, marks: Tensor) -> Tensor:
-        result: Tensor = self.linear(marks[..., self.read] / self.scale - 0.5)
+        result: Tensor = self.linear(marks.index_select(-1, self.read) / self.scale - 0.5)
         return result
 
 

@@ -125,13 +125,14 @@ class Informer(nn.Module):
         self.normalization = Normalization(config, channels=channels)
         self.encoder_embedding, self.decoder_embedding = (
             Embedding(
+                length=length,
                 channels=channels,
                 d_model=config.d_model,
                 kind=config.embedding,
                 calendar=calendar,
                 dropout=config.dropout,
             )
-            for _ in range(2)
+            for length in (config.seq_len, config.label_len + pred_len)
         )
         self.encoder = Encoder(config)
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.d_layers))

@@ -76,7 +76,9 @@ def colour_jitter(x: Tensor, strength: float, generator: Generator | None) -> Te
     middle = x.mean(dim=(1, 2, 3), keepdim=True)
     x = middle + (x - middle) * factor()
     if x.shape[3] == 3:
-        grey = (x * torch.tensor(_LUMA, device=x.device)).sum(dim=3, keepdim=True)
+        # Numbers, not a tensor of them, which would be copied to the device for each batch.
+        red, green, blue = (weight * x[..., k : k + 1] for k, weight in enumerate(_LUMA))
+        grey = red + green + blue
         x = grey + (x - grey) * factor()
     return x.clamp_(0, 1)
 

@@ -27,13 +27,34 @@ DEVICE_SHARE = 0.5
 
 
 def place(part: Part, device: torch.device) -> Part:
-    """The part on the device where it fits well, else in page-locked host memory, which batches leave faster."""
+    """The part on the device where it fits well, else as it is, in the host's memory."""
     if device.type != "cuda":
         return part
     free, _ = torch.cuda.mem_get_info(device)
-    if part.images.nbytes <= DEVICE_SHARE * free:
-        return Part(images=part.images.to(device), labels=part.labels.to(device))
-    return Part(images=part.images.pin_memory(), labels=part.labels.pin_memory())
+    if part.images.nbytes > DEVICE_SHARE * free:
+        return part
+    return Part(images=part.images.to(device), labels=part.labels.to(device))
+
+
+def batch_of(part: Part, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images and labels with these indices, on the device. chosen: (n,) where the part lies.
+
+    From the host they go through page-locked memory, so that the copy waits for nothing. That has to be the batch
+    itself: what is indexed out of a page-locked tensor lies in ordinary memory again. PyTorch's allocator hands such
+    memory out anew only after the copy has read it.
+    """
+    if part.images.device.type == device.type:
+        return part.images[chosen], part.labels[chosen]
+    images, labels = (
+        _page_locked(whole, chosen).to(device, non_blocking=True) for whole in (part.images, part.labels)
+    )
+    return images, labels
+
+
+def _page_locked(whole: Tensor, chosen: Tensor) -> Tensor:
+    """These rows, gathered into page-locked memory."""
+    target = torch.empty((len(chosen), *whole.shape[1:]), dtype=whole.dtype, pin_memory=True)
+    return torch.index_select(whole, 0, chosen, out=target)
 
 
 def evaluate(
@@ -54,10 +75,11 @@ def evaluate(
         for start in range(0, len(part), batch):
             if stop is not None and stop.requested:
                 raise Stop
-            x = augment(part.images[start : start + batch].to(device, non_blocking=True))
+            chosen = torch.arange(start, min(start + batch, len(part)), device=part.images.device)
+            images, labels = batch_of(part, chosen, device)
+            x = augment(images)
             with autocast(device, dtype):
                 logits = model(x)
-            labels = part.labels[start : start + batch].to(device, non_blocking=True)
             tally.add(logits.float(), labels)
     return tally
 
@@ -144,8 +166,7 @@ class Training(EpochLoop[Tally]):
         if self.config.dropout > 0:
             torch.manual_seed(seed)  # dropout draws from the global generator
         self._set_learning_rate()
-        images = self.train_part.images[chosen].to(self.device, non_blocking=True)
-        labels = self.train_part.labels[chosen].to(self.device, non_blocking=True)
+        images, labels = batch_of(self.train_part, chosen, self.device)
         x = self.augment(images, self.generator)
         with autocast(self.device, self.dtype):
             logits = self.model(x)

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from tests.trainers.transfers import META, Transfers
 from trainers.informer.calendar import Calendar
 from trainers.informer.config import Config
+from trainers.informer.data import Series
 from trainers.informer.embedding import Scaled, Tables, sinusoids
 from trainers.informer.frequency import Frequency
 from trainers.informer.model import Distil, Encoder, Informer, build_model
@@ -247,3 +249,39 @@ def test_config_fields_are_all_looked_at_somewhere() -> None:
 
     text = "".join(inspect.getsource(m) for m in (module, embedding, normalization, optim, loop))
     assert [f.name for f in dataclasses.fields(Config) if f"config.{f.name}" not in text] == []
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"embedding": "fixed"}, {"attention": "full"}, {"attention": "flash"}, {"normalization": "RevIN"}],
+)
+@pytest.mark.parametrize("targets", [(2,), (0, 1, 2)])
+def test_a_forward_copies_nothing_to_the_gpu_and_waits_for_nothing(
+    targets: tuple[int, ...], changed: dict[str, Any], train: bool
+) -> None:
+    """Eight blocking copies before: positions, sampled keys, lists as indices."""
+    built = build_model(
+        config(**changed), channels=3, targets=targets, pred_len=6, calendar=HOURLY, seed=0, device=META
+    ).train(train)
+    values, marks = torch.zeros(60, 3), torch.zeros(60, 5, dtype=torch.int64)
+    series = Series(
+        values=values, marks=marks, columns=("a", "b", "c"), targets=targets, calendar=HOURLY, parts={}, pred_len=6,
+        season=1, notes={},
+    ).to(META)  # fmt: skip
+    starts = torch.arange(24, 28, device=META)
+    built(*series.windows(starts, 24)[:2])  # the evaluation's keys are copied once
+    with Transfers() as found:
+        x, rows, truth = series.windows(starts, 24)
+        loss = element_losses(config(), built(x, rows).float(), truth).mean()
+    assert found == [] and loss.device == META
+
+
+def test_transfers_are_noticed() -> None:
+    """The test above can fail."""
+    with Transfers() as found:
+        there = torch.zeros(3, 4, device=META)
+        there + torch.zeros(4).to(there)
+        there[..., [0, 2]]
+        there * torch.tensor([1.0, 2.0, 3.0, 4.0], device=META)
+    assert {"indexed with a list", "made of numbers", "_to_copy"} <= set(found)
