@@ -1,19 +1,22 @@
-"""Reading validation and test summaries: our own schema, nnU-Net's, and a plain {"metric": number}.
+"""Reading validation and test summaries: our own schema, nnU-Net's two, and a plain {"metric": number}.
 
-Nothing is guessed: a missing objective, a NaN, or a direction that contradicts the study is refused.
+Nothing is guessed: a missing objective, a NaN, a value that its metric cannot have, or a direction that contradicts
+the study is refused.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent.errors import InvalidSummary, Problem
 from agent.records import Objective, Outcome
+from agent.segmentation import is_segmentation, read_segmentation
 from trainers.files import FileProblem, read_json_object
 
 
@@ -48,27 +51,41 @@ class Summary:
         return next((str(entry["message"]) for entry in self.per_fold if entry.get("message")), "")
 
 
-def read_summary(path: Path, objective: Objective, *, split: str = "val") -> Summary:
-    """Read a summary of any accepted shape. Raises InvalidSummary with every problem."""
+MOST_LISTED = 20
+"""Problems of a file that a message lists."""
+SHARES = ("dice", "iou", "jaccard")
+"""Metrics that are from 0 to 1 whoever measures them, by the last part of their names."""
+_SHIPPED: Mapping[str, tuple[float, float]] = {
+    "val_accuracy": (0.0, 1.0),
+    "val_f1": (0.0, 1.0),
+    "val_mse": (0.0, math.inf),
+    "val_mae": (0.0, math.inf),
+}
+"""Bounds of what the trainers that ship measure."""
+
+
+def read_summary(path: Path, objective: Objective, *, split: str = "val", shipped: bool = True) -> Summary:
+    """Read a summary of any accepted shape.
+
+    shipped: whether the study's trainer is one that ships; in what else a program reports, percent say, it may know
+    its own scale. Raises InvalidSummary with every problem.
+    """
     try:
         raw: Any = read_raw(path)
     except FileProblem as error:
         raise _invalid(path, [("file", "", str(error).removeprefix(f"{path}: "))]) from error
     if "metrics" in raw and "objective" in raw:
-        return _own(path, raw, objective, split)
-    number, name = _foreign(path, raw, objective)
-    classes, cases = _nnunet_parts(raw)
-    return Summary(
-        value=number,
-        std=None,
-        n=1,
-        rows=1,
-        outcomes={Outcome.OK.value: 1},
-        metrics={name: number},
-        per_class=classes,
-        per_case=cases,
-        raw=raw,
-    )
+        return _own(path, raw, objective, split, shipped=shipped)
+    if is_segmentation(raw):
+        return _segmented(path, raw, objective)
+    number = _flat(path, raw, objective, shipped=shipped)
+    return _single(number, {objective.metric: number}, raw)
+
+
+def _single(number: float, metrics: Mapping[str, float], raw: Mapping[str, Any], **parts: Any) -> Summary:
+    """A summary whose shape tells of one value."""
+    outcomes = {Outcome.OK.value: 1}
+    return Summary(value=number, std=None, n=1, rows=1, outcomes=outcomes, metrics=metrics, raw=raw, **parts)
 
 
 def read_raw(path: Path) -> Any:
@@ -80,36 +97,90 @@ def read_raw(path: Path) -> Any:
         return read_json_object(path)
     except FileProblem:
         found = read_json_object(path, nan_is_null=True)
-        if not isinstance(found.get("foreground_mean"), dict):
+        if not is_segmentation(found):
             raise
         return found
 
 
-def _nnunet_parts(raw: Mapping[str, Any]) -> tuple[dict[str, dict[str, float | None]], list[dict[str, Any]]]:
-    """per_class and per_case of nnU-Net's summary.json, classes by label number; both empty for another shape."""
-    entries = raw.get("metric_per_case")
-    cases: list[dict[str, Any]] = []
-    for entry in entries if isinstance(entries, list) else ():
-        metrics = entry.get("metrics") if isinstance(entry, dict) else None
-        if isinstance(metrics, dict) and all(isinstance(found, dict) for found in metrics.values()):
-            name = Path(str(entry.get("prediction_file", ""))).name.split(".")[0]
-            dice = {label: _finite_or_none(found.get("Dice")) for label, found in metrics.items()}
-            cases.append({"case": name, "fold": None, "Dice": dice})
-    means = raw.get("mean")
-    classes: dict[str, dict[str, float | None]] = {}
-    for label, found in means.items() if isinstance(means, dict) else ():
-        if isinstance(found, dict) and label != "0":
-            classes[label] = {metric: _finite_or_none(found.get(metric)) for metric in ("Dice", "IoU")}
-            if cases:
-                classes[label]["cases"] = sum(case["Dice"].get(label) is not None for case in cases)
-    return classes, cases
+def bounds(name: str, *, shipped: bool = True) -> tuple[float, float] | None:
+    """The least and the largest value that a metric can have; None where any number may be right."""
+    if re.split(r"[._ ]", name)[-1].casefold() in SHARES and "loss" not in name.casefold():
+        return (0.0, 1.0)
+    return _SHIPPED.get(name) if shipped else None
 
 
-def _finite_or_none(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and _finite(value) else None
+def _outside(name: str, value: object, *, shipped: bool) -> str:
+    """What is wrong with a number that its metric cannot have; empty where it can."""
+    limits = bounds(name, shipped=shipped)
+    if limits is None or not isinstance(value, int | float) or limits[0] <= value <= limits[1]:
+        return ""
+    if limits[1] == math.inf:
+        return f"{name} is never below {limits[0]:g}"
+    percent = f"; if this is percent, write {value / 100:.6g}" if 2 <= value <= 100 else ""
+    return f"{name} is from {limits[0]:g} to {limits[1]:g}{percent}"
 
 
-def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str) -> Summary:
+def _segmented(path: Path, raw: Mapping[str, Any], objective: Objective) -> Summary:
+    """A summary of nnU-Net, version 2 or 1."""
+    found = read_segmentation(raw)
+    problems = list(found.findings)
+    name = objective.metric.removeprefix("foreground_mean.")
+    stated = raw.get("foreground_mean")
+    whole = stated if isinstance(stated, dict) else {}
+    problems += [
+        (f"foreground_mean.{key}", _short(value), text)
+        for key, value in whole.items()
+        if (text := _outside(key, value, shipped=True))
+    ]
+    for label, entry in found.per_class.items():
+        problems += [
+            (f"mean.{label}.{key}", _short(value), text)
+            for key, value in entry.items()
+            if (text := _outside(key, value, shipped=True))
+        ]
+    for case in found.per_case:
+        problems += [
+            (f"{case['case']}.{label}.Dice", _short(value), text)
+            for label, value in case["Dice"].items()
+            if (text := _outside("Dice", value, shipped=True))
+        ]
+    if not problems and name not in found.values:
+        if name in found.undefined:
+            text = "no class occurs in label or prediction of any case, so there is nothing to take a mean of"
+        else:
+            text = _missing(name, found.values)
+        problems = [(objective.metric, "", text)]
+    if problems:
+        raise _invalid(path, problems)
+    number = found.values[name]
+    return _single(number, {objective.metric: number}, raw, per_class=found.per_class, per_case=found.per_case)
+
+
+def _flat(path: Path, raw: Mapping[str, Any], objective: Objective, *, shipped: bool) -> float:
+    """The objective's number of a flat object."""
+    name = objective.metric
+    numbers = [key for key, value in raw.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+    value = raw.get(name)
+    if isinstance(value, str):
+        text = f"is a text; write a number without quotes (present: {', '.join(numbers) or 'no numbers'})"
+        raise _invalid(path, [(name, _short(value), text)])
+    if name not in raw:
+        raise _invalid(path, [(name, "", _missing(name, numbers))])
+    if not _finite(value):
+        raise _invalid(path, [(name, _short(value), "must be a finite number")])
+    number = float(raw[name])
+    if text := _outside(name, number, shipped=shipped):
+        raise _invalid(path, [(name, _short(value), text)])
+    return number
+
+
+def _missing(name: str, present: Collection[str]) -> str:
+    near = next((other for other in present if other.casefold() == name.casefold()), None)
+    hint = f"; write {near} as {name}" if near else ""
+    return f"the study's objective is missing; present: {', '.join(present) or 'no numbers'}{hint}"
+
+
+def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str, *, shipped: bool) -> Summary:
     found: list[tuple[str, str, str]] = []
     metrics: Any = raw["metrics"]
     outcomes: Any = raw.get("outcomes")
@@ -132,6 +203,8 @@ def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str) -
         found.append(("costs", _short(costs), "must be an object of name -> number"))
     for name, metric in metrics.items():
         found += _metric_problems(name, metric)
+    if shipped:
+        found += _impossible(metrics, entries, raw.get("per_class"))
     if raw["objective"] != objective.metric:
         found.append(("objective", _short(raw["objective"]), f"the study's objective is {objective.metric!r}"))
     scored = bool(outcomes and outcomes.get(Outcome.OK.value))
@@ -153,6 +226,18 @@ def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str) -
         costs=costs,
         raw=raw,
     )
+
+
+def _impossible(metrics: Mapping[str, Any], entries: Sequence[Any], classes: object) -> list[tuple[str, str, str]]:
+    """Values that their metrics cannot have."""
+    values = [(f"metrics.{n}.value", n, m.get("value")) for n, m in metrics.items() if isinstance(m, dict)]
+    for place, entry in enumerate(entries):
+        values += [(f"per_fold[{place}].metrics.{n}", n, v) for n, v in entry.get("metrics", {}).items()]
+    for label, entry in classes.items() if isinstance(classes, dict) else ():
+        values += [(f"per_class.{label}.{n}", n, v) for n, v in entry.items()] if isinstance(entry, dict) else []
+    return [
+        (where, _short(value), text) for where, name, value in values if (text := _outside(name, value, shipped=True))
+    ]
 
 
 def _objective_problems(metrics: Mapping[str, Any], objective: Objective) -> list[tuple[str, str, str]]:
@@ -183,22 +268,6 @@ def _metric_problems(name: str, metric: object) -> list[tuple[str, str, str]]:
     return found
 
 
-def _foreign(path: Path, raw: Mapping[str, Any], objective: Objective) -> tuple[float, str]:
-    """The objective's number from nnU-Net's summary.json or a flat object."""
-    flat: dict[str, Any] = {key: value for key, value in raw.items() if isinstance(value, int | float)}
-    foreground = raw.get("foreground_mean")
-    if isinstance(foreground, dict):
-        flat |= foreground | {f"foreground_mean.{key}": value for key, value in foreground.items()}
-    name = objective.metric
-    if name not in flat:
-        present = ", ".join(flat) or "no numbers"
-        text = f"the study's objective is missing; present: {present}"
-        raise _invalid(path, [(name, "", text)])
-    if not _finite(flat[name]):
-        raise _invalid(path, [(name, _short(flat[name]), "must be a finite number")])
-    return float(flat[name]), name
-
-
 def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -215,5 +284,8 @@ def _short(value: object) -> str:
 
 
 def _invalid(path: Path, found: Sequence[tuple[str, str, str]]) -> InvalidSummary:
+    more = len(found) - MOST_LISTED
+    if more > 0:
+        found = [*found[:MOST_LISTED], ("file", "", f"and {more} further problems of these kinds")]
     problems = [Problem(file=str(path), where=where, value=value, message=text) for where, value, text in found]
     return InvalidSummary(problems)

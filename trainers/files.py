@@ -5,6 +5,7 @@ Standard library only: tasks on a compute node and the orchestrator share this c
 
 from __future__ import annotations
 
+import codecs
 import errno
 import json
 import os
@@ -148,11 +149,23 @@ def read_bounded(path: Path, limit: int) -> str:
         size = path.stat().st_size
         if size > limit:
             raise FileProblem(f"{path}: {size} bytes, more than the {limit} that are read")
-        return path.read_text(encoding="utf-8")
+        return decoded(path.read_bytes(), name=str(path))
     except OSError as error:
         raise FileProblem(f"{path}: {error.strerror or error}") from error
+
+
+def decoded(data: bytes, *, name: str) -> str:
+    """Text of a person's or another program's file: UTF-8, with line ends as Python reads them.
+
+    A byte order mark, with which some editors begin a file, is no part of the text, in whatever file it stands.
+    Raises FileProblem.
+    """
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FileProblem(f"{path}: not UTF-8 at byte {error.start}") from error
+        wide = " (it begins as UTF-16)" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+        raise FileProblem(f"{name}: not UTF-8 at byte {error.start}{wide}; save it as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json_object(path: Path, *, limit: int = 256 * 2**20, nan_is_null: bool = False) -> dict[str, object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainers.contract import TrainerError, Value
+from trainers.fit import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,11 @@ class RegisteredTrainer:
     data_check: str | None = None
     """Module without heavy imports whose check(task, data, values, folds=...) refuses data before a study begins, and
     returns what a person should know of it, sentence by sentence (None: nothing)."""
+    fit: str | None = None
+    """Module without heavy imports whose fit(space, ...) says which parameters and choices of a reference stand with
+    this trainer and this data (trainers/fit.py)."""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """Metric -> minimize or maximize, each of which may be the objective; empty: whatever its summary holds."""
     needs_data: tuple[str, ...] = ()
     """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
     preparer: str | None = None
@@ -129,6 +135,8 @@ _RESNET9 = RegisteredTrainer(
         ),
     },
     data_check="trainers.resnet9.precheck",
+    fit="trainers.resnet9.fit",
+    metrics={"val_accuracy": "maximize", "val_loss": "minimize", "val_f1": "maximize"},
 )
 
 _INFORMER = RegisteredTrainer(
@@ -190,6 +198,8 @@ _INFORMER = RegisteredTrainer(
         "download": DataKey(kind="bool", description="whether a missing ETT file may be downloaded (false)"),
     },
     data_check="trainers.informer.precheck",
+    fit="trainers.informer.fit",
+    metrics={"val_mse": "minimize", "val_mae": "minimize", "val_loss": "minimize"},
 )
 
 _NNUNET = RegisteredTrainer(
@@ -217,7 +227,9 @@ _NNUNET = RegisteredTrainer(
     },
     preparer="trainers.nnunet.prepare",
     accumulator="trainers.nnunet.accumulate",
-    data_check="trainers.nnunet.where",
+    data_check="trainers.nnunet.precheck",
+    fit="trainers.nnunet.fit",
+    metrics={"Dice": "maximize", "IoU": "maximize"},
 )
 
 #: Runs programs that a person brought as YAML; such a trainer has its own name, but always this code.
@@ -238,6 +250,14 @@ def data_checker(trainer: RegisteredTrainer) -> Callable[..., Sequence[str] | No
         return None
     check: Callable[..., Sequence[str] | None] = importlib.import_module(trainer.data_check).check
     return check
+
+
+def fitter(trainer: RegisteredTrainer) -> Callable[..., Fit] | None:
+    """The fit(space, ...) of a trainer that knows what it can do; None where it takes whatever it is given."""
+    if trainer.fit is None:
+        return None
+    asked: Callable[..., Fit] = importlib.import_module(trainer.fit).fit
+    return asked
 
 
 def trainer_module(name: str, *, brought: bool) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from trainers.contract import BadConfig, Value
+from trainers.fit import Refusal, Space, meant, not_among
 
 C = TypeVar("C")
 
@@ -50,7 +51,68 @@ def meaningless(config: object, *, choices: Mapping[str, tuple[str, ...]], numbe
     return problems
 
 
+def misfits(
+    space: Space,
+    kind: type,
+    *,
+    trainer: str,
+    choices: Mapping[str, tuple[str, ...]],
+    numbers: Meaningful,
+    further: Mapping[str, Callable[[Value], str]] | None = None,
+) -> list[Refusal]:
+    """What a reference offers that the dataclass `kind` has no field for, or a value that means nothing there.
+
+    Every choice, bound, default and active value is looked at, whichever of them would be trained. choices, numbers:
+    as in `meaningless`. further: parameter -> what is wrong with a value of the right type, or an empty text.
+    """
+    types = {field.name: str(field.type) for field in fields(kind)}
+    known = ", ".join(types)
+    refused = []
+    for name in space:
+        if name not in types:
+            hint = f"; did you mean {near}?" if (near := meant(name, types)) else ""
+            refused.append(
+                Refusal(parameter=name, message=f"{trainer} has no such parameter{hint} (it has: {known})")
+            )
+    refused += [
+        Refusal(parameter=name, message=f"is missing: {trainer} needs it; copy it from its shipped reference")
+        for name in types
+        if name not in space
+    ]
+    for name, asked in space.items():
+        told: set[str] = set()
+        for key, value in asked.listed() if name in types else ():
+            message = _misfit(value, types[name], choices.get(name), numbers.get(name))
+            message = message or (further or {}).get(name, _nothing)(value)
+            if message and repr(value) not in told:
+                told.add(repr(value))
+                refused.append(Refusal(parameter=name, key=key, value=value, message=f"{trainer} {message}"))
+    return refused
+
+
+def _nothing(value: Value) -> str:
+    return ""
+
+
+def _misfit(
+    value: Value,
+    kind: str,
+    allowed: tuple[str, ...] | None,
+    number: tuple[Callable[[float], bool], str] | None,
+) -> str:
+    """Why a configuration cannot take a value, in words that follow the trainer's name; empty where it can."""
+    if allowed is not None:
+        return "" if value in allowed else f"cannot do this; {not_among(value, allowed)}"
+    if not _fits(value, kind):
+        whole = f"; write {int(value)}" if isinstance(value, float) and value.is_integer() else ""
+        return f"needs a value of type {kind} here{whole}"
+    if number is None or isinstance(value, str):
+        return ""
+    meaningful, words = number
+    return "" if math.isfinite(value) and meaningful(value) else f"cannot use this; it must be {words}"
+
+
 def _fits(value: object, kind: str) -> bool:
     if isinstance(value, bool) or kind == "bool":
         return isinstance(value, bool) and kind == "bool"
-    return isinstance(value, {"float": int | float, "int": int, "str": str}[kind])
+    return isinstance(value, {"float": int | float, "int": int, "str": str, "int | str": int | str}[kind])

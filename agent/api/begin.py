@@ -9,12 +9,15 @@ from agent.api.options import TuneOptions
 from agent.catalogue import Found, find_trainer, frozen_trainer, tuned
 from agent.datacheck import check_content, check_data, check_task, with_absolute_path
 from agent.errors import UsageError
+from agent.fitting import Setting, as_begun, fitted, noted
 from agent.objectives import check_objectives
+from agent.reference import parse_reference
 from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
 from agent.store.store import Store
 from agent.store.study import Settings, StudyConfig
 from trainers.contract import Value
+from trainers.files import parse_json_object
 from trainers.registry import TRAINERS
 
 
@@ -45,6 +48,16 @@ def begin(
         reference = tuned(reference, options.tune_names)
     folds, count = _folds(options, found)
     told = check_content(found.trainer, options.task, options.data, reference.values(), folds=count)
+    epochs = options.epochs or (preset.epochs if preset else found.trainer.default_epochs)
+    about = Setting(
+        trainer=found.trainer,
+        task=options.task,
+        data=with_absolute_path(options.data, found.trainer),
+        folds=count,
+        epochs=epochs,
+        description=found.frozen,
+    )
+    reference = fitted(reference, about, file=str(options.hp_ref or f"{found.trainer.name}'s reference"))
     config = StudyConfig(
         study=root.name,
         task=options.task,
@@ -57,7 +70,7 @@ def begin(
         fold_count=count,
         seeds=options.seeds or found.trainer.seeds or (options.seed or 0,),
         seed=options.seed or 0,
-        epochs=options.epochs or (preset.epochs if preset else found.trainer.default_epochs),
+        epochs=epochs,
         data=with_absolute_path(options.data, found.trainer),
     )
     check_objectives(config.objective, options.also or (), options.limits or ())
@@ -71,7 +84,7 @@ def begin(
         from agent.api.warm import warm_start
 
         warm = warm_start(options.warm_start, reference, config)
-    for line in told:
+    for line in (*told, *noted(reference)):
         say(line)
     text = reference.to_text()
     return Store.create(root, config, reference=text, trainer_file=found.frozen, warm_start=warm, disk=disk)
@@ -142,14 +155,15 @@ def _check_hp_ref(store: Store, path: Path) -> None:
     """The same call again is fine; another file would silently replace what the rounds have learnt."""
     begun = find_begun_reference(store)
     given = frozen_trainer(store.config.trainer, frozen_text(store)).reference(store.config.task, path)
-    if given.to_text() != begun:
+    first = parse_reference(parse_json_object(begun, name="reference"), file="reference")
+    if as_begun(given, first).raw != first.raw:
         raise UsageError(
             f"--hp-ref {path}: the study {store.paths.root} has begun with another reference; edit "
             f"{store.paths.reference}, or begin another --study"
         )
 
 
-def find_begun_reference(store: Store) -> str | None:
+def find_begun_reference(store: Store) -> str:
     """The text of the reference that the study began with: round 1's, or the present one before round 1."""
     closed = [folder for folder in store.paths.folders() if folder.number == 1]
     for folder in closed:

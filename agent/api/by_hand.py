@@ -12,6 +12,7 @@ from typing import Any
 from agent.catalogue import find_trainer
 from agent.datacheck import check_content, check_data, check_task, with_absolute_path
 from agent.errors import UsageError
+from agent.fitting import Setting, fitted, noted
 from agent.launch.environment import without_secrets
 from agent.launch.gpus import local_gpus
 from agent.launch.profile import default_profile, load_profile
@@ -68,6 +69,17 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     gpus = _gpus(wanted.gpus, found.trainer, there)
     reference = found.reference(wanted.task, wanted.hp_ref)
     told = check_content(found.trainer, wanted.task, wanted.data, reference.values(), folds=wanted.fold_count)
+    about = Setting(
+        trainer=found.trainer,
+        task=wanted.task,
+        data=with_absolute_path(wanted.data, found.trainer),
+        folds=wanted.fold_count,
+        description=found.frozen,
+    )
+    given = reference.values()
+    reference = fitted(reference, about, file=str(wanted.hp_ref or f"{found.trainer.name}'s reference"))
+    if reference.values() != given:
+        told = [*told, *noted(reference)]
     profile = load_profile(wanted.profile) if wanted.profile else default_profile()
     root = import_root()
     ensure(profile, found.trainer, root=root)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from agent.api.begin import frozen_text
 from agent.api.models import agent_settings, key_variables, models_for, offline_models, without_keys
 from agent.api.options import TuneOptions
-from agent.catalogue import frozen_trainer
-from agent.errors import UsageError
+from agent.catalogue import Found, frozen_trainer
+from agent.errors import InvalidReference, UsageError
+from agent.fitting import Setting, check_fit
 from agent.launch.gpus import local_gpus, silent_on_gpus
 from agent.objectives import check_objectives
 from agent.ownership import other_writers
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from agent.launch.base import Launcher
     from agent.launch.profile import Profile
     from agent.orchestrator.context import Tools
+    from agent.reference import Reference
 
 Say = Callable[[str], None]
 
@@ -136,6 +138,18 @@ def tools_for(
         frozen = store.paths.trainer_file if found.frozen is not None else None
         ensure(profile, found.trainer, root=root, trainer_file=frozen, environment=without_keys(settings))
 
+    def check_edit(reference: Reference) -> None:
+        about, file = study_setting(store, found), str(store.paths.reference)
+        if offline:
+            return  # a replay repeats what was decided then
+        try:
+            check_fit(reference, about, file=file)
+        except InvalidReference:
+            raise
+        except UsageError as error:
+            say(f"the edited reference is held against the trainer alone, because the data cannot be read: {error}")
+            check_fit(reference, dataclasses.replace(about, data=None), file=file)
+
     return Tools(
         proposer=TPEProposer(),
         models=offline_models(settings) if offline else models_for(store, settings, say),
@@ -146,6 +160,7 @@ def tools_for(
         rules=rules or study_rules(store),
         python=training_python(profile),
         import_root=root,
+        check_fit=check_edit,
         check_environment=check_environment,
         secrets=key_variables(settings),
         say=say,
@@ -167,6 +182,19 @@ def tools_for_open_round(store: Store, say: Say, detail: Say) -> tuple[Tools, Us
         if open_now is None or not submit.begun(store, open_now[0], by_hand=False):
             raise
         return tools_for(store, settings, say, detail, offline=True), error
+
+
+def study_setting(store: Store, found: Found) -> Setting:
+    """What the reference of a study is held against."""
+    config = store.config
+    return Setting(
+        trainer=found.trainer,
+        task=config.task,
+        data=config.data,
+        folds=config.fold_count,
+        epochs=config.epochs,
+        description=found.frozen,
+    )
 
 
 def study_rules(store: Store) -> Rules:

@@ -270,6 +270,7 @@ def add_reference(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="list every problem of a reference")
     check.add_argument("path", type=path)
+    check.add_argument("--trainer", metavar="NAME|YAML", help="hold it against this trainer (default: what it names)")
     diff = actions.add_parser("diff", help="what differs between two references")
     diff.add_argument("old", type=path)
     diff.add_argument("new", type=path)

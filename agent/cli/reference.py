@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.errors import UsageError
-from agent.reference import Reference, describe, diff, load_reference
+from agent.errors import InvalidReference, Problem, UsageError
+from agent.reference import Reference, describe, diff, is_old, load_reference, read_json
 
 if TYPE_CHECKING:
+    from agent.catalogue import Found
     from agent.store.store import Store
 
 
@@ -21,12 +22,60 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> str:
-    reference = load_reference(parsed.path)
+    reference, found = _read(parsed.path, parsed.trainer)
+    against = _held_against(parsed.path, reference, found)
     active = len(reference.effective())
     return (
         f"{parsed.path}: valid; {len(reference.parameters)} parameters, {active} active, "
         f"{len(reference.tunable())} tuned; objective: {reference.objective.direction} {reference.objective.metric}"
+        f"{against}"
     )
+
+
+def _read(path: Path, trainer: str | None) -> tuple[Reference, Found | None]:
+    """The reference in a file, of the old form too where the trainer is named, and that trainer.
+
+    Raises InvalidReference, InvalidTrainer.
+    """
+    raw = read_json(path)
+    if trainer is not None:
+        from agent.catalogue import find_trainer
+
+        found = find_trainer(trainer)
+        return found.reference("task", path), found
+    if is_old(raw):
+        message = "is of the form before schema_version; `--trainer NAME` says whose it is and checks it"
+        raise InvalidReference([Problem(file=str(path), where="file", value="", message=message)])
+    return load_reference(path), None
+
+
+def _held_against(path: Path, reference: Reference, found: Found | None) -> str:
+    """Hold a reference against its trainer, and one that lies in a study against the study's data too.
+
+    found: a trainer that was named. Raises InvalidReference. Returns what it was held against, for the person.
+    """
+    from agent.fitting import Setting, check_fit, noted
+    from trainers.registry import TRAINERS
+
+    if found is not None:
+        check_fit(reference, Setting(trainer=found.trainer, description=found.frozen), file=str(path))
+        return f"; {found.trainer.name} can do all of it"
+
+    if (path.parent / "study.yaml").exists():
+        from agent.api.begin import frozen_text
+        from agent.api.wiring import study_setting
+        from agent.catalogue import frozen_trainer
+        from agent.store.store import Store
+
+        store = Store.open(path.parent.absolute())
+        found = frozen_trainer(store.config.trainer, frozen_text(store))
+        check_fit(reference, study_setting(store, found), file=str(path))
+        notes = "".join(f"\n{line}" for line in noted(reference))
+        return f"; {found.trainer.name} can do all of it with this study's data{notes}"
+    if reference.trainer in TRAINERS:
+        check_fit(reference, Setting(trainer=TRAINERS[reference.trainer]), file=str(path))
+        return f"; {reference.trainer} can do all of it (what the data leaves, `roundtable init` says)"
+    return f"; not held against a trainer: {reference.trainer} is none that ships"
 
 
 def _diff(parsed: argparse.Namespace) -> str:

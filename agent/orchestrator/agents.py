@@ -115,7 +115,11 @@ def _hosts(work: Work) -> list[str]:
 def summaries(work: Work, paths: RoundPaths) -> dict[str, Summary]:
     """The validation summary of each candidate of a closed round."""
     return {
-        candidate: read_summary(paths.candidate_summary(candidate, "val"), work.store.config.objective)
+        candidate: read_summary(
+            paths.candidate_summary(candidate, "val"),
+            work.store.config.objective,
+            shipped=work.store.config.shipped,
+        )
         for candidate in load_manifest(paths.manifest).candidates
     }
 
@@ -213,7 +217,8 @@ def test_values(work: Work) -> dict[str, float]:
         for candidate in load_manifest(paths.manifest).candidates:
             path = paths.candidate_summary(candidate, "test")
             if path.exists():
-                metrics = read_summary(path, work.store.config.objective, split="test").metrics
+                config = work.store.config
+                metrics = read_summary(path, config.objective, split="test", shipped=config.shipped).metrics
                 value = metrics.get(metric, metrics.get(f"test_{metric.removeprefix('val_')}"))
                 if value is not None:
                     found[f"round {paths.number} {candidate}"] = value

@@ -30,10 +30,11 @@ def assess(work: Work) -> StepResult:
     manifest = load_manifest(paths.manifest)
     decision: Any = read_json_object(paths.decision)
     ended = endings(store, paths)
-    summaries = {
-        name: explained(read_summary(paths.candidate_summary(name, "val"), store.config.objective), ended)
+    read = {
+        name: read_summary(paths.candidate_summary(name, "val"), store.config.objective, shipped=store.config.shipped)
         for name in manifest.candidates
     }
+    summaries = {name: explained(summary, ended) for name, summary in read.items()}
     analyses = _analyse_trials(work, manifest)
     entries = [candidate_entry(candidate, summaries[candidate["name"]]) for candidate in decision["candidates"]]
     observed = [observation(work.number, entry) for entry in entries]

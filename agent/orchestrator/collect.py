@@ -171,7 +171,7 @@ def _fits(work: Work, manifest: Manifest, candidate: str, results: Results) -> b
         path = work.paths.candidate_summary(candidate, split)
         if not path.exists():
             return False
-        summary = read_summary(path, work.store.config.objective, split=split)
+        summary = read_summary(path, work.store.config.objective, split=split, shipped=work.store.config.shipped)
         entries = {entry.get("row"): entry for entry in summary.per_fold}
         for row in manifest.of_candidate(candidate):
             result, entry = results[row.row], entries.get(row.row)
@@ -184,7 +184,7 @@ def _collected(work: Work, manifest: Manifest) -> StepResult:
     """Check every summary as a whole and record the files that the round's verdict rests on."""
     paths = [work.paths.candidate_summary(name, "val") for name in manifest.candidates]
     for path in paths:
-        read_summary(path, work.store.config.objective)
+        read_summary(path, work.store.config.objective, shipped=work.store.config.shipped)
     first = next(iter(manifest.candidates))
     for split, target in (("val", work.paths.val_summary), ("test", work.paths.test_summary)):
         source = work.paths.candidate_summary(first, split)
@@ -252,7 +252,7 @@ def _given_summary(work: Work, manifest: Manifest) -> Path | None:
 def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:
     """Take in the person's summaries, checked like any other, and record that a person gave them."""
     name = next(iter(manifest.candidates))
-    read_summary(path, work.store.config.objective)
+    read_summary(path, work.store.config.objective, shipped=work.store.config.shipped)
     given = [(path, "val", work.paths.val_summary)]
     if work.given.test_summary is not None:
         given.append((work.given.test_summary, "test", work.paths.test_summary))

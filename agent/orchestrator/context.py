@@ -16,6 +16,7 @@ from agent.llm.prices import PriceTable
 from agent.llm.trace import Tracer
 from agent.policy import Policy
 from agent.propose.base import Proposer
+from agent.reference import Reference
 from agent.store.paths import RoundPaths
 from agent.store.steps import Status
 from agent.store.store import Store
@@ -69,6 +70,8 @@ class Tools:
     """The training environment's python."""
     import_root: Path | None
     """Folder that tasks add to PYTHONPATH to find `trainers`; None where the environment has it installed."""
+    check_fit: Callable[[Reference], None]
+    """Raises InvalidReference where a person's edit asks for more than the trainer and its data can do."""
     check_environment: Callable[[], None]
     """Raises TrainingEnvironmentError; called once before the first submission."""
     say: Callable[[str], None]

@@ -53,6 +53,8 @@ def propose(work: Work) -> StepResult:
     """K proposals; never a configuration twice. Raises StudyEnds where the patience or the planner ends the study."""
     base_path, person = _base(work)
     reference = load_reference(base_path)
+    if person and base_path == work.store.paths.reference:
+        work.tools.check_fit(reference)
     work.store.disk.write(work.paths.before, read_text(base_path))
     analysis = analysis_of(work)
     earlier = list(analysis.get("notes", ()))

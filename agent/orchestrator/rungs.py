@@ -143,7 +143,8 @@ def assess(work: Work) -> StepResult:
     ended = endings(store, paths)
     entries = []
     for candidate in decision["candidates"]:
-        summary = explained(read_summary(paths.candidate_summary(candidate["name"], "val"), objective), ended)
+        path = paths.candidate_summary(candidate["name"], "val")
+        summary = explained(read_summary(path, objective, shipped=store.config.shipped), ended)
         entries.append(candidate_entry(candidate, summary))
     kept = _kept(work, entries, entry["eta"])
     record = {

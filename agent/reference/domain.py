@@ -95,6 +95,7 @@ def examine_parameter(name: str, raw: object, names: Collection[str], findings: 
         "description": findings.text(raw, "description", where, blank=False),
         "group": findings.text(raw, "group", where),
         "unit": findings.text(raw, "unit", where),
+        "data_note": findings.text(raw, "data_note", where),
         "tune": findings.flag(raw, "tune", where, True),
         "log": findings.flag(raw, "log", where, False),
     }

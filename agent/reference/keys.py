@@ -59,6 +59,7 @@ PARAMETER = {
     "condition": "Expression over other parameters; while it is false the parameter is inactive and has no effect.",
     "tune": "false: documented and editable by hand, but never proposed.",
     "unit": "Unit of the value.",
+    "data_note": "What this study's data takes away from the parameter, and why; written by Roundtable.",
 }
 REQUIRED_PARAMETER = {
     "float": ("type", "low", "high", "default", "description"),

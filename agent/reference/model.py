@@ -55,6 +55,8 @@ class Parameter:
     condition: Expression | None = None
     tune: bool = True
     unit: str = ""
+    data_note: str = ""
+    """Why the study's data leaves less of the parameter than its trainer has; empty where it leaves all."""
 
     @property
     def value(self) -> Value:

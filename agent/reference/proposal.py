@@ -63,7 +63,8 @@ def _refusal(reference: Reference, name: object, value: object) -> str | None:
         return message
     assert isinstance(value, bool | int | float | str)
     if not parameter.tune and parameter.canonical(value) != parameter.canonical(parameter.value):
-        return f"is not tuned (tune: false) and stays {show(parameter.value)}; leave it out"
+        why = f", because {parameter.data_note}" if parameter.data_note else ""
+        return f"is not tuned (tune: false) and stays {show(parameter.value)}{why}; leave it out"
     return None
 
 

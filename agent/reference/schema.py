@@ -89,6 +89,7 @@ def _parameter() -> dict[str, Any]:
         "condition": EXPRESSION,
         "tune": {**FLAG, "default": True},
         "unit": TEXT,
+        "data_note": TEXT,
     }
     common = _object(PARAMETER, properties, required=["type", "default", "description"])
     return {**common, "allOf": [_of_type(kind) for kind in TYPES]}

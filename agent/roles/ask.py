@@ -90,7 +90,7 @@ class Prompts:
 
             # A prompt may be a file that somebody passed on: the sandbox keeps it from reaching into Python.
             self._environment = SandboxedEnvironment(
-                loader=jinja2.FileSystemLoader([str(folder) for folder in self._folders]),
+                loader=jinja2.FileSystemLoader([str(f) for f in self._folders], encoding="utf-8-sig"),
                 undefined=jinja2.StrictUndefined,
                 finalize=self._finalize,
                 trim_blocks=True,

@@ -190,6 +190,8 @@ class _Digest:
         parts = [f"{name} = {now} (default {default}): {domain}"]
         if not parameter.tune:
             parts.append("not tuned, stays as it is")
+        if parameter.data_note:
+            parts.append(f"with this data {self.said(parameter.data_note)}")
         if parameter.condition is not None:
             parts.append(f"only while {self.hide(parameter.condition.text)}")
         if parameter.impact != "small":

@@ -139,7 +139,7 @@ def _read(environment: Any, path: Path) -> _File:
     from jinja2 import meta, nodes
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         tree = environment.parse(text)
         # Filters and tests that do not exist are found by the compiler; nothing is run.
         environment.compile(text)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.errors import StorageError, UsageError
 from agent.ownership import user_name
-from trainers.files import open_in_place, to_json, write_atomic
+from trainers.files import FileProblem, decoded, open_in_place, to_json, write_atomic
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and call again; nothing was lost",
@@ -108,8 +108,9 @@ class Disk:
 
 def read_text(path: Path) -> str:
     """A file's text. Raises StorageError, and UsageError where it is no text."""
+    with storage(path):
+        data = path.read_bytes()
     try:
-        with storage(path):
-            return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from error
+        return decoded(data, name=str(path))
+    except FileProblem as error:
+        raise UsageError(str(error)) from error

@@ -44,6 +44,11 @@ class StudyConfig:
     def objective(self) -> Objective:
         return Objective(metric=self.metric, direction=self.direction)
 
+    @property
+    def shipped(self) -> bool:
+        """Whether a trainer that ships measures it, so that the scale of its metrics is known."""
+        return self.trainer_sha256 is None
+
     def to_text(self) -> str:
         """study.yaml's text."""
         fields = dataclasses.asdict(self)

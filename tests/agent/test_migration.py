@@ -12,6 +12,7 @@ from agent.api import Study, TuneOptions, tune
 from agent.errors import InvalidReference, MissingResults, UsageError
 from agent.reference import is_old, load_reference, migrated
 from agent.resources import shipped_reference
+from tests.nnunet_files import write_dataset
 
 OLD: dict[str, Any] = {
     "task": "Task601_TotalSegmentatorV1",
@@ -86,7 +87,7 @@ def nnunet_summary(gland: float) -> str:
 
 
 def test_the_old_way_goes_on_with_one_command(tmp_path: Path) -> None:
-    (tmp_path / "raw" / "Dataset601_TotalSegmentatorV1").mkdir(parents=True)
+    write_dataset(tmp_path / "raw", name="Dataset601_TotalSegmentatorV1")
     (tmp_path / "hyperparameter_reference.json").write_text(json.dumps(OLD))
     outcome = tune(options(tmp_path))
     assert outcome.state == "rendered"
@@ -121,7 +122,7 @@ def test_a_data_set_that_is_not_there_is_said_before_anything_is_written(tmp_pat
 
 
 def test_folders_are_taken_from_the_environment_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "raw" / "Dataset601_X").mkdir(parents=True)
+    write_dataset(tmp_path / "raw", name="Dataset601_X")
     (tmp_path / "hyperparameter_reference.json").write_text(json.dumps(OLD))
     monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))

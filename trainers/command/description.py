@@ -110,6 +110,7 @@ def registered(description: Description) -> RegisteredTrainer:
         probe=description.probe,
         has_test=description.test is not None,
         template="command",
+        fit="trainers.command.fit",
         needs_data=tuple(sorted(name.removeprefix("data.") for name in used if name.startswith("data."))),
     )
 

@@ -25,7 +25,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """The allowed texts of the categorical parameters."""
 
-_NUMBERS: Meaningful = {
+NUMBERS: Meaningful = {
     "lr": (lambda v: v > 0, "above 0"),
     "weight_decay": (lambda v: v >= 0, "0 or more"),
     "dropout": (lambda v: 0 <= v < 1, "from 0 to below 1"),
@@ -117,7 +117,7 @@ class Config:
     on a CPU."""
 
     def __post_init__(self) -> None:
-        problems = meaningless(self, choices=CHOICES, numbers=_NUMBERS)
+        problems = meaningless(self, choices=CHOICES, numbers=NUMBERS)
         if not problems:
             if self.d_model % self.n_heads:
                 problems.append(

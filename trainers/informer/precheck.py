@@ -19,9 +19,7 @@ def check(task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, 
     values: the hyperparameters that train first.
     """
     options = Options.read(task, data)
-    if options.download and not options.path.exists():
-        return ()
-    if options.path.exists() and options.path.stat().st_size > CHECKED_BYTES:
+    if not is_looked_into(options):
         return ()
     table, parts = read_series(options, fold=0, folds=folds)
     check_variation(table, parts["train"])
@@ -29,6 +27,13 @@ def check(task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, 
     if isinstance(seq_len, int):
         check_window(parts, seq_len, options.pred_len)
     return [f"{table.path}: {line}" for line in table.told]
+
+
+def is_looked_into(options: Options) -> bool:
+    """Whether the file is read before a study begins: not where it is yet to be downloaded, or is very large."""
+    if not options.path.exists():
+        return not options.download
+    return options.path.stat().st_size <= CHECKED_BYTES
 
 
 def read_series(options: Options, *, fold: int, folds: int) -> tuple[Table, dict[str, Rows]]:

@@ -8,12 +8,12 @@ data (batch size, patch size, whether Dice is taken over the batch) defaults to 
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from trainers.contract import BadConfig, Value
+from trainers.settings import Meaningful, meaningless, typed_values
 
 PLANNED = "planned"
 
@@ -33,7 +33,7 @@ _FROM_1: tuple[Callable[[float], bool], str] = (lambda v: v >= 1, "at least 1")
 _ABOVE_0: tuple[Callable[[float], bool], str] = (lambda v: v > 0, "above 0")
 _BELOW_1: tuple[Callable[[float], bool], str] = (lambda v: 0 <= v < 1, "from 0 to below 1")
 
-_MEANINGFUL: Mapping[str, tuple[Callable[[float], bool], str]] = {
+NUMBERS: Meaningful = {
     "initial_lr": _ABOVE_0,
     "weight_decay": _FROM_0,
     "momentum": _BELOW_1,
@@ -64,6 +64,22 @@ _MEANINGFUL: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "p_gamma_inverted": _FROM_0_TO_1,
     "p_gamma": _FROM_0_TO_1,
 }
+
+
+def _batch_size(value: Value) -> str:
+    if value == PLANNED or (not isinstance(value, str) and value >= 1):
+        return ""
+    return f"must be {PLANNED} or a whole number from 1"
+
+
+def _patch_size(value: Value) -> str:
+    if value == PLANNED or re.fullmatch(r"[1-9]\d{0,3}(x[1-9]\d{0,3}){1,2}", str(value)):
+        return ""
+    return f"must be {PLANNED}, or two or three sides as 40x56x40"
+
+
+FURTHER: Mapping[str, Callable[[Value], str]] = {"batch_size": _batch_size, "patch_size": _patch_size}
+"""Parameter that is neither one of fixed texts nor a number -> what is wrong with a value; empty where it stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,19 +167,10 @@ class Config:
     """Whether torch.compile is used; it never is on a CPU. Costs minutes at the start, saves time in each step."""
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} = {getattr(self, name)!r}: allowed: {', '.join(allowed)}"
-            for name, allowed in CHOICES.items()
-            if getattr(self, name) not in allowed
-        ]
-        for name, (meaningful, text) in _MEANINGFUL.items():
-            value = getattr(self, name)
-            if not (math.isfinite(value) and meaningful(value)):
-                problems.append(f"{name} = {value!r}: must be {text}")
-        if not (self.batch_size == PLANNED or (isinstance(self.batch_size, int) and self.batch_size >= 1)):
-            problems.append(f"batch_size = {self.batch_size!r}: must be {PLANNED} or a whole number from 1")
-        if self.patch_size != PLANNED and not re.fullmatch(r"[1-9]\d{0,3}(x[1-9]\d{0,3}){1,2}", self.patch_size):
-            problems.append(f"patch_size = {self.patch_size!r}: must be {PLANNED}, or two or three sides as 40x56x40")
+        problems = meaningless(self, choices=CHOICES, numbers=NUMBERS)
+        for name, refusal in FURTHER.items():
+            if problem := refusal(getattr(self, name)):
+                problems.append(f"{name} = {getattr(self, name)!r}: {problem}")
         if self.weight_ce == 0 and self.weight_dice == 0:
             problems.append("weight_ce and weight_dice are both 0: there is nothing to minimize")
         if problems:
@@ -175,22 +182,10 @@ class Config:
 
         Raises BadConfig: unknown, missing, ill-typed or meaningless values, all in one message.
         """
-        types = {field.name: str(field.type) for field in fields(cls)}
-        problems = [f"unknown parameter {name!r}" for name in values if name not in types]
-        problems += [f"missing parameter {name!r}" for name in types if name not in values]
-        checked: dict[str, Value] = {}
-        for name, value in values.items():
-            if name not in types:
-                continue
-            if _fits(value, types[name]):
-                checked[name] = float(value) if types[name] == "float" else value
-            else:
-                problems.append(f"{name} = {value!r}: must be of type {types[name]}")
-        if problems:
-            raise BadConfig(f"nnunet: {'; '.join(problems)} (parameters: {', '.join(types)})")
+        checked = typed_values(cls, values, trainer="nnunet")
         if epochs is not None:
             checked["num_epochs"] = epochs
-        return cls(**checked)  # type: ignore[arg-type]  # each was checked against its field's type
+        return cls(**checked)
 
     @property
     def patch(self) -> tuple[int, ...] | None:
@@ -214,9 +209,3 @@ class Config:
 def _subsets(axes: Sequence[int]) -> list[str]:
     some = itertools.chain.from_iterable(itertools.combinations(axes, n) for n in range(1, len(axes)))
     return [",".join(map(str, subset)) for subset in some]
-
-
-def _fits(value: object, kind: str) -> bool:
-    if isinstance(value, bool) or kind == "bool":
-        return isinstance(value, bool) and kind == "bool"
-    return isinstance(value, {"float": int | float, "int": int, "str": str, "int | str": int | str}[kind])

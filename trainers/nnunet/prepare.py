@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
-import json
 import os
 import sys
 import time
@@ -21,6 +20,8 @@ from trainers.contract import DataProblem, Interrupted, StopFlag, Value
 from trainers.files import FileProblem, create_exclusive, open_in_place, read_json_object, to_json
 from trainers.nnunet.config import Config
 from trainers.nnunet.plans import IDENTIFIERS
+from trainers.nnunet.raw import cases, refuse_files
+from trainers.nnunet.splits import refuse_splits
 from trainers.nnunet.where import VARIABLES, Dataset, locate
 from trainers.nnunet.workers import bound, planning, pools_for
 
@@ -88,7 +89,7 @@ def ensure(
     Raises DataProblem (broken, missing or stale data), Interrupted while it waits for another task, OSError.
     """
     if not missing(dataset, wants) and dataset.splits_file.exists():
-        _check_splits(dataset, folds)
+        refuse_splits(dataset, folds)
         return False
     dataset.preprocessed_root.mkdir(parents=True, exist_ok=True)
     with _alone(dataset.preprocessed_root / f".{dataset.name}.lock", stop, say):
@@ -96,7 +97,7 @@ def ensure(
             say(f"{dataset.name}: planning and preprocessing {configuration} for {IDENTIFIERS[plans]}")
             _make(dataset, plans, configuration, cpus)
         _write_splits(dataset, folds)
-    _check_splits(dataset, folds)
+    refuse_splits(dataset, folds)
     return True
 
 
@@ -160,28 +161,13 @@ def _refuse_stale(dataset: Dataset) -> None:
             )
 
 
-def cases(dataset: Dataset) -> list[str]:
-    """Names of the training cases, sorted: of the raw data where they are at hand, else of gt_segmentations."""
-    description: Any = dataset.description()
-    ending: str = description["file_ending"]
-    if dataset.raw is not None and isinstance(description.get("dataset"), dict):
-        return sorted(description["dataset"])
-    folder = dataset.raw / "labelsTr" if dataset.raw is not None else dataset.preprocessed / "gt_segmentations"
-    if not folder.is_dir():
-        raise DataProblem(f"{folder}: there is no such folder; it holds a label file for each training case")
-    found = sorted(path.name.removesuffix(ending) for path in folder.iterdir() if path.name.endswith(ending))
-    if not found:
-        raise DataProblem(f"{folder}: holds no file that ends in {ending} (file_ending of dataset.json)")
-    return found
-
-
 def _make(dataset: Dataset, plans: str, configuration: str, cpus: int) -> None:
     if dataset.raw is None:
         raise DataProblem(
             f"{dataset.preprocessed}: {configuration} for {IDENTIFIERS[plans]} is not preprocessed, and there is "
             f"no raw data to do it from: give --data raw=FOLDER (nnUNet_raw) that holds {dataset.name}"
         )
-    _refuse_missing_labels(dataset)
+    refuse_files(dataset.raw, dataset.description())
     # Heavy, and needed only here.
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
     from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
@@ -208,23 +194,6 @@ def _make(dataset: Dataset, plans: str, configuration: str, cpus: int) -> None:
         os.close(open_in_place(mark, os.O_WRONLY))
         api.preprocess_dataset(dataset.number, IDENTIFIERS[plans], (configuration,), (cpus,), show_progress_bar=False)
         mark.unlink()
-
-
-def _refuse_missing_labels(dataset: Dataset) -> None:
-    """nnU-Net would stop at the first; a person wants all."""
-    description: Any = dataset.description()
-    if isinstance(description.get("dataset"), dict) or dataset.raw is None:
-        return
-    images = dataset.raw / "imagesTr"
-    if not images.is_dir():
-        raise DataProblem(f"{images}: there is no such folder; it holds the training images")
-    ending: str = description["file_ending"]
-    names = {path.name.removesuffix(ending)[:-5] for path in images.iterdir() if path.name.endswith(ending)}
-    labelled = set(cases(dataset))
-    for found, what, where in ((names - labelled, "label", "labelsTr"), (labelled - names, "image", "imagesTr")):
-        if found:
-            listed = ", ".join(sorted(found)[:10])
-            raise DataProblem(f"{dataset.raw}: {len(found)} cases have no {what} in {where}: {listed}")
 
 
 @contextlib.contextmanager
@@ -285,31 +254,3 @@ def _write_splits(dataset: Dataset, folds: int) -> None:
     splits = generate_crossval_split(names, seed=12345, n_splits=min(len(names), max(FOLDS, folds)))
     plain = [{part: [str(name) for name in fold[part]] for part in ("train", "val")} for fold in splits]
     create_exclusive(dataset.splits_file, to_json(plain))
-
-
-def read_splits(dataset: Dataset) -> list[dict[str, list[str]]]:
-    """The folds: {"train": [case], "val": [case]} each. Raises DataProblem."""
-    try:
-        found = json.loads(dataset.splits_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataProblem(f"{dataset.splits_file}: cannot be read: {error}") from error
-    if not isinstance(found, list) or not all(isinstance(f, dict) and f.keys() >= {"train", "val"} for f in found):
-        raise DataProblem(f"{dataset.splits_file}: must be a list of objects with train and val")
-    return found
-
-
-def _check_splits(dataset: Dataset, folds: int) -> None:
-    splits = read_splits(dataset)
-    if folds > len(splits):
-        raise DataProblem(
-            f"{dataset.splits_file} has {len(splits)} folds (0 to {len(splits) - 1}), but the study trains fold "
-            f"{folds - 1}: give --folds 0-{len(splits) - 1}, or another split file"
-        )
-    known = set(cases(dataset))
-    for number, fold in enumerate(splits[:folds]):
-        strangers = sorted((set(fold["train"]) | set(fold["val"])) - known)
-        if strangers or not fold["val"] or not fold["train"]:
-            what = f"unknown cases {', '.join(strangers[:5])}" if strangers else "an empty part"
-            raise DataProblem(f"{dataset.splits_file}: fold {number} has {what}: it belongs to another data set")
-        if both := sorted(set(fold["train"]) & set(fold["val"])):
-            raise DataProblem(f"{dataset.splits_file}: fold {number} trains and validates on {', '.join(both[:5])}")

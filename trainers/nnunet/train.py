@@ -25,7 +25,7 @@ from trainers.contract import (
     TrialSpec,
     Value,
 )
-from trainers.files import FileProblem, open_in_place, read_json_object, write_json
+from trainers.files import FileProblem, decoded, open_in_place, read_json_object, write_json
 from trainers.layout import AttemptFiles
 from trainers.nnunet import accumulate, prepare, workers
 from trainers.nnunet.config import Config
@@ -305,8 +305,8 @@ def read_nnunet_summary(path: Path) -> dict[str, Any]:
     import json
 
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found: dict[str, Any] = json.loads(decoded(path.read_bytes(), name=str(path)))
+    except (OSError, ValueError, FileProblem) as error:
         raise TrainerError(f"{path}: nnU-Net's validation left no readable summary: {error}") from error
     return found
 

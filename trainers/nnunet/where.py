@@ -6,14 +6,17 @@ nnUNet_preprocessed) and dataset (id or name; by default the study's task).
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainers.contract import DataProblem, Value
 from trainers.files import FileProblem, read_json_object
+from trainers.nnunet.labels import read_labels
 
 VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed"}
 """Key of --data -> the environment variable that nnU-Net itself reads."""
@@ -55,17 +58,17 @@ class Dataset:
     def description(self) -> dict[str, object]:
         """dataset.json, from the raw data where they are. Raises DataProblem."""
         folder = self.raw or self.preprocessed
+        refuse_mark(folder / "dataset.json")
         try:
             found = read_json_object(folder / "dataset.json")
         except FileProblem as error:
             raise DataProblem(f"{error}; nnU-Net needs a dataset.json in every data set's folder") from error
-        for key, kind in (("labels", dict), ("channel_names", dict), ("file_ending", str)):
-            if not isinstance(found.get(key), kind):
-                raise DataProblem(f"{folder / 'dataset.json'}: {key} = {found.get(key)!r}: must be {_WORDS[kind]}")
+        if not all(isinstance(found.get(key), kind) for key, kind in _NEEDED):
+            read_labels(found, folder / "dataset.json")  # says all that is wrong
         return found
 
 
-_WORDS: Mapping[type, str] = {dict: "an object", str: "a text"}
+_NEEDED = (("labels", dict), ("channel_names", dict), ("file_ending", str))
 
 
 def locate(task: str, data: Mapping[str, Value], environment: Mapping[str, str]) -> Dataset:
@@ -90,15 +93,25 @@ def locate(task: str, data: Mapping[str, Value], environment: Mapping[str, str])
     if match[2] and match[1] and f"{prefix}{match[2]}" in names:
         names = [f"{prefix}{match[2]}"]
     if not names:
-        raise DataProblem(f"dataset {wanted!r} is not there; {_known(raw, preprocessed)}")
+        old = _old_layout(raw, int(match[1]))
+        raise DataProblem(f"dataset {wanted!r} is not there; {old}{_known(raw, preprocessed)}")
     if len(names) > 1:
         raise DataProblem(f"dataset {wanted!r} may be {' or '.join(names)}: nnU-Net wants one name for each number")
     return Dataset(name=names[0], raw_root=raw, preprocessed_root=preprocessed)
 
 
-def check(task: str, data: Mapping[str, Value], values: Mapping[str, Value], *, folds: int) -> None:
-    """Raise DataProblem where `locate` would: all that is seen of the data without nnU-Net."""
-    locate(task, data, os.environ)
+def refuse_mark(path: Path) -> None:
+    """Raise DataProblem for a byte order mark, which nnU-Net, who reads this file too, takes for broken JSON."""
+    try:
+        with path.open("rb") as stream:
+            marked = stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    except OSError:
+        return
+    if marked:
+        raise DataProblem(
+            f"{path}: begins with a byte order mark, which nnU-Net does not read; save it as UTF-8 without one: "
+            f"sed -i '1s/^\\xEF\\xBB\\xBF//' {shlex.quote(str(path))}"
+        )
 
 
 def _folder(key: str, data: Mapping[str, Value], environment: Mapping[str, str]) -> Path | None:
@@ -110,6 +123,24 @@ def _datasets(root: Path | None, prefix: str = "Dataset") -> list[Path]:
     if root is None or not root.is_dir():
         return []
     return [entry for entry in root.iterdir() if entry.is_dir() and re.match(rf"{prefix}", entry.name)]
+
+
+def _old_layout(raw: Path | None, number: int) -> str:
+    """What is said of a folder that is this data set for nnU-Net v1 or the Decathlon; empty where there is none."""
+    for root in () if raw is None else (raw, raw / "nnUNet_raw_data", raw.parent / "nnUNet_raw_data"):
+        for folder in sorted(root.glob("Task*_*")) if root.is_dir() else ():
+            match = re.fullmatch(r"Task0*(\d+)_(\w+)", folder.name, re.ASCII)
+            if match is None or int(match[1]) != number or not folder.is_dir():
+                continue
+            source, variable = shlex.quote(str(folder)), f"{VARIABLES['raw']}={shlex.quote(str(raw))}"
+            if folder.name[4:].split("_")[0] == f"{number:03d}":
+                convert = f"nnUNetv2_convert_old_nnUNet_dataset {source} Dataset{number:03d}_{match[2]}"
+                kind = "nnU-Net v1"
+            else:
+                convert = f"nnUNetv2_convert_MSD_dataset -i {source}"
+                kind = "the Medical Segmentation Decathlon"
+            return f"{folder} is a folder of {kind}: convert it with {variable} {convert}; "
+    return ""
 
 
 def _known(raw: Path | None, preprocessed: Path) -> str:

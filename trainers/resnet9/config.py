@@ -21,7 +21,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """The allowed texts of the categorical parameters."""
 
-_MEANINGFUL: Meaningful = {
+NUMBERS: Meaningful = {
     "learning_rate": (lambda v: v > 0, "above 0"),
     "train_batch_size": (lambda v: v >= 1, "at least 1"),
     "weight_decay": (lambda v: v >= 0, "0 or more"),
@@ -90,7 +90,7 @@ class Config:
     """Arithmetic of convolutions. auto: bfloat16, else float16 with loss scaling, on a GPU, and float32 on a CPU."""
 
     def __post_init__(self) -> None:
-        problems = meaningless(self, choices=CHOICES, numbers=_MEANINGFUL)
+        problems = meaningless(self, choices=CHOICES, numbers=NUMBERS)
         if problems:
             raise BadConfig("resnet9: " + "; ".join(problems))
 

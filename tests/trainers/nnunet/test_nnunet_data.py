@@ -12,8 +12,10 @@ from nnunet_cases import NAME, make_spec, quiet, values, write_raw
 
 from trainers.contract import DataProblem, StopFlag, TrainerError, Value
 from trainers.nnunet import prepare, workers
-from trainers.nnunet.prepare import prepare_data, prepared, read_splits
-from trainers.nnunet.where import check, locate
+from trainers.nnunet.precheck import check
+from trainers.nnunet.prepare import prepare_data, prepared
+from trainers.nnunet.splits import read_splits
+from trainers.nnunet.where import locate
 
 pytestmark = pytest.mark.train
 
