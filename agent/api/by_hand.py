@@ -79,7 +79,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     given = reference.values()
     reference = fitted(reference, about, file=str(wanted.hp_ref or f"{found.trainer.name}'s reference"))
     if reference.values() != given:
-        told = [*told, *noted(reference)]
+        told = (*told, *noted(reference))
     profile = load_profile(wanted.profile) if wanted.profile else default_profile()
     root = import_root()
     ensure(profile, found.trainer, root=root)
