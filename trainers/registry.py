@@ -82,6 +82,8 @@ class RegisteredTrainer:
     this trainer and this data (trainers/fit.py)."""
     metrics: Mapping[str, str] = field(default_factory=dict)
     """Metric -> minimize or maximize, each of which may be the objective; empty: whatever its summary holds."""
+    naive: tuple[str, ...] = ()
+    """Forecasts that need no training, whose error on the model's own windows is its metric METRIC_NAME."""
     needs_data: tuple[str, ...] = ()
     """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
     preparer: str | None = None
@@ -200,6 +202,7 @@ _INFORMER = RegisteredTrainer(
     data_check="trainers.informer.precheck",
     fit="trainers.informer.fit",
     metrics={"val_mse": "minimize", "val_mae": "minimize", "val_loss": "minimize"},
+    naive=("repeat_last", "seasonal_naive", "nlinear"),
 )
 
 _NNUNET = RegisteredTrainer(

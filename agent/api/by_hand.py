@@ -17,12 +17,14 @@ from agent.launch.environment import without_secrets
 from agent.launch.gpus import local_gpus
 from agent.launch.profile import default_profile, load_profile
 from agent.launch.training import ensure, import_root, training_python
+from agent.report.naive import naive_names
 from agent.store.disk import Disk, storage
 from agent.store.paths import check_name
 from agent.store.versions import sha256
 from trainers.contract import TASK_OUTCOMES, Value
 from trainers.files import FileProblem, read_json_object
 from trainers.layout import REFERENCE_NAME, AttemptFiles
+from trainers.naive import worse_than_naive
 from trainers.registry import RegisteredTrainer
 from trainers.visible import VARIABLE
 
@@ -127,7 +129,8 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
         environment["PYTHONPATH"] = str(root)
     command = [str(training_python(profile)), "-m", "trainers.job", "run", "--plan", str(out / "plan.json")]
     code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
-    return _told(files, reference.objective.metric, code, say)
+    naive = naive_names(found.trainer.name, brought=found.frozen is not None)
+    return _told(files, reference.objective.metric, code, say, naive)
 
 
 def _failed_before(files: AttemptFiles) -> str | None:
@@ -170,7 +173,7 @@ def _gpus(wanted: int | None, trainer: RegisteredTrainer, there: Sequence[str]) 
     return wanted
 
 
-def _told(files: AttemptFiles, objective: str, code: int, say: Say) -> int:
+def _told(files: AttemptFiles, objective: str, code: int, say: Say, naive: Sequence[str]) -> int:
     """Say how the training ended; returns the exit code for it."""
     try:
         result = _read(files.result)
@@ -180,6 +183,8 @@ def _told(files: AttemptFiles, objective: str, code: int, say: Say) -> int:
         return FAILED
     if result is not None and result.get("outcome") == "ok":
         say(f"{objective} {result['metrics'][objective]:.6g} in {files.root}")
+        if warning := worse_than_naive(result["metrics"], naive):
+            say(f"warning: {warning}")
         return DONE
     if result is not None:
         message = (result.get("error") or {}).get("message") or "no message"

@@ -15,6 +15,7 @@ from agent.orchestrator.attempts import endings
 from agent.orchestrator.context import StepResult, Work
 from agent.orchestrator.prepare import closed_rungs
 from agent.records import Outcome
+from agent.report.naive import naive_names, study_warning
 from agent.report.tables import best_record, pareto_record, trials_csv
 from agent.store.store import Store, observation
 from agent.summaries import Summary, read_summary
@@ -69,6 +70,9 @@ def assess(work: Work) -> StepResult:
         store.journal.append("closed", round=work.number, folder=paths.root.name, incumbent=record["incumbent"])
     store.disk.write_json(paths.closed, record)
     best = incumbent.describe() if incumbent else "no candidate has a value yet"
+    names = naive_names(store.config.trainer, brought=store.config.trainer_sha256 is not None)
+    if warning := study_warning(records, record["incumbent"], names):
+        work.say(f"warning: {warning}")
     for line in found.lines(work.number):
         work.say(line)
     return StepResult(

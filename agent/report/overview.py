@@ -14,6 +14,7 @@ from agent.objectives import parse_further, parse_limit, quantities
 from agent.report.control import control_view
 from agent.report.costs import costs
 from agent.report.hours import hours
+from agent.report.naive import naive_names, study_warning
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows, halted, halted_text
 from agent.store.steps import Status
@@ -45,6 +46,8 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
             there = ", ".join(map(str, known)) or "none yet"
             raise UsageError(f"--round {only}: the study's rounds are: {there}")
         closed = [paths for paths in closed if paths.number == only]
+    records = [store.round_record(paths) for paths in closed]
+    names = naive_names(config.trainer, brought=config.trainer_sha256 is not None)
     return {
         "study": config.study,
         "folder": str(store.paths.root),
@@ -54,7 +57,8 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         "folds": list(config.folds),
         "seeds": list(config.seeds),
         "incumbent": incumbent,
-        "rounds": [_closed_round(store.round_record(paths), trials=only is not None) for paths in closed],
+        "rounds": [_closed_round(record, trials=only is not None) for record in records],
+        "warning": study_warning(records, incumbent, names),
         "confirmations": [_confirmation(record) for record in confirmations if "gain" in record],
         "open": open_round_state(store, open_round) if open_round is not None else None,
         "also": _also(store),

@@ -70,6 +70,8 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         for trial in candidate.get("trials", ()):
             table.add_row(*_trial_cells(trial, goal["metric"]))
     console.print(table)
+    if view.get("warning"):
+        console.print(Text(f"warning: {view['warning']}", style="bold yellow"))
     # Below the table: a message is wider than any column that leaves the others readable.
     for line in failures[-MOST_FAILURES:]:
         console.print(Text(line))

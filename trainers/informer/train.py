@@ -15,6 +15,7 @@ from trainers.informer.data import Series, load_series, refuse_short
 from trainers.informer.loop import Sums, Training, evaluate
 from trainers.informer.model import build_model
 from trainers.layout import AttemptFiles
+from trainers.naive import worse_than_naive
 from trainers.pytorch import attempt, checkpoint, curves
 from trainers.pytorch.device import built_within_memory, choose_dtype, device_name, halving_batch, prepare_device
 
@@ -126,6 +127,9 @@ def _result(
     sys.stderr.write(baselines.table(part, model, beside, windows) + "\n")
     notes["baselines"] = {part: {name: dict(found) for name, found in beside.items()}}
     metrics = {**numbers, **{f"{part}_mse_{name}": found["mse"] for name, found in beside.items()}}
+    if warning := worse_than_naive(metrics, baselines.NAMES):
+        sys.stderr.write(f"warning: {warning}\n")
+        notes["warning"] = warning
     return TrialResult(
         metrics=metrics,
         directions=dict.fromkeys(metrics, "minimize"),

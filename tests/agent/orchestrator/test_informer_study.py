@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from agent.api import Study, TuneOptions, tune
+from agent.report.overview import overview
 from agent.resources import shipped_reference
+from agent.store.store import Store
 
 pytestmark = pytest.mark.train
 
@@ -51,7 +53,13 @@ def test_two_rounds_of_informer_on_a_csv_file(tmp_path: Path) -> None:
     study = Study(tmp_path / "runs" / "power")
     assert all(trial.value is not None and trial.n == 1 for trial in study.history)
     assert any("beside c0" in line and "nlinear" in line and "repeat_last" in line for line in said)
+    # One epoch without normalisation learns nothing that a straight line does not know.
+    warnings = [line for line in said if line.startswith("warning: the best so far, round ")]
+    assert len(warnings) == 2 and all("nlinear" in line for line in warnings)
+    assert f"warning: {overview(Store.open(study.root))['warning']}" == warnings[-1]
     folder = next((tmp_path / "runs" / "power").glob("round_2_*"))
+    attempt = json.loads(next(folder.glob("trials/*/attempt_1/summary.json")).read_text())
+    assert "nlinear" in attempt["warning"]
     summary = json.loads((folder / "val_summary.json").read_text())
     assert {"val_mse", "val_mse_repeat_last", "val_mse_seasonal_naive", "val_mse_nlinear"} <= set(summary["metrics"])
     assert [entry["samples"] for entry in summary["per_fold"]] == [45]

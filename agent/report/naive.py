@@ -1,0 +1,33 @@
+"""Whether a study's best is any better than forecasts that need no training, where its trainer measures them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trainers.naive import worse_than_naive
+from trainers.registry import TRAINERS
+
+
+def naive_names(trainer: str, *, brought: bool = False) -> Sequence[str]:
+    """The forecasts without training that a trainer measures as METRIC_NAME; none of a person's YAML."""
+    return () if brought or trainer not in TRAINERS else TRAINERS[trainer].naive
+
+
+def study_warning(
+    records: Sequence[Mapping[str, Any]], incumbent: Mapping[str, Any] | None, names: Sequence[str]
+) -> str:
+    """The sentence about a study's best candidate, or about the last round's while there is no incumbent.
+
+    records: the round.json of the closed rounds, in their order.
+    """
+    if not names or not records:
+        return ""
+    number = incumbent["round"] if incumbent else records[-1]["round"]
+    record = next((record for record in records if record["round"] == number), None)
+    if record is None:
+        return ""
+    name = incumbent["candidate"] if incumbent else next(iter(record["ranking"]), None)
+    entry = next((c for c in record["candidates"] if c["name"] == name and c["value"] is not None), None)
+    said = worse_than_naive(entry["metrics"], names) if entry else ""
+    return f"the best so far, round {number} {name}: {said}" if said else ""
