@@ -78,7 +78,7 @@ class ProblemsError(UsageError):
     def __init__(self, problems: Sequence[Problem], remedy: str = "") -> None:
         if not problems:
             raise ValueError("a ProblemsError needs at least one problem")
-        self.problems = tuple(problems)
+        self.problems, self.remedy = tuple(problems), remedy
         lines = [str(problem) for problem in problems]
         super().__init__("\n".join(lines + ([remedy] if remedy else [])))
 

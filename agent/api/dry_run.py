@@ -19,7 +19,15 @@ from agent.api.begin import begin, open_study, study_root
 from agent.api.options import TuneOptions
 from agent.api.run import check_call, take_policy, take_profile, take_rules
 from agent.api.wiring import settings_for, study_rules, tools_for
-from agent.errors import LaunchError, SchedulerUnavailable, StorageError, StudyBusy, SubmitLimit, UsageError
+from agent.errors import (
+    LaunchError,
+    ProblemsError,
+    SchedulerUnavailable,
+    StorageError,
+    StudyBusy,
+    SubmitLimit,
+    UsageError,
+)
 from agent.store.disk import read_text, storage
 from agent.store.place import place
 from agent.store.store import Store
@@ -63,7 +71,10 @@ def dry_run(options: TuneOptions) -> DryRun:
         else:
             store = begin(scratch, say=told.append)
         found = _Findings(told, real=study_root(options), copy=store.paths.root)
-        _prepare(store, scratch, launcher or default_launcher(), found)
+        try:
+            _prepare(store, scratch, launcher or default_launcher(), found)
+        except ProblemsError as error:
+            raise found.of_the_study(error) from error
         return DryRun(lines=tuple(found.lines), refusals=tuple(found.refusals))
 
 
@@ -78,6 +89,14 @@ class _Findings:
 
     def say(self, line: str) -> None:
         self.lines.append(line.replace(self._copy, self._real))
+
+    def of_the_study(self, error: ProblemsError) -> ProblemsError:
+        """The same problems with the study's own files in place of the copy's."""
+        named = [
+            dataclasses.replace(problem, file=problem.file.replace(self._copy, self._real))
+            for problem in error.problems
+        ]
+        return type(error)(named, error.remedy)
 
     def refuse(self, line: str) -> None:
         self.refusals.append(line.replace(self._copy, self._real))

@@ -146,6 +146,9 @@ def test_an_edit_that_asks_for_more_than_trainer_or_data_can_is_refused_and_left
     text = store.paths.reference.read_text()
     with pytest.raises(InvalidReference, match=r'optimizer\.choices = "Adam": .*did you mean AdamW\?'):
         tune(options(tmp_path))
+    with pytest.raises(InvalidReference) as caught:
+        dry_run(options(tmp_path))
+    assert str(caught.value).startswith(f"{store.paths.reference}: ")
     edited(store, optimizer={"choices": ["SGD", "AdamW"]})
     with pytest.raises(InvalidReference, match=rf'parameters\.class_weight_power: .*{REASON}; set "tune" to false'):
         tune(options(tmp_path))

@@ -59,4 +59,7 @@ def _nifti(data: bytes) -> Header | None:
     count, *sides = struct.unpack(f"{order}8h", data[40:56])
     if not 2 <= count <= 4 or min(sides[:count]) < 1:
         return None
-    return Header(tuple(sides[: min(count, 3)]), sides[3] if count == 4 else 1)
+    size = sides[: min(count, 3)]
+    while len(size) > 2 and size[-1] == 1:  # a slice is the same image with and without a third axis
+        size.pop()
+    return Header(tuple(size), sides[3] if count == 4 else 1)

@@ -47,6 +47,14 @@ def test_a_file_of_several_channels_counts_them(tmp_path: Path) -> None:
         look(tmp_path / "other")
 
 
+def test_a_slice_is_the_same_with_and_without_a_third_axis(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "raw")
+    for number in range(6):
+        write_nifti(folder / "imagesTr" / f"case{number}_0000.nii.gz", size=(8, 6))
+        write_nifti(folder / "labelsTr" / f"case{number}.nii.gz", size=(8, 6, 1))
+    look(tmp_path / "raw")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
