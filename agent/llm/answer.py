@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -17,22 +18,35 @@ from agent.errors import LLMUnusable
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
+_DEEPER = f"nested deeper than {MAX_DEPTH} levels"
 MAX_PROBLEMS = 20
 MAX_INTEGER = 2**63 - 1
+MAX_UNCLOSED = 32
+"""Braces of prose that are looked behind: each costs a look at the rest of the text."""
+MAX_OBJECTS = 50
+"""Objects of an answer that are looked at, from the last one back."""
 SHOWN_CHARACTERS = 80
 
 # A string, closed or not, or a bracket. Possessive: an unclosed string of backslashes costs linear time.
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]', re.DOTALL)
 # What begins like a JSON object, or like one in Python's or JavaScript's spelling; other braces are prose.
-_OPENING = re.compile(r"""\{\s*(?:["'}]|\w+\s*:)""")
+_OPENING = r"""\{\s*(?:["'}]|\w+\s*:)"""
+# <think>, <thinking>, <reasoning> and their like, in the spellings of different models' templates.
+_REASONED = (
+    r"[<\[\u25c1]\|?\s?(?P<close>/|end_of_)?(?P<open>(?:\w{1,12}:)?(?:begin_of_)?"
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis))(?:\s[^<>\[\]]{0,100})?\|?[>\]\u25b7]"
+)
+_REASONING = re.compile(_REASONED, re.IGNORECASE)
+_MARK = re.compile(rf"{_REASONED}|{_OPENING}", re.IGNORECASE)
 
 
 def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
     """The JSON value in an answer, valid against the schema (JSON Schema 2020-12).
 
-    The whole text, or the one object in it when text or a fence stands around it; the same object twice counts once.
-    Refused: two different objects, an object that is cut off or not strict JSON (NaN, infinity, a name twice), more
-    than 1 MiB, nesting beyond 32. Raises LLMUnusable, whose problems name path, value and what is allowed.
+    The whole text; or, where prose, fences, reasoning or drafts stand around it, the last object outside the model's
+    reasoning that is valid. Refused: an answer whose last object is cut off, or meant as the answer (it has a name of
+    the schema's) and not valid; an object that is not strict JSON (NaN, infinity, a name twice), more than 1 MiB,
+    nesting beyond 32. Raises LLMUnusable, whose problems name path, value and what is allowed.
     """
     try:
         size = len(text.encode())
@@ -40,64 +54,148 @@ def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
         raise LLMUnusable(["the answer holds half of a surrogate pair: send plain Unicode text"]) from None
     if size > MAX_BYTES:
         raise LLMUnusable([f"the answer has {size} bytes: at most {MAX_BYTES} are read, answer shorter"])
-    data = _value(text)
-    problems = list(islice(_problems(data, schema), MAX_PROBLEMS + 1))
-    if problems:
-        more = ["and more of the kind"] if len(problems) > MAX_PROBLEMS else []
-        raise LLMUnusable(problems[:MAX_PROBLEMS] + more)
+    try:
+        whole = text.strip().removeprefix("\ufeff")
+        data = _strict(whole) if _depth(whole) <= MAX_DEPTH else _too_deep()
+    except ValueError as error:
+        return _chosen(_found(text), schema, str(error))
+    if problems := _told(data, schema):
+        raise LLMUnusable(problems)
     return data
 
 
-def _value(text: str) -> Any:
-    _check_depth(text)
-    stripped = text.strip()
-    try:
-        return _strict(stripped)
-    except ValueError as error:
-        whole = str(error)
-    found: list[Any] = []
-    for start, end in _objects(text):
-        if end is None:
-            raise LLMUnusable([f"the JSON object that begins at character {start} is never closed"])
+def without_reasoning(text: str) -> str:
+    """A free text without what the model marked as its reasoning: blocks from <think> to </think> and their like, and
+    all that stands before a closing mark alone (some servers cut the opening one off). An unclosed block stays."""
+    kept, place, closing = "", 0, _last_closing(text)
+    while (mark := _REASONING.search(text, place)) is not None:
+        if mark["close"]:
+            kept = ""
+            place = mark.end()
+            continue
+        if mark.end() > closing:
+            break
+        kept += text[place : mark.start()]
+        place = _closed(text, mark.end())
+    return (kept + text[place:]).strip()
+
+
+def _chosen(found: Sequence[_Object], schema: Mapping[str, Any], whole: str) -> Any:
+    """The last valid one; raises LLMUnusable where none is, or where a later one was meant."""
+    names = "|".join(map(re.escape, schema.get("properties", {})))
+    meant = re.compile(rf"""(?<![\w])["']?(?:{names})["']?\s*:""") if names else None
+    problems: list[str] = []
+    for candidate in reversed(found[-MAX_OBJECTS:]):
+        value, wrong = candidate.read(schema)
+        if not wrong:
+            return value
+        if candidate.cut_off or (meant is not None and meant.search(candidate.text)):
+            problems = wrong
+            break
+        # Braces in prose, or an example: they say nothing against the answer beside them.
+        problems = problems or wrong
+    raise LLMUnusable(problems or [f"the answer holds no JSON object: {whole}"])
+
+
+def _told(data: Any, schema: Mapping[str, Any]) -> list[str]:
+    problems = list(islice(_problems(data, schema), MAX_PROBLEMS + 1))
+    more = ["and more of the kind"] if len(problems) > MAX_PROBLEMS else []
+    return problems[:MAX_PROBLEMS] + more
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Object:
+    """What stands between two outermost braces."""
+
+    text: str
+    cut_off: str = ""
+    """Why it has no end."""
+
+    def read(self, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
+        """Its value, and what is wrong with it."""
+        if self.cut_off:
+            return None, [self.cut_off]
         try:
-            value = _strict(text[start:end])
+            value = _strict(self.text)
         except ValueError as error:
-            raise LLMUnusable([f"no strict JSON: {error}"]) from None
-        # Compared as text: 1, 1.0 and true are equal in Python.
-        if json.dumps(value, sort_keys=True) not in [json.dumps(other, sort_keys=True) for other in found]:
-            found.append(value)
-        if len(found) > 1:
-            raise LLMUnusable(["the answer holds two different JSON objects: send exactly one, and nothing else"])
-    if not found:
-        raise LLMUnusable([f"the answer holds no JSON object: {whole}"])
-    return found[0]
+            return None, [f"no strict JSON: {error}"]
+        return value, _told(value, schema)
 
 
-def _check_depth(text: str) -> None:
-    depth = 0
-    for match in _TOKEN.finditer(text):
-        bracket = match[0]
-        depth = (
-            max(0, depth + (bracket in "{[") - (bracket in "}]")) if len(bracket) == 1 and bracket != '"' else depth
-        )
-        if depth > MAX_DEPTH:
-            raise LLMUnusable([f"the answer is nested deeper than {MAX_DEPTH} levels: use the structure asked for"])
-
-
-def _objects(text: str) -> Iterator[tuple[int, int | None]]:
-    """Begin and end of every outermost object; end is None for one that is never closed. Linear in the text."""
-    place = 0
-    while (opening := _OPENING.search(text, place)) is not None:
-        depth = 0
-        for match in _TOKEN.finditer(text, opening.start()):
-            depth += (match[0] == "{") - (match[0] == "}")
-            if depth == 0 and match[0] == "}":
-                place = match.end()
-                yield opening.start(), place
-                break
+def _found(text: str) -> list[_Object]:
+    """Every outermost object outside of reasoning, in order. Linear in the text but for the braces of prose."""
+    found: list[_Object] = []
+    place = unclosed = 0
+    closing = _last_closing(text)
+    while (mark := _MARK.search(text, place)) is not None:
+        if mark["close"]:
+            # Reasoning whose opening mark was cut off: what was found so far are its drafts.
+            found, place = [], mark.end()
+        elif mark["open"]:
+            # Reasoning that never ends: the answer, if there is one, stands in it.
+            place = _closed(text, mark.end()) if mark.end() <= closing else mark.end()
         else:
-            yield opening.start(), None
-            return
+            one, place = _object(text, mark.start())
+            unclosed += bool(one.cut_off)
+            if not one.cut_off or place == len(text) or unclosed > MAX_UNCLOSED:
+                found.append(one)
+            if unclosed > MAX_UNCLOSED:
+                break
+    return found
+
+
+def _object(text: str, start: int) -> tuple[_Object, int]:
+    """The object that begins there, and where to look on."""
+    end, depth, deepest = None, 0, 0
+    for match in _TOKEN.finditer(text, start):
+        bracket = match[0]
+        depth += (bracket in ("{", "[")) - (bracket in ("}", "]"))
+        deepest = max(deepest, depth)
+        if deepest > MAX_DEPTH:
+            break
+        if depth <= 0 and bracket in ("}", "]"):
+            end = match.end()
+            break
+    if deepest > MAX_DEPTH:
+        why = f"the answer is {_DEEPER}: use the structure asked for"
+        return _Object(text=text[start:], cut_off=why), len(text)
+    inside = text[start:end]
+    if end is None:
+        why = f"the JSON object that begins at character {start} is never closed"
+        return _Object(text=inside, cut_off=why), len(text) if _ends_early(inside) else start + 1
+    return _Object(text=inside), end
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested, strings aside."""
+    depth = deepest = 0
+    for match in _TOKEN.finditer(text):
+        depth += (match[0] in ("{", "[")) - (match[0] in ("}", "]"))
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _too_deep() -> NoReturn:
+    raise ValueError(_DEEPER)
+
+
+def _ends_early(text: str) -> bool:
+    """Whether a text that begins as JSON is JSON as far as it goes; otherwise it is prose with a brace in it."""
+    try:
+        json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+    return False
+
+
+def _closed(text: str, place: int) -> int:
+    """The end of the reasoning that is under way there; a closing mark has to follow."""
+    return next(mark.end() for mark in _REASONING.finditer(text, place) if mark["close"])
+
+
+def _last_closing(text: str) -> int:
+    """Where the last mark begins that closes reasoning; 0 without one."""
+    return max((mark.start() for mark in _REASONING.finditer(text) if mark["close"]), default=0)
 
 
 def _strict(text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from agent.errors import LLMError
 from agent.llm.base import Reply, Request, Usage
 from agent.llm.deadline import Deadline
 from agent.llm.exchange import exchange, fault_inside
+from agent.llm.proxy import direct_options
 from agent.llm.wire import (
     Endpoint,
     SchemaRefused,
@@ -85,7 +87,10 @@ class AnthropicWire:
             # A client for each call (18 ms) leaves no idle connection behind. Every value that the SDK would
             # otherwise take from the environment is given.
             http_client = anthropic.DefaultHttpxClient(
-                event_hooks={"request": [deadline.hook]}, follow_redirects=False, timeout=self.endpoint.timeout_s
+                event_hooks={"request": [deadline.hook]},
+                follow_redirects=False,
+                timeout=self.endpoint.timeout_s,
+                **direct_options(anthropic.DefaultHttpxClient, self.endpoint.base_url or BASE_URL, os.environ),
             )
             client = anthropic.Anthropic(
                 http_client=http_client,

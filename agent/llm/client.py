@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent.errors import LLMError, LLMRejected, LLMUnavailable, LLMUnusable
-from agent.llm.answer import parse_answer
+from agent.llm.answer import parse_answer, without_reasoning
 from agent.llm.base import Attempt, Citation, Reply, Request, Usage
 from agent.llm.ladder import Rungs
 from agent.llm.retry import CoolDown, RetryPolicy
@@ -97,6 +97,8 @@ class Client:
             if cleaned.text != reply.text:
                 raise LLMUnusable(["the answer repeats the key or holds half of a surrogate pair"])
             if request.schema is None:
+                if not without_reasoning(cleaned.text):
+                    raise LLMUnusable(["the answer holds nothing but reasoning"])
                 return cleaned
             return replace(cleaned, data=parse_answer(cleaned.text, request.schema))
         except LLMUnusable as error:

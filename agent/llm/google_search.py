@@ -9,6 +9,7 @@ and in error texts.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from agent.errors import LLMError, LLMRejected, LLMUnusable, UsageError
 from agent.llm.base import Citation, Reply, Request, Usage, rough_tokens
 from agent.llm.client import Client
 from agent.llm.exchange import judged, retry_after_s, unreached
+from agent.llm.proxy import direct_options
 from agent.llm.retry import CoolDown, RetryPolicy
 from agent.llm.wire import Endpoint, TryAgain, count, entries, key_of, settle, text_of
 
@@ -183,9 +185,10 @@ def _sent(endpoint: Endpoint, method: str, path: str, **content: Any) -> Mapping
 
     # No redirects: they would carry the key to another host. No compression: the cap then is one of memory too.
     headers = {"x-goog-api-key": key_of(endpoint), "accept-encoding": "identity"}
+    direct = direct_options(httpx.Client, endpoint.base_url or "", os.environ)
     try:
         with (
-            httpx.Client(timeout=endpoint.timeout_s, follow_redirects=False) as client,
+            httpx.Client(timeout=endpoint.timeout_s, follow_redirects=False, **direct) as client,
             client.stream(method, f"{endpoint.base_url}{path}", headers=headers, **content) as response,
         ):
             status, answered, body = response.status_code, response.headers, _read(endpoint, response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from agent.errors import LLMRefusal, LLMRejected
 from agent.llm.base import Reply, Request, Usage
 from agent.llm.deadline import Deadline
 from agent.llm.exchange import Answered, exchange, fault_inside
+from agent.llm.proxy import direct_options
 from agent.llm.wire import Endpoint, ambient_headers, citations, count, entries, key_of, settle, text_of, told, turns
 
 BASE_URL = "https://api.openai.com/v1"
@@ -161,7 +163,10 @@ def _call(
     @contextmanager
     def call(deadline: Deadline) -> Any:
         http_client = openai.DefaultHttpxClient(
-            event_hooks={"request": [deadline.hook]}, follow_redirects=False, timeout=endpoint.timeout_s
+            event_hooks={"request": [deadline.hook]},
+            follow_redirects=False,
+            timeout=endpoint.timeout_s,
+            **direct_options(openai.DefaultHttpxClient, endpoint.base_url or BASE_URL, os.environ),
         )
         client = openai.OpenAI(
             http_client=http_client,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from agent.errors import UsageError
+from agent.llm.proxy import is_direct
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -46,8 +47,14 @@ class Export:
         headers = environment.get("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or environment.get(
             "OTEL_EXPORTER_OTLP_HEADERS"
         )
+        session = sdk.Session()
+        # Without the environment's proxies, see agent.llm.proxy.
+        session.trust_env = not is_direct(endpoint, environment)
         exporter = sdk.OTLPSpanExporter(
-            endpoint=endpoint, headers=dict(sdk.parse_env_headers(headers or "", liberal=True)), timeout=timeout_s
+            endpoint=endpoint,
+            headers=dict(sdk.parse_env_headers(headers or "", liberal=True)),
+            timeout=timeout_s,
+            session=session,
         )
         name = environment.get("OTEL_SERVICE_NAME") or "roundtable"
         # shutdown_on_exit would join the sending thread for up to 30 s; `close` waits for less.
@@ -161,6 +168,7 @@ def _sdk() -> SimpleNamespace:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
         from opentelemetry.trace import SpanKind
         from opentelemetry.util.re import parse_env_headers
+        from requests import Session
     except ImportError as error:
         raise UsageError(
             f"OTEL_EXPORTER_OTLP_ENDPOINT asks for traces, but {error.name} is not installed: "
@@ -168,6 +176,7 @@ def _sdk() -> SimpleNamespace:
         ) from error
     return SimpleNamespace(
         OTLPSpanExporter=OTLPSpanExporter,
+        Session=Session,
         Resource=Resource,
         TracerProvider=TracerProvider,
         BatchSpanProcessor=BatchSpanProcessor,

@@ -190,12 +190,15 @@ class Calls:
     def _answer(self, request: Request, record: Mapping[str, Any]) -> Answer:
         if record["error"] is not None:
             raise _rebuilt(record["error"], self.aliases.reveal)
+        from agent.llm.answer import without_reasoning
+
         reply = Reply.from_json(record["reply"])
+        said = reply.text if request.schema is not None else without_reasoning(reply.text)
         return Answer(
             call=record["call"],
             prompt_sha256=record["prompt_sha256"],
             model=reply.model,
-            text=in_json(reply.text, self.aliases.reveal_json),
+            text=in_json(said, self.aliases.reveal_json),
             data=self.aliases.reveal_json(reply.data),
             citations=reply.citations,
         )

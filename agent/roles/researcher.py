@@ -34,6 +34,17 @@ _BULLET = re.compile(r"(\s*)(?:[-*•–]|\d{1,2}[.)])\s+(\S.*)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _LINK = re.compile(r"\[([^\[\]]{0,200})\]\(\s*https?://[^\s()]*(?:\([^\s()]*\)[^\s()]*)*\s*\)", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s<>\"'`\]]+", re.IGNORECASE)
+_BARE_ADDRESS = re.compile(r"(?<![\w@./-])(?:[a-z0-9-]{1,63}\.){1,4}[a-z]{2,12}/[^\s<>\"'`\]]+", re.IGNORECASE)
+"""A page's address without its scheme: with a path, for a host alone is a site's name (and "e.g." is none)."""
+_ARXIV = re.compile(r"\barxiv\s?:\s?(\d{4}\.\d{4,5})", re.IGNORECASE)
+_ARXIV_PATH = re.compile(r"/(?:abs|pdf|html)/(\d{4}\.\d{4,5})")
+_DOI = re.compile(r"\bdoi\s?:\s?(10\.\d{4,9}/[^\s<>\"'`\]]+)", re.IGNORECASE)
+_SOURCE_LIST = re.compile(
+    r"[#*_\s]*(?:sources|references|links|citations|bibliography|further reading)[*_\s]*(?::|$)", re.IGNORECASE
+)
+"""Where a list of pages begins that belongs to no single remedy."""
+TITLE_WORDS = 4
+"""Words from which on a page's title is no everyday phrase."""
 _EMPTY_BRACKETS = re.compile(r"[(\[]\s*[,;]*\s*[)\]]")
 
 
@@ -149,10 +160,15 @@ def _remedies(text: str, pages: Sequence[Citation], most: int, dropped: Counter[
 
 
 def _passages(text: str) -> list[str]:
-    """Bullets, each with what is indented below it; without bullets, lines; a single line as its sentences."""
+    """Bullets, each with what is indented below it; without bullets, lines; a single line as its sentences.
+
+    A list of sources behind them ends them: the last bullet would otherwise rest on all of its pages.
+    """
     bullets: list[list[str]] = []
     joins = False
     for line in text.splitlines():
+        if bullets and _SOURCE_LIST.match(line):
+            break
         bullet = _BULLET.match(line)
         if bullet and not (bullets and len(bullet[1].expandtabs()) >= 2):
             bullets.append([bullet[2]])
@@ -169,37 +185,51 @@ def _passages(text: str) -> list[str]:
 
 
 def _sources(passage: str, pages: Sequence[Citation]) -> tuple[tuple[str, ...], int]:
-    """The pages that a passage names, and how many addresses in it the search did not return.
+    """The pages that a passage rests on, and how many addresses in it the search did not return.
 
-    By address; a passage without one by the name of a site or page, where only one page has that name.
+    By address; a passage without one by the name of a site or page, where only one page has that name. One address
+    that the search did not return makes the whole passage unsourced: which part of it a real page beside it would
+    bear out, nobody can tell.
     """
-    by_place = {_place(page.url): page.url for page in reversed(pages)}
-    named = [_place(address) for address in dict.fromkeys(_addresses(passage))]
-    known = [by_place[place] for place in named if place in by_place]
-    if not known:
-        known = [page.url for page in pages if any(_names(passage, name) for name in _own_names(page, pages))]
-    return tuple(dict.fromkeys(known))[:REMEDY_SOURCES], sum(place not in by_place for place in named)
+    by_place = {place: page.url for page in reversed(pages) for place in _places(page.url)}
+    named = [_places(address) for address in dict.fromkeys(_addresses(passage))]
+    known = [next((by_place[place] for place in places if place in by_place), None) for places in named]
+    if named:
+        found = [url for url in known if url is not None] if None not in known else []
+    else:
+        found = [page.url for page in pages if any(_names(passage, name) for name in _own_names(page, pages))]
+    return tuple(dict.fromkeys(found))[:REMEDY_SOURCES], known.count(None)
 
 
 def _addresses(passage: str) -> list[str]:
-    found = []
-    for address in _ADDRESS.findall(passage):
-        while address and (
-            address[-1] in ".,;:!?*_" or (address[-1] == ")" and address.count("(") < address.count(")"))
-        ):
-            address = address[:-1]
-        found.append(address)
-    return found
+    """Addresses as they stand, with and without scheme, and papers by their identifier (arXiv, DOI)."""
+    found = [_end_cut(address) for address in _ADDRESS.findall(passage)]
+    rest = _ADDRESS.sub(" ", passage)
+    found += [_end_cut(address) for address in _BARE_ADDRESS.findall(rest)]
+    rest = _BARE_ADDRESS.sub(" ", rest)
+    found += [f"https://arxiv.org/abs/{paper}" for paper in _ARXIV.findall(rest)]
+    return found + [f"https://doi.org/{_end_cut(paper)}" for paper in _DOI.findall(rest)]
 
 
-def _place(address: str) -> str:
-    """An address as it is compared: without scheme, www, fragment, last slash and campaign parameters."""
+def _end_cut(address: str) -> str:
+    """Without the punctuation of the sentence around it."""
+    while address and (address[-1] in ".,;:!?*_" or (address[-1] == ")" and address.count("(") < address.count(")"))):
+        address = address[:-1]
+    return address
+
+
+def _places(address: str) -> tuple[str, ...]:
+    """An address as it is compared: without scheme, www, fragment, last slash and campaign parameters; a paper of
+    arXiv also as the paper, whichever of its versions and forms."""
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(address if "://" in address else f"https://{address}")
     except ValueError:
-        return address
+        return (address,)
     query = "&".join(part for part in parts.query.split("&") if part and not part.lower().startswith("utm_"))
-    return f"{parts.netloc.lower().removeprefix('www.')}{parts.path.rstrip('/')}?{query}"
+    host = parts.netloc.lower().removeprefix("www.")
+    place = f"{host}{parts.path.rstrip('/')}?{query}"
+    paper = _ARXIV_PATH.match(parts.path) if host == "arxiv.org" else None
+    return (place, f"arxiv:{paper[1]}") if paper else (place,)
 
 
 def _own_names(page: Citation, pages: Sequence[Citation]) -> list[str]:
@@ -214,7 +244,12 @@ def _own_names(page: Citation, pages: Sequence[Citation]) -> list[str]:
 
 
 def _names(passage: str, name: str) -> bool:
-    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", passage.casefold()) is not None
+    """Whether a passage names a page. A short title is one only where it stands as one, in quotes or brackets: a
+    page called "Weight decay" bears out nothing just because a sentence has these words."""
+    named = rf"(?<![\w.-]){re.escape(name)}(?![\w-])"
+    if "." not in name and len(name.split()) < TITLE_WORDS:
+        named = rf"[\"'\u2018\u201c\u00ab(\[*_]\s*{named}\s*[\"'\u2019\u201d\u00bb)\]*_,.]"
+    return re.search(named, passage.casefold()) is not None
 
 
 def _cleaned(passage: str) -> str:

@@ -83,6 +83,13 @@ class ProviderCase:
         reply = at.ask(Say(text=said, usage=SPENT), request=FREE)
         assert (reply.text, reply.data, reply.rung, reply.usage) == (said, None, "text", USAGE)
 
+    def test_reasoning_around_an_answer(self, at: Setting) -> None:
+        said = '<think>{lr: 0.1}? {"diagnosis": "no"}</think>\n```json\n' + json.dumps(GOOD) + "\n```"
+        assert at.ask(Say(text=said, usage=SPENT)).data == GOOD
+        assert at.ask(Say(text="<think>hm</think>Raise it.", usage=SPENT), request=FREE).text.endswith("Raise it.")
+        error = at.fails(LLMUnusable, Say(text="<think>hm</think>", usage=SPENT), request=FREE)
+        assert error.problems == ("the answer holds nothing but reasoning",) and error.reply.usage == USAGE
+
     def test_a_conversation_keeps_its_order(self, at: Setting) -> None:
         texts = ("What next?", '{"lr": 7}', "lr = 7: allowed: 0.0001 to 0.1")
         turns = tuple(("user", "assistant")[place % 2] for place in range(3))
@@ -156,6 +163,15 @@ class ProviderCase:
         (asked,) = at.server.requests
         assert "ambient" not in asked.sent
         assert self.key_sent(asked) == KEY
+
+    @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+    def test_a_server_on_this_machine_is_reached_without_a_proxy(
+        self, at: Setting, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        with LLMServer(model=lambda asked: good()) as proxy:
+            monkeypatch.setenv(variable, proxy.root)
+            assert at.ask(good()).data == GOOD
+            assert proxy.requests == [] and len(at.server.requests) == 1
 
     def test_an_endpoint_without_a_key_gets_no_ambient_one(
         self, at: Setting, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import LLMUnusable
-from agent.llm.answer import MAX_BYTES, MAX_DEPTH, parse_answer
+from agent.llm.answer import MAX_BYTES, MAX_DEPTH, parse_answer, without_reasoning
 from tests.agent.llm.calls import SCHEMA
 
 
@@ -70,7 +70,11 @@ def test_one_object_is_found_wherever_it_stands(text: str) -> None:
     [
         ("", "no JSON object"),
         ("I would rather not.", "no JSON object"),
-        ('{"answer": "yes"} {"answer": "no"}', "two different JSON objects"),
+        ('{"answer": "yes"} {"answer": "maybe"}', 'answer = "maybe": must be one of "yes", "no"'),
+        ('{"answer": "yes"} No: {"answer": "no",}', "no strict JSON"),
+        ('{"answer": "yes"} No: {"answer": "n', "begins at character 22 is never closed"),
+        ('<think>{"answer": "yes"}</think> I am not sure.', "no JSON object"),
+        ('{"answer": "yes"}</think>Hm.', "no JSON object"),
         ('{"answer": "yes"', "begins at character 0 is never closed"),
         ('Well: {"answer": "yes}', "begins at character 6 is never closed"),
         ("{'answer': 'yes'}", "no strict JSON"),
@@ -94,6 +98,52 @@ def test_one_object_is_found_wherever_it_stands(text: str) -> None:
 def test_what_is_not_one_strict_object_is_refused(text: str, said: str) -> None:
     (found,) = problems(text)
     assert said in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<think>{"answer": "no"} or {lr: 0.1}? The set {a, "b": [1}.</think>\n{"answer": "yes"}',
+        '<thinking>\nlet f = {x: 1\n</thinking>```json\n{"answer": "yes"}\n```\nDone {so far}.',
+        '<reasoning effort="high">{"answer": "no"</reasoning>{"answer": "yes"}',
+        '[THINK]{"answer": "no"}[/THINK]{"answer": "yes"}',
+        '<|begin_of_thought|>{"answer": "no"}<|end_of_thought|> {"answer": "yes"}',
+        '\u25c1think\u25b7{"answer": "no"}\u25c1/think\u25b7{"answer": "yes"}',
+        'So {"answer": "no"}, hm.\n</think>\n{"answer": "yes"}',
+        '<think>First {"answer": "no"}, then {lr: "a} again {"answer": "yes"}',
+        '<think>a</think>{"answer": "no"}<think>{wait</think>{"answer": "yes"}',
+        '{"answer": "no"} No, better: {"answer": "yes"}',
+        'The schema {"type": "object"} asks for {"answer": "yes"} and usage {"tokens": 7}.',
+        'I set {lr: 0.1, wd: 1 and say "so": {"answer": "yes"}\n{note: that this is prose}',
+        '\ufeff{"answer": "yes"}',
+        "{a: " * 20 + '{"answer": "yes"}',
+    ],
+)
+def test_reasoning_drafts_and_prose_are_not_the_answer(text: str) -> None:
+    assert parse_answer(text, SCHEMA) == GOOD
+
+
+def test_marks_of_reasoning_inside_an_answer_are_part_of_it() -> None:
+    said = {"note": '<think>{"note": "x"}</think> and </think>'}
+    schema = {"type": "object", "properties": {"note": {"type": "string"}}, "required": ["note"]}
+    for before, behind in (("", ""), ("Here: ", " Done."), ("<think>so {</think>```\n", "\n```")):
+        assert parse_answer(before + json.dumps(said) + behind, schema) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("<think>warm {up}</think>\n\nRaise it.", "Raise it."),
+        ("hm, so\n</think>\nRaise it.", "Raise it."),
+        ("Raise <thinking>a</thinking>it.", "Raise it."),
+        ("Raise it where x <think", "Raise it where x <think"),
+        ("<think>never ends", "<think>never ends"),
+        ("<think>only this</think>", ""),
+        ("I think that a < b", "I think that a < b"),
+    ],
+)
+def test_reasoning_is_no_part_of_a_free_text(text: str, kept: str) -> None:
+    assert without_reasoning(text) == kept
 
 
 def test_a_broken_object_is_not_searched_for_a_good_one_inside() -> None:

@@ -158,6 +158,15 @@ def failed(llm: Any, request: Request = REQUEST) -> LLMError:
     return caught.value
 
 
+@BOTH
+def test_a_server_on_this_machine_is_reached_without_a_proxy(
+    server: Server, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    server.says(GEMINI if make is gemini else RESULTS)
+    assert make(server).complete(REQUEST).citations and len(server.seen) == 1
+
+
 def test_gemini_answers_with_text_citations_and_usage(server: Server) -> None:
     server.says(GEMINI)
     reply = gemini(server).complete(REQUEST)

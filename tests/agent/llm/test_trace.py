@@ -122,8 +122,11 @@ def a_round(tracer: Tracer) -> None:
         chat.reply(REPLY)
 
 
-def test_a_round_arrives_as_a_tree_with_the_conventions_names(collector: Collector) -> None:
+def test_a_round_arrives_as_a_tree_with_the_conventions_names(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # not for a collector on this machine
     tracer = make_tracer(collector.environment, said.append)
     a_round(tracer)
     tracer.close()

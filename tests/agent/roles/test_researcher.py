@@ -116,12 +116,60 @@ def test_how_an_answer_is_split(text: str, expected: list[str]) -> None:
 
 
 def test_pages_that_the_search_did_not_return_are_no_sources() -> None:
-    result = found(f"- do this (https://invented.org/paper) and {A}\n- or (https://invented.org/x)", *pages(A))
-    assert [remedy.sources for remedy in result.remedies] == [(A,), ()]
+    result = found(
+        f"- do this (https://invented.org/paper) ({A})\n- or (https://invented.org/x)\n- else {A}", *pages(A)
+    )
+    assert [remedy.sources for remedy in result.remedies] == [(), (), (A,)]
     assert result.dropped == {"addresses that the search did not return": 2}
     assert "invented" not in json.dumps(result.to_json())
-    assert [entry["sourced"] for entry in result.to_json()["remedies"]] == [True, False]
+    assert [entry["sourced"] for entry in result.to_json()["remedies"]] == [False, False, True]
     assert "- or\n  [names no source]\n" in result.readable
+
+
+REAL = [
+    Citation(url="https://arxiv.org/abs/1710.09412", title="mixup: Beyond Empirical Risk Minimization"),
+    Citation(url="https://docs.site.org/decay", title="Weight decay"),
+    Citation(url="https://x.google/redirect/7", title="pytorch.org"),
+]
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "Use SAM (https://arxiv.org/abs/2999.00001)",  # an invented paper at the site of a real one
+        "Use SAM, see arxiv.org/abs/2999.00001",
+        "Use SAM (arXiv:2999.00001), unlike arXiv:1710.09412",
+        "Use SAM ([arxiv.org](https://sam.example/paper))",  # a real name over an invented address
+        "Use SAM (doi:10.1234/sam.2999), as pytorch.org says",
+        "Use SAM (https://docs.site.org/decay/more)",
+        "Raise the weight decay to 0.1",  # the words of a title are no citation of it
+        "Lower weight decay; Mixup: beyond empirical risk",
+    ],
+)
+def test_a_real_page_near_a_claim_does_not_source_it(claim: str) -> None:
+    result = found(f"- {claim}\n- Use mixup (https://arxiv.org/pdf/1710.09412v2)\n", *REAL)
+    assert [remedy.sources for remedy in result.remedies] == [(), ("https://arxiv.org/abs/1710.09412",)]
+
+
+@pytest.mark.parametrize(
+    ("claim", "page"),
+    [
+        ("mixup helps (arXiv: 1710.09412)", 0),
+        ("mixup helps, see https://www.arxiv.org/abs/1710.09412v3.", 0),
+        ("mixup helps (Mixup: Beyond Empirical Risk Minimization, 2018)", 0),
+        ('decay helps ("Weight Decay")', 1),
+        ("decay helps [docs.site.org/decay]", 1),
+        ("clip gradients (pytorch.org)", 2),
+    ],
+)
+def test_a_claim_is_sourced_by_the_page_it_cites(claim: str, page: int) -> None:
+    assert [remedy.sources for remedy in found(f"- {claim}", *REAL).remedies] == [(REAL[page].url,)]
+
+
+@pytest.mark.parametrize("head", ["Sources:", "## References", "**Links:** https://docs.site.org/decay"])
+def test_a_list_of_sources_belongs_to_no_remedy(head: str) -> None:
+    result = found(f"- Use SAM\n- Raise it\n{head}\n- https://docs.site.org/decay\n1. Weight decay", *REAL)
+    assert list(result.remedies) == [Remedy(text="Use SAM", sources=()), Remedy(text="Raise it", sources=())]
 
 
 def test_a_page_may_be_named_by_its_site_or_title_if_no_other_has_that_name() -> None:
