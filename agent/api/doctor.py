@@ -259,4 +259,4 @@ def _visit(
 def _agents(case: Case, environment: Mapping[str, str]) -> list[Finding]:
     from agent.api.doctor_agents import check_extras, check_keys
 
-    return [*check_keys(case.settings, environment, Path.cwd()), *check_extras(case.settings)]
+    return [*check_keys(case.settings, environment, Path.cwd(), judge=case.judge), *check_extras(case.settings)]

@@ -19,8 +19,11 @@ _agents = Area("agents")
 _extras = Area("extras")
 
 
-def check_keys(settings: Settings | None, environment: Mapping[str, str], folder: Path) -> list[Finding]:
-    """Which roles of a study find their key. folder: where a .env may be. settings: None without a study."""
+def check_keys(
+    settings: Settings | None, environment: Mapping[str, str], folder: Path, *, judge: bool = True
+) -> list[Finding]:
+    """Which roles of a study find their key. folder: where a .env may be. settings: None without a study. judge:
+    whether its rules of acceptance have one."""
     from agent.llm.keys import read_dotenv
 
     try:
@@ -39,7 +42,7 @@ def check_keys(settings: Settings | None, environment: Mapping[str, str], folder
     if not any_model(config):
         return [_agents.ok("models", "none (--provider none): Bayesian proposals and rules only")]
     findings: list[Finding] = []
-    for role in roles_of(settings, config):
+    for role in roles_of(settings, config, judge=judge):
         findings += _role(config, role, environment, dotenv)
     return findings
 

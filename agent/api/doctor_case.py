@@ -60,6 +60,8 @@ class Case:
     settings: Settings | None = None
     stranger: str = ""
     """Whose the study is, where it is not the caller's: its profile says which program is run as the python."""
+    judge: bool = True
+    """Whether the study's rules of acceptance have a judge."""
 
     @property
     def slurm(self) -> bool:
@@ -99,6 +101,7 @@ def case_of(options: DoctorOptions, asker: Asker) -> Case:
 def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
     from agent.acceptance import Rules
     from agent.api.begin import frozen_text
+    from agent.api.models import has_judge
     from agent.api.wiring import offline_tools
     from agent.store.store import Store
 
@@ -127,6 +130,7 @@ def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
         poll_s=settings.poll_s,
         settings=settings,
         stranger="" if given is not None else _stranger(store.paths.root),
+        judge=has_judge(store),
     )
 
 

@@ -35,6 +35,7 @@ from agent.store.store import Store
 if TYPE_CHECKING:
     from agent.launch.base import Batch
     from agent.orchestrator.context import Work
+    from agent.store.study import Settings
     from trainers.manifest import Manifest
 
 #: Checkpoints and predictions: nothing that a round is prepared from is as large.
@@ -120,6 +121,7 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
     if options.rules is not None:
         take_rules(store, options.rules)
     asked = settings_for(store, options, launcher)
+    _check_models(store, asked, found)
     settings = dataclasses.replace(
         asked,
         auto_train=False,
@@ -143,6 +145,19 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
         return
     kind = report.round.root.name.partition("_")[0]
     _look(Work(store=store, settings=settings, tools=tools, paths=report.round, kind=kind), found)
+
+
+def _check_models(store: Store, settings: Settings, found: _Findings) -> None:
+    """Whether every model that the round may ask could be asked: keys, addresses, scripts, prices. None is."""
+    from agent.api.models import models_for
+
+    try:
+        models = models_for(store, settings, _unheard)
+    except UsageError as error:
+        found.refuse(str(error))
+        return
+    if models is not None:
+        models.tracer.close()
 
 
 def _unheard(line: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from agent.llm.retry import CoolDown
     from agent.llm.wire import Endpoint
     from agent.orchestrator.context import Models
-
-#: What is shorter is no key but a word in its place ("x", "EMPTY", "ollama", for servers that want any), which would
-#: be cut out of answers and records wherever it stands.
-SHORTEST_SECRET = 8
 
 
 def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
@@ -140,7 +136,7 @@ def without_keys(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in named}
 
 
-def check_models(options: AgentOptions) -> None:
+def check_models(options: AgentOptions, *, judge: bool) -> None:
     """Refuse, before a new study leaves anything on disk, models that cannot be asked. Raises UsageError."""
     settings = replace(Settings(), **agent_settings(Settings(), options))
     config = _stored(settings)
@@ -151,7 +147,7 @@ def check_models(options: AgentOptions) -> None:
             """Nothing is traced yet."""
 
         models = _models(settings, config, config.prices)
-        _Cast(config, {}, dict).check(roles_of(settings, config), models.prices)
+        _Cast(config, {}, dict).check(roles_of(settings, config, judge=judge), models.prices)
         make_tracer(os.environ, ignore).close()
 
 
@@ -174,7 +170,7 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
     rungs = dict((store.journal.last("llm_rungs") or {"rungs": {}})["rungs"])
     cast = _Cast(config, rungs, lambda: _scripted_replies(store))
     models = _models(settings, config, config.prices)
-    cast.check(roles_of(settings, config), models.prices)
+    cast.check(roles_of(settings, config, judge=has_judge(store)), models.prices)
     return replace(
         models,
         of=cast.of,
@@ -227,20 +223,40 @@ def _models(settings: Settings, config: LLMConfig, prices: str | None) -> Models
     )
 
 
-def roles_of(settings: Settings, config: LLMConfig) -> Iterator[str]:
-    """The roles that this study may ask."""
-    if settings.analyst:
-        yield "analyst"
-    if config.search_provider != "none":
-        yield "researcher"
-    if settings.planned:
-        yield "planner"
-    elif settings.proposer in ("llm", "hybrid"):
-        yield "autotuner"
-    if settings.proposer == "panel":
-        yield from ("consultant_a", "consultant_b", "supervisor")
-    if settings.critique and settings.proposer != "bayes":
-        yield "checker"
+def roles_of(settings: Settings, config: LLMConfig, *, judge: bool) -> tuple[str, ...]:
+    """The roles that this study may ask. judge: whether its rules of acceptance have one."""
+    from agent.llm.roles import may_speak
+
+    return may_speak(
+        proposer=settings.proposer,
+        planned=settings.planned,
+        analyst=settings.analyst,
+        searches=config.search_provider != "none",
+        critique=settings.critique,
+        judge=judge,
+    )
+
+
+def asks_models(settings: Settings) -> bool:
+    """Whether any role of the study has a provider. Raises InvalidLLMConfig, UsageError."""
+    return settings.provider != "none" or any_model(_stored(settings))
+
+
+def has_judge(store: Store) -> bool:
+    """Whether the study's rules of acceptance leave small gains to a judge.
+
+    A person's Python file is not executed for that: the shipped rules' judge stands behind it.
+    """
+    from agent.acceptance.rules import Rules
+    from agent.acceptance.rules_file import load_rules
+    from agent.resources import shipped_rules
+
+    given = store.journal.last("rules")
+    if given is not None and given["kind"] == "python":
+        return Rules.judge
+    if given is not None and not store.paths.rules.exists():
+        return Rules.judge  # what misses it says so
+    return load_rules(store.paths.rules if given is not None else shipped_rules()).judge
 
 
 def make_client(endpoint: Endpoint, rungs: Rungs, cool_down: CoolDown) -> LLM:
@@ -267,8 +283,7 @@ class _Cast:
         self._environment = dict(os.environ)
         # A script needs no key, and no library to read one.
         self._dotenv = read_dotenv(Path.cwd()) if _asks_anyone(config) else {}
-        found = secrets_of(config, self._environment, self._dotenv)
-        self._secrets = [secret for secret in found if len(secret) >= SHORTEST_SECRET]
+        self._secrets = secrets_of(config, self._environment, self._dotenv)
         self._rungs = Rungs(rungs)
         self._cool_down = CoolDown(now=time.monotonic)
         self._made: dict[str, LLM] = {}

@@ -23,6 +23,7 @@ from agent.api.wiring import (
 from agent.errors import MissingResults, UsageError
 from agent.launch.gpus import check_named
 from agent.policy import load_policy
+from agent.resources import shipped_rules
 from agent.store.disk import Disk, read_text
 from agent.store.lease import held
 from agent.store.paths import StudyPaths
@@ -131,8 +132,7 @@ def check_call(options: TuneOptions) -> None:
         load_profile(options.profile)
     if options.policy is not None:
         load_policy(options.policy)
-    if options.rules is not None:
-        load_rules(options.rules)
+    rules = load_rules(options.rules if options.rules is not None else shipped_rules())
     if options.requeue_on_timeout and (options.launcher is not None or not study_root(options).exists()):
         launcher = options.launcher or default_launcher()
         asked = Settings(
@@ -144,7 +144,7 @@ def check_call(options: TuneOptions) -> None:
     if options.slurm:
         check_cluster(_cluster(options))
     if not study_root(options).exists():
-        check_models(options)
+        check_models(options, judge=rules.judge)
     if options.force_round is not None and not study_root(options).exists():
         raise UsageError(f"--force-round {options.force_round}: there is no study {study_root(options)} yet")
 

@@ -46,16 +46,17 @@ def _write(graph: Graph, output: Path) -> None:
 
 def _of_study(parsed: argparse.Namespace) -> Workflow:
     """The workflow that a study's settings make; a study before its first round has the defaults."""
+    from agent.api.models import asks_models, has_judge
     from agent.store.store import Store
     from agent.store.study import Settings
 
     store = Store.open(study_folder(parsed))
     settings = store.settings() if store.driven() else Settings()
-    asks = settings.provider != "none"
+    asks = asks_models(settings)
     proposer = parsed.proposer or (settings.proposer if asks or settings.proposer == "planner" else "bayes")
     return Workflow(
         proposer=proposer,
-        models=asks or parsed.proposer is not None,
+        models=asks or parsed.proposer not in (None, "bayes"),
         planned=settings.planner,
         candidates=settings.candidates,
         rungs=settings.rungs,
@@ -66,6 +67,7 @@ def _of_study(parsed: argparse.Namespace) -> Workflow:
         analyst=settings.analyst,
         researcher=settings.llm.get("search_provider", "none") != "none",
         critique=settings.critique,
+        judge=has_judge(store),
         auto_train=settings.auto_train,
         confirm=settings.confirm == "final" and settings.auto_train,
         confirm_seeds=settings.confirm_seeds,

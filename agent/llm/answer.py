@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -43,10 +43,11 @@ _MARK = re.compile(rf"{_REASONED}|{_OPENING}", re.IGNORECASE)
 def parse_answer(text: str, schema: Mapping[str, Any]) -> Any:
     """The JSON value in an answer, valid against the schema (JSON Schema 2020-12).
 
-    The whole text; or, where prose, fences, reasoning or drafts stand around it, the last object outside the model's
-    reasoning that is valid. Refused: an answer whose last object is cut off, or meant as the answer (it has a name of
-    the schema's) and not valid; an object that is not strict JSON (NaN, infinity, a name twice), more than 1 MiB,
-    nesting beyond 32. Raises LLMUnusable, whose problems name path, value and what is allowed.
+    The whole text; or, where prose, fences or reasoning stand around it, the one object in it that is valid; in
+    reasoning that never ends the last one. The same object twice counts once. Refused: two different valid objects; a
+    last object that is cut off, or meant as the answer (it has a name of the schema's) and not valid; an object that
+    is not strict JSON (NaN, infinity, a name twice), more than 1 MiB, nesting beyond 32. Raises LLMUnusable, whose
+    problems name path, value and what is allowed.
     """
     try:
         size = len(text.encode())
@@ -81,20 +82,30 @@ def without_reasoning(text: str) -> str:
 
 
 def _chosen(found: Sequence[_Object], schema: Mapping[str, Any], whole: str) -> Any:
-    """The last valid one; raises LLMUnusable where none is, or where a later one was meant."""
+    """The last valid one. Raises LLMUnusable where none is, where a later one was meant, and where an earlier one,
+    no draft in reasoning, is valid too and says something else: it may be somebody else's that was quoted."""
     names = "|".join(map(re.escape, schema.get("properties", {})))
     meant = re.compile(rf"""(?<![\w])["']?(?:{names})["']?\s*:""") if names else None
     problems: list[str] = []
+    chosen: list[Any] = []
     for candidate in reversed(found[-MAX_OBJECTS:]):
+        if chosen and candidate.draft:
+            break
         value, wrong = candidate.read(schema)
         if not wrong:
-            return value
-        if candidate.cut_off or (meant is not None and meant.search(candidate.text)):
+            # Compared as text: 1, 1.0 and true are equal in Python.
+            if chosen and json.dumps(value, sort_keys=True) != json.dumps(chosen[0], sort_keys=True):
+                raise LLMUnusable(["the answer holds two different JSON objects: send exactly one, and nothing else"])
+            chosen.append(value)
+        elif not chosen and (candidate.cut_off or (meant is not None and meant.search(candidate.text))):
             problems = wrong
             break
-        # Braces in prose, or an example: they say nothing against the answer beside them.
-        problems = problems or wrong
-    raise LLMUnusable(problems or [f"the answer holds no JSON object: {whole}"])
+        else:
+            # Braces in prose, or an example: they say nothing against the answer beside them.
+            problems = problems or wrong
+    if not chosen:
+        raise LLMUnusable(problems or [f"the answer holds no JSON object: {whole}"])
+    return chosen[0]
 
 
 def _told(data: Any, schema: Mapping[str, Any]) -> list[str]:
@@ -110,6 +121,8 @@ class _Object:
     text: str
     cut_off: str = ""
     """Why it has no end."""
+    draft: bool = False
+    """Whether it stands in reasoning that never ends."""
 
     def read(self, schema: Mapping[str, Any]) -> tuple[Any, list[str]]:
         """Its value, and what is wrong with it."""
@@ -126,6 +139,7 @@ def _found(text: str) -> list[_Object]:
     """Every outermost object outside of reasoning, in order. Linear in the text but for the braces of prose."""
     found: list[_Object] = []
     place = unclosed = 0
+    reasoning = False
     closing = _last_closing(text)
     while (mark := _MARK.search(text, place)) is not None:
         if mark["close"]:
@@ -133,12 +147,13 @@ def _found(text: str) -> list[_Object]:
             found, place = [], mark.end()
         elif mark["open"]:
             # Reasoning that never ends: the answer, if there is one, stands in it.
-            place = _closed(text, mark.end()) if mark.end() <= closing else mark.end()
+            reasoning = mark.end() > closing
+            place = mark.end() if reasoning else _closed(text, mark.end())
         else:
             one, place = _object(text, mark.start())
             unclosed += bool(one.cut_off)
             if not one.cut_off or place == len(text) or unclosed > MAX_UNCLOSED:
-                found.append(one)
+                found.append(replace(one, draft=reasoning))
             if unclosed > MAX_UNCLOSED:
                 break
     return found

@@ -132,6 +132,8 @@ class Reply:
     """The answer as JSON, valid against the request's schema; None without a schema."""
     usage: Usage = field(default_factory=Usage)
     """Of all tries together: a cut-off answer that was asked for again was paid for too."""
+    usage_note: str = ""
+    """Why the usage is an estimate of ours and not what the endpoint says; "" where it is the endpoint's."""
     provider: str
     model: str
     """As the endpoint names it."""

@@ -97,7 +97,7 @@ class Client:
             if cleaned.text != reply.text:
                 raise LLMUnusable(["the answer repeats the key or holds half of a surrogate pair"])
             if request.schema is None:
-                if not without_reasoning(cleaned.text):
+                if cleaned.text.strip() and not without_reasoning(cleaned.text):
                     raise LLMUnusable(["the answer holds nothing but reasoning"])
                 return cleaned
             return replace(cleaned, data=parse_answer(cleaned.text, request.schema))

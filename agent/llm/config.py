@@ -15,21 +15,11 @@ from agent.errors import ProblemsError, UsageError
 from agent.llm.config_checks import problems_of
 from agent.llm.keys import FoundKey, find_key, known_secrets, require_key, role_variable, variables_for
 from agent.llm.presets import NO_MODEL, PRESETS, Preset, base_url_of, model_of, preset
+from agent.llm.roles import ROLES
 
 if TYPE_CHECKING:
     from agent.llm.wire import Endpoint
 
-ROLES = (
-    "analyst",
-    "researcher",
-    "autotuner",
-    "planner",
-    "consultant_a",
-    "consultant_b",
-    "supervisor",
-    "checker",
-    "judge",
-)
 GOOGLE_SEARCH_KEY, GOOGLE_SEARCH_ENGINE = "GOOGLE_SEARCH_API_KEY", "GOOGLE_SEARCH_ENGINE_ID"
 """Variables of Google Programmable Search, which is no language model: its key and its search engine's ID (cx)."""
 

@@ -16,12 +16,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from agent.errors import LLMError, LLMRejected, LLMUnusable, UsageError
-from agent.llm.base import Citation, Reply, Request, Usage, rough_tokens
+from agent.llm.base import Citation, Reply, Request, Usage
 from agent.llm.client import Client
 from agent.llm.exchange import judged, retry_after_s, unreached
 from agent.llm.proxy import direct_options
 from agent.llm.retry import CoolDown, RetryPolicy
-from agent.llm.wire import Endpoint, TryAgain, count, entries, key_of, settle, text_of
+from agent.llm.wire import Endpoint, TryAgain, count, entries, key_of, settle, text_of, told
 
 BODY_BYTES = 2**20
 """Longer answers are not read to their end; a grounded answer has some 20 kB."""
@@ -111,7 +111,7 @@ class _GeminiWire:
         stop = _line(candidate.get("finishReason"))
         reply = Reply(
             text=text,
-            usage=_gemini_usage(request, answer, grounding, text),
+            usage=_gemini_usage(answer, grounding),
             provider=self._endpoint.provider,
             model=_line(answer.get("modelVersion")) or self._endpoint.model,
             stop=stop,
@@ -119,7 +119,8 @@ class _GeminiWire:
             citations=_citations((page.get("uri"), page.get("title")) for page in pages),
         )
         blocked = _line(_object(answer, "promptFeedback").get("blockReason")) or (stop if stop in REFUSED else None)
-        return settle(request, reply, counted=True, cut_off=stop == "MAX_TOKENS", refused=blocked)
+        counted = told(answer.get("usageMetadata"), "promptTokenCount")
+        return settle(request, reply, counted=counted, cut_off=stop == "MAX_TOKENS", refused=blocked)
 
 
 class _ProgrammableWire:
@@ -244,18 +245,12 @@ def _failure(endpoint: Endpoint, status: int, headers: Mapping[str, str], body: 
     )
 
 
-def _gemini_usage(request: Request, answer: Mapping[str, Any], grounding: Mapping[str, Any], text: str) -> Usage:
-    """Tool use is input; thoughts are output. The prompt's count includes what came from the cache.
-
-    Without counts an upper estimate takes their place, so that caps still hold.
-    """
+def _gemini_usage(answer: Mapping[str, Any], grounding: Mapping[str, Any]) -> Usage:
+    """Tool use is input; thoughts are output. The prompt's count includes what came from the cache."""
     queries = grounding.get("webSearchQueries")
     searches = len(queries) if isinstance(queries, list) else 0
     searches = searches or int(bool(grounding.get("groundingChunks")))
     counts = _object(answer, "usageMetadata")
-    if not counts:
-        asked = rough_tokens(request.system, [message.text for message in request.messages])
-        return Usage(input_tokens=asked, output_tokens=rough_tokens(text), searches=searches)
     thoughts = count(counts, "thoughtsTokenCount")
     return Usage(
         input_tokens=count(counts, "promptTokenCount") + count(counts, "toolUsePromptTokenCount"),

@@ -18,6 +18,22 @@ HIDDEN = "[key]"
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 """Names of key variables. Upper case only, so that a key pasted in place of a name is refused."""
 
+SHORTEST_SECRET = 8
+"""A shorter key is a word that may stand in any text: it is hidden only where it stands alone."""
+SHORTEST_KEY = 3
+"""What is shorter is no key, and would make every text unreadable that it is hidden in."""
+_EXAMPLE = re.compile(
+    r"(?:your|insert|replace|optional|example)[\W_].*|.*[\W_](?:here|placeholder)|(?:change|replace)[\W_]?me"
+    r"|<.*>|\[.*\]|\{.*\}|\$\w+|.*\.\.\.|.*x{4,}|xxx|\*+|todo|placeholder",
+    re.IGNORECASE,
+)
+"""What examples of .env files have in a key's place."""
+_NO_KEY = frozenset(
+    {"none", "null", "empty", "no-key", "no_key", "not-needed", "not_needed", "unused", "dummy", "fake", "test"}
+    | {"token", "key", "secret", "apikey", "api-key", "api_key", "ollama", "vllm", "local", "localhost", "lm-studio"}
+)
+"""Words given to servers that want some key and look at none. They are no secrets."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -114,11 +130,12 @@ def find_key(
 ) -> FoundKey | None:
     """The first of `variables` that is set; each is looked for in the environment, then in the .env file.
 
-    An empty variable counts as not set. Raises UsageError for a value that cannot be a key, without showing it.
+    An empty or blank variable counts as not set. Raises UsageError for a value that cannot be a key, without showing
+    it.
     """
     for variable in variables:
         for values, place in ((environment, "the environment"), (dotenv, dotenv_path)):
-            if value := values.get(variable, ""):
+            if (value := values.get(variable, "")).strip():
                 if problem := key_problem(value):
                     raise UsageError(f"{variable} in {place}: {problem}")
                 return FoundKey(secret=Secret(value), variable=variable, place=place)
@@ -131,9 +148,16 @@ def require_key(
     """`find_key`, or UsageError naming what was looked for. purpose: "role autotuner, provider openai"."""
     found = find_key(variables, environment, dotenv)
     if found is None:
+        blank = [
+            f"{name} in {place} is {'blank' if values[name] else 'empty'}"
+            for name in variables
+            for values, place in ((environment, "the environment"), (dotenv, ".env"))
+            if name in values
+        ]
+        said = f" ({'; '.join(blank)})" if blank else ""
         raise UsageError(
             f"{purpose}: no API key. Looked for {', '.join(variables)} in the environment and in .env of the current "
-            "folder. Set one of them; a key is never written to the study"
+            f"folder{said}. Set one of them; a key is never written to the study"
         )
     return found
 
@@ -148,7 +172,14 @@ def key_problem(value: str) -> str:
         return "holds a character that is not ASCII; copy the key again"
     if any(letter.isspace() or not letter.isprintable() for letter in value):
         return "holds white space or a control character; copy the key again"
+    if _EXAMPLE.fullmatch(value):
+        return "holds an example's words in place of a key (such as your_key); put the key there, or remove the line"
     return ""
+
+
+def is_no_secret(value: str) -> bool:
+    """Whether a key is one of the words that are given to servers which want any ("EMPTY", "none", "ollama")."""
+    return value.casefold() in _NO_KEY
 
 
 def known_secrets(
@@ -166,10 +197,19 @@ def known_secrets(
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every occurrence of a secret, also URL- or JSON-escaped, replaced by "[key]"."""
+    """The text with every occurrence of a secret, also URL- or JSON-escaped, replaced by "[key]".
+
+    One of fewer than 8 characters only where it stands alone, no part of a longer word or name. Words that are no
+    secrets (`is_no_secret`) and what is shorter than any key stay.
+    """
     # The longest first: one key may be the beginning of another.
     for secret in sorted(set(secrets) - {""}, key=len, reverse=True):
-        text = re.sub("".join(map(_escaped, secret)), HIDDEN, text)
+        if len(secret) < SHORTEST_KEY or is_no_secret(secret):
+            continue
+        pattern = "".join(map(_escaped, secret))
+        if len(secret) < SHORTEST_SECRET:
+            pattern = rf"(?<![\w.-]){pattern}(?![\w-])"
+        text = re.sub(pattern, HIDDEN, text)
     return text
 
 

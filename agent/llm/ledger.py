@@ -21,6 +21,8 @@ from agent.llm.prices import PriceTable, in_words
 SEARCH_TOKENS = 30_000
 """Input tokens allowed for one web search: its results are read as input, and again after every further search. An
 estimate: no provider promises an upper bound."""
+MOST_TOKENS = 100_000_000
+"""Of one call with all its tries: beyond any context; such a usage was never real, and counts with the worst case."""
 OVERHEAD_TOKENS = 500
 """Instructions that providers add on their side, for a forced tool or a search."""
 
@@ -172,6 +174,10 @@ class Ledger:
     def _add_reply(self, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
         row = self._row(asked)
         usage = Usage(**reply["usage"])
+        if usage.tokens > MOST_TOKENS:
+            # Written down by a version that charged whatever a server said.
+            self._add_lost(asked, 1, known=False)
+            return
         cost = reply.get("cost")
         if cost is None:  # a price that was unknown then may be known now
             cost = 0.0 if usage == Usage() else self._prices.cost(usage, row.provider, row.model)

@@ -13,7 +13,19 @@ from agent.llm.base import Reply, Request, Usage
 from agent.llm.deadline import Deadline
 from agent.llm.exchange import Answered, exchange, fault_inside
 from agent.llm.proxy import direct_options
-from agent.llm.wire import Endpoint, ambient_headers, citations, count, entries, key_of, settle, text_of, told, turns
+from agent.llm.wire import (
+    Endpoint,
+    ambient_headers,
+    charged,
+    citations,
+    count,
+    entries,
+    key_of,
+    settle,
+    text_of,
+    told,
+    turns,
+)
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -72,6 +84,7 @@ class ResponsesWire:
             citations=citations([entry for part in parts for entry in _url_citations(part)]),
         )
         counted = told(body.get("usage"), "input_tokens", "output_tokens")
+        reply = charged(request, reply, counted=counted)
         _raise_fault(answered, body, self.endpoint, reply, counted)
         declined = [text_of(part.get("refusal")) for part in parts if part.get("type") == "refusal"]
         if reason == "content_filter":
@@ -79,7 +92,7 @@ class ResponsesWire:
         return settle(
             request,
             reply,
-            counted=counted,
+            counted=True,
             cut_off=body.get("status") in ("incomplete", "in_progress", "queued", "cancelled"),
             refused=self.endpoint.shown(" ".join(declined)) if declined else None,
             foreign_tools=_foreign(self.endpoint, [call for call in calls if call not in ours]),
@@ -138,6 +151,7 @@ class ChatWire:
             request_id=answered.headers.get("x-request-id", "") or text_of(body.get("id")),
         )
         counted = told(body.get("usage"), "prompt_tokens", "completion_tokens")
+        reply = charged(request, reply, counted=counted)
         for place in (body, choice):
             _raise_fault(answered, place, self.endpoint, reply, counted)
         if reply.stop == "insufficient_system_resource":  # DeepSeek's overload, in the middle of an answer
@@ -146,7 +160,7 @@ class ChatWire:
         return settle(
             request,
             reply,
-            counted=counted,
+            counted=True,
             cut_off=reply.stop == "length",
             refused=self.endpoint.shown(declined) or None,
             foreign_tools=_foreign(self.endpoint, [call for call in functions if call not in ours]),

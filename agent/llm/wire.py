@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from agent.errors import LLMRefusal, LLMRejected, LLMUnavailable, LLMUnusable, UsageError
 from agent.llm.base import Citation, Reply, Request, Usage, rough_tokens
+from agent.llm.keys import HIDDEN, SHORTEST_SECRET, is_no_secret, redact
 
 RUNGS = ("json_schema", "tool", "json_object", "text")
 """The ladder of structured output, best first: how an endpoint is made to answer with the asked structure."""
@@ -19,8 +20,15 @@ RUNGS = ("json_schema", "tool", "json_object", "text")
 STYLES = {"anthropic": "anthropic", "responses": "openai", "chat": "openai"}
 """Wire format -> the SDK that speaks it."""
 
-HIDDEN = "[key]"
 SHOWN_CHARACTERS = 300
+
+MOST_CONTEXT = 10_000_000
+"""Tokens: the largest context that any model is offered with (late 2026)."""
+MOST_ADDED = 400_000
+"""Tokens of a call without search that a provider may add to what was sent."""
+MOST_OUTPUT = 256_000
+"""Tokens: twice the largest answer, reasoning included, that models give."""
+MOST_SEARCHES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +81,11 @@ class Endpoint:
 
     def redact(self, text: str) -> str:
         """The text without the key, should a server have echoed it."""
-        return text.replace(self.key, HIDDEN) if self.key is not None else text
+        if self.key is None:
+            return text
+        if len(self.key) >= SHORTEST_SECRET and not is_no_secret(self.key):
+            return text.replace(self.key, HIDDEN)
+        return redact(text, [self.key])
 
     def shown(self, text: object) -> str:
         """Foreign text fit for a message: without the key, on one line, shortened."""
@@ -192,12 +204,11 @@ def settle(
 ) -> Reply:
     """The reply, or the error that its end is.
 
-    counted: the endpoint told the usage; otherwise an upper estimate takes its place, so that caps still hold.
+    counted: the endpoint told the usage in whole numbers; otherwise, and where it told what cannot be, an upper
+    estimate takes its place and a note says so, so that caps still hold and no slip of a server uses one up.
     refused: why the model declined. foreign_tools: tools it called that nobody offered.
     """
-    if not counted:
-        asked = rough_tokens(request.system, [message.text for message in request.messages])
-        reply = replace(reply, usage=Usage(input_tokens=asked, output_tokens=rough_tokens(reply.text)))
+    reply = charged(request, reply, counted=counted)
     if refused is not None:
         raise LLMRefusal(f"{reply.model} declined to answer: {refused or 'it gives no reason'}", reply=reply)
     if cut_off:
@@ -209,6 +220,46 @@ def settle(
     if not reply.text.strip():
         raise LLMUnusable(["the answer is empty"], reply=reply)
     return reply
+
+
+def charged(request: Request, reply: Reply, *, counted: bool) -> Reply:
+    """The reply with the usage that is charged. Done twice it changes nothing more."""
+    if not counted:
+        note = "the endpoint gives no usage, or no whole numbers from 0"
+    elif wrong := implausible(request, reply):
+        note = f"the endpoint says {wrong}"
+    else:
+        return reply
+    asked = rough_tokens(request.system, [message.text for message in request.messages])
+    most = request.search.max_uses if request.search is not None else 0
+    searches = reply.usage.searches if reply.usage.searches <= MOST_SEARCHES else most
+    usage = Usage(input_tokens=asked, output_tokens=rough_tokens(reply.text), searches=searches)
+    return replace(reply, usage=usage, usage_note=f"{note}; an estimate is charged instead")
+
+
+def implausible(request: Request, reply: Reply) -> str:
+    """What a usage says that cannot be; "" where nothing does.
+
+    A token is at least one byte of what was sent, apart from what the provider adds (instructions, tools) and from
+    pages that a search reads; an answer is bounded by what was asked for, by the largest that any model gives, and by
+    its own text.
+    """
+    usage, parts = reply.usage, [request.system, *(message.text for message in request.messages)]
+    sent = sum(len(part.encode("utf-8", "replace")) for part in parts) + len(json.dumps(request.schema or {}))
+    most_input = min(MOST_CONTEXT, 3 * sent + MOST_ADDED) if request.search is None else MOST_CONTEXT
+    most_output = max(request.max_tokens, MOST_OUTPUT) + len(reply.text.encode("utf-8", "replace"))
+    if usage.input_tokens > most_input:
+        return f"{usage.input_tokens:,} input tokens, more than the {most_input:,} that this call can have had"
+    if usage.output_tokens > most_output:
+        return f"{usage.output_tokens:,} output tokens, more than the {most_output:,} that this call can have had"
+    if usage.cached_tokens + usage.cache_write_tokens > usage.input_tokens:
+        cached = usage.cached_tokens + usage.cache_write_tokens
+        return f"{cached:,} cached tokens of {usage.input_tokens:,} input tokens"
+    if usage.reasoning_tokens > usage.output_tokens:
+        return f"{usage.reasoning_tokens:,} reasoning tokens of {usage.output_tokens:,} output tokens"
+    if usage.searches > MOST_SEARCHES:
+        return f"{usage.searches:,} searches"
+    return ""
 
 
 def count(raw: object, *path: str) -> int:

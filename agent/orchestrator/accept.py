@@ -9,7 +9,7 @@ from typing import Any
 
 from agent import acceptance
 from agent.acceptance import Incumbent, Measured, Noise, Place, RoundVerdicts
-from agent.errors import LLMError, ReplayMismatch
+from agent.errors import LLMError, ReplayMismatch, UsageError
 from agent.objectives import parse_limit, quantities, violation
 from agent.orchestrator.agents import agents_of
 from agent.orchestrator.context import Work
@@ -218,7 +218,9 @@ def _ask(
             candidates=[by_name[name] for name in open_],
             judgements=open_,
         )
-    except LLMError as error:
+    except (LLMError, UsageError) as error:
+        # UsageError: a key or a prompt file that went away since the study was looked at. The round is trained; the
+        # rules close it.
         return judge.Opinions(status="skipped", why=f"{type(error).__name__}: {error}")
     except ReplayMismatch:
         if replayed:

@@ -73,7 +73,7 @@ def assess(work: Work) -> StepResult:
     names = naive_names(store.config.trainer, brought=store.config.trainer_sha256 is not None)
     if warning := study_warning(records, record["incumbent"], names):
         work.say(f"warning: {warning}")
-    for line in found.lines(work.number):
+    for line in (*found.lines(work.number), *(f"round {work.number}: {note}" for note in _notes(found))):
         work.say(line)
     return StepResult(
         inputs=[paths.candidate_summary(name, "val") for name in manifest.candidates],

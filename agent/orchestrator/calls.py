@@ -174,6 +174,7 @@ class Calls:
             cost=record["cost_usd"],
             lost=_lost(record),
             error=record["error"] and record["error"]["kind"],
+            **({"usage_note": note} if (note := reply.get("usage_note")) else {}),
         )
 
     def _check(self, request: Request, record: Mapping[str, Any]) -> None:
@@ -232,6 +233,10 @@ class Calls:
         failed = "" if record["error"] is None else f": {record['error']['kind']}: {record['error']['message']}"
         line = f"call {record['call']} {record['provider']}/{record['model']}: {tokens:,} tokens, {cost}{failed}"
         self.work.log(self.models.redact(line))
+        # A usage that cannot be is told; an endpoint without any (many local servers) is no news.
+        if note := (reply or {}).get("usage_note", ""):
+            tell = self.work.say if "the endpoint says" in note else self.work.log
+            tell(self.models.redact(f"call {record['call']} {record['provider']}/{record['model']}: {note}"))
 
     def _next_number(self) -> int:
         folder = f"{self.work.paths.root.name}/calls/"

@@ -7,6 +7,7 @@ font is not known.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,16 +138,17 @@ def head_height(step: Step, width: float) -> float:
     return STEP_SIZE * LINE + lines * TEXT_SIZE * LINE + 6
 
 
-def _node_width(row: Sequence[Node]) -> float:
-    return HALF_NODE if len(row) > 1 else NODE_WIDTH
+def _node_width(row: Sequence[Node], frame: float) -> float:
+    """frame: width of the step's frame; infinite while it follows from its nodes."""
+    return HALF_NODE if len(row) > 1 else min(NODE_WIDTH, frame - 2 * PADDING)
 
 
-def _row_width(row: Sequence[Node]) -> float:
-    return len(row) * _node_width(row) + (len(row) - 1) * PAIR_GAP
+def _row_width(row: Sequence[Node], frame: float = math.inf) -> float:
+    return len(row) * _node_width(row, frame) + (len(row) - 1) * PAIR_GAP
 
 
-def _row_height(row: Sequence[Node]) -> float:
-    lines = max(len(wrapped(node.does, TEXT_SIZE, _node_width(row) - 20)) for node in row)
+def _row_height(row: Sequence[Node], frame: float) -> float:
+    lines = max(len(wrapped(node.does, TEXT_SIZE, _node_width(row, frame) - 20)) for node in row)
     return NAME_SIZE * LINE + lines * TEXT_SIZE * LINE + 18
 
 
@@ -168,12 +170,12 @@ def _frame_width(step: Step) -> float:
     return max(FRAME_WIDTH, inner + sum(_gutters(step)) + 2 * PADDING)
 
 
-def _body_height(step: Step) -> float:
-    return sum(map(_row_height, step.rows)) + ROW_GAP * max(0, len(step.rows) - 1)
+def _body_height(step: Step, frame: float) -> float:
+    return sum(_row_height(row, frame) for row in step.rows) + ROW_GAP * max(0, len(step.rows) - 1)
 
 
 def _frame_height(step: Step, width: float) -> float:
-    body = _body_height(step) + 14 if step.rows else 0.0
+    body = _body_height(step, width) + 14 if step.rows else 0.0
     return PADDING + head_height(step, width) + body + PADDING
 
 
@@ -187,11 +189,11 @@ def _lane(steps: Sequence[Step], x: float, y: float, width: float, gap: float) -
 def _place(step: Step, frame: Box) -> dict[str, Box]:
     """The nodes of a step, centred in what its head leaves of the frame."""
     top = frame.y + PADDING + head_height(step, frame.w)
-    y = top + max(14.0, (frame.bottom - PADDING - top - _body_height(step)) / 2)
+    y = top + max(14.0, (frame.bottom - PADDING - top - _body_height(step, frame.w)) / 2)
     placed = {}
     for row in step.rows:
-        width, height = _node_width(row), _row_height(row)
-        x = frame.centre - _row_width(row) / 2
+        width, height = _node_width(row, frame.w), _row_height(row, frame.w)
+        x = frame.centre - _row_width(row, frame.w) / 2
         for node in row:
             placed[node.id] = Box(x, y, width, height)
             x += width + PAIR_GAP

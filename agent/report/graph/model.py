@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from agent.errors import UsageError
+from agent.llm.roles import may_speak
 
 PROPOSERS = ("llm", "panel", "bayes", "hybrid", "planner")
 KINDS = {"rules": "rules", "model": "language model", "bayes": "Bayesian optimisation", "machine": "machines"}
@@ -18,8 +19,9 @@ class Workflow:
     """What of a study's settings changes the drawing. Raises UsageError on a proposer that does not exist."""
 
     proposer: str = "hybrid"
-    models: bool = True
-    """Whether there are language models; without them the planner goes by rules."""
+    models: bool | None = None
+    """Whether there are language models; without them the planner goes by rules. None: unless Bayesian optimisation
+    proposes alone."""
     planned: bool = False
     """Whether a hybrid study has a planner in the autotuner's place."""
     candidates: int = 1
@@ -35,6 +37,8 @@ class Workflow:
     analyst: bool = True
     researcher: bool = True
     critique: bool = True
+    judge: bool = True
+    """Whether the rules of acceptance leave small gains to a judge."""
     auto_train: bool = True
     confirm: bool = True
     confirm_seeds: int = 3
@@ -48,7 +52,21 @@ class Workflow:
 
     @property
     def asks_models(self) -> bool:
-        return self.models and self.proposer != "bayes"
+        return self.proposer != "bayes" if self.models is None else self.models
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """The roles that may be asked."""
+        if not self.asks_models:
+            return ()
+        return may_speak(
+            proposer=self.proposer,
+            planned=self.proposer == "planner" or (self.proposer == "hybrid" and self.planned),
+            analyst=self.analyst,
+            searches=self.researcher,
+            critique=self.critique,
+            judge=self.judge,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +132,7 @@ class Graph:
 def workflow_graph(workflow: Workflow) -> Graph:
     """The drawing's content."""
     decide = (_analyse(workflow), _propose(workflow), _check(workflow), _apply(workflow))
-    run = (_RENDER, _submit(workflow), _train(workflow), _COLLECT, _ASSESS)
+    run = (_RENDER, _submit(workflow), _train(workflow), _COLLECT, _assess(workflow))
     end = (_confirm(workflow), _RESULT) if workflow.confirm else (_RESULT,)
     ring = [*(step.id for step in (*decide, *run))]
     edges = [Edge(source=one, target=other) for one, other in pairwise(ring)]
@@ -139,7 +157,8 @@ def _subtitle(workflow: Workflow) -> str:
     who = {
         "llm": "A language model proposes",
         "panel": "Two consultants discuss, a supervisor decides",
-        "bayes": "Bayesian optimisation proposes, no language model is asked",
+        "bayes": "Bayesian optimisation proposes"
+        + (", language models read and judge" if workflow.roles else ", no language model is asked"),
         "planner": "A planner chooses how far each round goes",
         "hybrid": f"Bayesian optimisation and a language model ({workflow.share:.0%}) propose",
     }
@@ -147,7 +166,7 @@ def _subtitle(workflow: Workflow) -> str:
 
 
 def _notes(workflow: Workflow) -> list[str]:
-    notes = ["Round 1 trains the default settings and asks no language model."]
+    notes = ["Round 1 trains the default settings first; no language model proposes in it."]
     notes.append("A person may edit the reference between rounds; the edit is then trained first.")
     if workflow.asks_models:
         notes.append("A model that fails never stops a round: the record says who proposed instead, and why.")
@@ -157,10 +176,10 @@ def _notes(workflow: Workflow) -> list[str]:
 def _analyse(workflow: Workflow) -> Step:
     nodes = [Node(id="heuristics", name="Heuristics", does="flags and trends of every curve", kind="rules")]
     edges = []
-    if workflow.asks_models and workflow.analyst:
+    if "analyst" in workflow.roles:
         nodes.append(Node(id="analyst", name="Analyst", does="reads the newest curves", kind="model"))
         edges.append(Edge(source="heuristics", target="analyst", label="evidence"))
-    if workflow.asks_models and workflow.researcher:
+    if "researcher" in workflow.roles:
         nodes.append(Node(id="researcher", name="Researcher", does="looks for remedies, with sources", kind="model"))
         edges.append(Edge(source=nodes[-2].id, target="researcher", label="keywords"))
     return Step(id="analyse", name="analyse", does="What do the results say?", rows=[[n] for n in nodes], edges=edges)
@@ -184,7 +203,7 @@ def _propose(workflow: Workflow) -> Step:
         )
         rows.append([Node(id="supervisor", name="Supervisor", does="merges them within bounds", kind="model")])
         edges += [Edge(source=node.id, target="supervisor") for node in rows[0]]
-    elif workflow.proposer == "planner" or (workflow.proposer == "hybrid" and workflow.planned):
+    elif workflow.proposer == "planner" or "planner" in workflow.roles:
         kind = "model" if workflow.asks_models else "rules"
         rows.append([Node(id="planner", name="Planner", does="small, medium, radical or stop", kind=kind)])
     elif workflow.proposer in ("llm", "hybrid"):
@@ -195,7 +214,7 @@ def _propose(workflow: Workflow) -> Step:
     rows.append([bayes])
     if workflow.proposer == "planner" and not workflow.asks_models:
         edges.append(Edge(source="planner", target="bayes", label="step"))
-    if workflow.asks_models:
+    if workflow.asks_models and len(rows) > 1:
         model = rows[-2][0].id
         edges.append(Edge(source="bayes", target=model, label="suggestion"))
         edges.append(Edge(source=model, target="bayes", label="fails", style="failure"))
@@ -204,10 +223,10 @@ def _propose(workflow: Workflow) -> Step:
 
 def _check(workflow: Workflow) -> Step:
     rules = Node(id="rules", name="Rules", does="type, range, constraint, duplicate", kind="rules")
-    if not workflow.asks_models:
+    if not workflow.asks_models or workflow.proposer == "bayes":
         return Step(id="check", name="check", does="May it be trained?", rows=[[rules]])
     nodes, edges = [rules], []
-    if workflow.critique:
+    if "checker" in workflow.roles:
         nodes.append(Node(id="critique", name="Critique", does="blocks only with a finding", kind="model"))
         edges.append(Edge(source="rules", target="critique", label="valid"))
         edges.append(Edge(source="critique", target="repair", label="finding", style="failure"))
@@ -243,8 +262,15 @@ def _apply(workflow: Workflow) -> Step:
 
 _RENDER = Step(id="render", name="render", does="Array scripts and a manifest of every trial")
 _COLLECT = Step(id="collect", name="collect", does="Results and causes of failure; lost trials run again")
-_ASSESS = Step(id="assess", name="assess", does="Rank above the noise, name the incumbent, close the round")
 _RESULT = Step(id="result", name="result", does="The best settings, and how sure")
+
+
+def _assess(workflow: Workflow) -> Step:
+    does = "Rank above the noise, name the incumbent, close the round"
+    if "judge" not in workflow.roles:
+        return Step(id="assess", name="assess", does=does)
+    judge = Node(id="judge", name="Judge", does="decides on small real gains", kind="model")
+    return Step(id="assess", name="assess", does=does, rows=[[judge]])
 
 
 def _submit(workflow: Workflow) -> Step:

@@ -37,6 +37,7 @@ from tests.llm_server.behaviours import (
     Say,
     SchemaRefused,
     Status,
+    Tokens,
     Truncated,
     WrongTypes,
 )
@@ -209,6 +210,20 @@ class FaultCase(ProviderCase):
     def test_an_unoffered_tool_beside_the_answer_spoils_it(self, at: Setting) -> None:
         at.server.rungs = frozenset({"tool"})
         at.fails(LLMUnusable, Say(json=GOOD, tool_calls=(("bash", {"command": "id"}),), usage=SPENT))
+
+    @pytest.mark.parametrize(
+        "said",
+        [Tokens(input=10**15), Tokens(output=10**15), Tokens(input=-5), Tokens(input=100, cached=10**9)],
+        ids=["input", "output", "negative", "cached"],
+    )
+    def test_a_usage_that_cannot_be_is_not_charged_and_is_noted(self, at: Setting, said: Tokens) -> None:
+        for reply in (
+            at.ask(Say(json=GOOD, usage=said)),
+            at.fails(LLMUnusable, Truncated("{", usage=said), rungs=("text",)).reply,
+        ):
+            assert 0 < reply.usage.tokens < 10_000 and reply.usage.cached_tokens == 0
+            assert reply.usage_note.endswith("an estimate is charged instead")
+        assert at.ask(good()).usage_note == ""
 
     def test_two_different_tool_calls_are_no_answer(self, at: Setting) -> None:
         at.server.rungs = frozenset({"tool"})

@@ -70,6 +70,7 @@ def test_one_object_is_found_wherever_it_stands(text: str) -> None:
     [
         ("", "no JSON object"),
         ("I would rather not.", "no JSON object"),
+        ('{"answer": "yes"} {"answer": "no"}', "two different JSON objects"),
         ('{"answer": "yes"} {"answer": "maybe"}', 'answer = "maybe": must be one of "yes", "no"'),
         ('{"answer": "yes"} No: {"answer": "no",}', "no strict JSON"),
         ('{"answer": "yes"} No: {"answer": "n', "begins at character 22 is never closed"),
@@ -111,8 +112,8 @@ def test_what_is_not_one_strict_object_is_refused(text: str, said: str) -> None:
         '\u25c1think\u25b7{"answer": "no"}\u25c1/think\u25b7{"answer": "yes"}',
         'So {"answer": "no"}, hm.\n</think>\n{"answer": "yes"}',
         '<think>First {"answer": "no"}, then {lr: "a} again {"answer": "yes"}',
-        '<think>a</think>{"answer": "no"}<think>{wait</think>{"answer": "yes"}',
-        '{"answer": "no"} No, better: {"answer": "yes"}',
+        '<think>a</think>So:<think>{wait {"answer": "no"}</think>{"answer": "yes"}',
+        '{"answer": "yes", "usage": 3}? {"tokens": 3} So: {"answer": "yes"}',
         'The schema {"type": "object"} asks for {"answer": "yes"} and usage {"tokens": 7}.',
         'I set {lr: 0.1, wd: 1 and say "so": {"answer": "yes"}\n{note: that this is prose}',
         '\ufeff{"answer": "yes"}',

@@ -71,6 +71,14 @@ def test_a_missing_key_names_every_variable_that_was_looked_for() -> None:
         (f"{KEY} more", "white space"),
         (f"{KEY}\x07more", "control"),
         (f"{KEY}\r\nX-Header: 1", "white space"),
+        ("your_key", "example's words"),
+        ("YOUR_KEY", "example's words"),
+        ("your_gen_a_key", "example's words"),
+        ("optional_shared_fallback", "example's words"),
+        ("sk-ant-...", "example's words"),
+        ("<your API key>", "white space"),
+        ("sk-xxxxxxxxxxxx", "example's words"),
+        ("changeme", "example's words"),
     ],
 )
 def test_a_malformed_key_is_refused_without_being_shown(value: str, said: str) -> None:
@@ -78,6 +86,21 @@ def test_a_malformed_key_is_refused_without_being_shown(value: str, said: str) -
         with pytest.raises(UsageError, match=said) as caught:
             find_key(("A_KEY",), environment, dotenv)
         assert "A_KEY" in str(caught.value) and KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "said"), [("", "empty"), (" \n", "blank")])
+def test_a_variable_without_anything_in_it_is_not_set_and_is_named(value: str, said: str) -> None:
+    assert find_key(("A_KEY",), {"A_KEY": value}, {"A_KEY": KEY}) is not None
+    with pytest.raises(UsageError, match=f"A_KEY in the environment is {said}"):
+        require_key(("A_KEY",), {"A_KEY": value}, {}, purpose="role checker")
+
+
+def test_a_short_key_is_hidden_where_it_stands_alone_and_a_word_in_a_keys_place_nowhere() -> None:
+    text = "key sk-12 was refused: a task-12 of ask-123, lr=0.1; sk-12?"
+    assert redact(text, ["sk-12"]) == "key [key] was refused: a task-12 of ask-123, lr=0.1; [key]?"
+    assert redact("the lr, x", ["x", "lr"]) == "the lr, x"
+    assert redact("an EMPTY list, none", ["EMPTY", "none"]) == "an EMPTY list, none"
+    assert redact("ab12cd34ef", ["12cd34ef"]) == "ab[key]"
 
 
 def test_a_usual_key_is_fine() -> None:

@@ -21,7 +21,7 @@ from agent.llm.retry import CoolDown, RetryPolicy
 from agent.store.disk import Disk
 from tests.agent.orchestrator.conftest import Lab
 from tests.llm_server.asked import Asked
-from tests.llm_server.behaviours import Behaviour, Refuses, Say, Status
+from tests.llm_server.behaviours import Behaviour, Refuses, Say, Status, Tokens
 from tests.llm_server.scripted_study import StudyModel
 from tests.llm_server.server import LLMServer
 
@@ -276,6 +276,17 @@ def test_a_cap_stops_before_the_call_that_could_break_it(online: Lab, llm_server
     told = len(llm_server.requests)
     online.tune(max_rounds=1, max_llm_tokens=900_000, **asked(llm_server, candidates=1, critique=False))
     assert len(llm_server.requests) > told, "a higher cap lets the model speak again"
+
+
+def test_a_usage_that_cannot_be_uses_up_no_cap(online: Lab, llm_server: LLMServer) -> None:
+    llm_server.model = StudyModel(seed=6, usage=Tokens(input=10**15, output=3))
+    online.tune(max_rounds=3, max_llm_tokens=200_000, **asked(llm_server, candidates=1, critique=False))
+    assert [candidate["source"] for folder in rounds(online)[1:] for candidate in decision(folder)["candidates"]] == [
+        "llm",
+        "llm",
+    ]
+    assert online.said("the endpoint says 1,000,000,000,000,000 input tokens")
+    assert all("usage_note" in entry for entry in online.store().journal.of("llm_reply"))
 
 
 def test_a_cap_on_cost_is_refused_with_a_model_of_unknown_price(lab: Lab) -> None:

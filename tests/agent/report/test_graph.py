@@ -38,7 +38,7 @@ WORKFLOWS = [
     for proposer in PROPOSERS
     for analyst, researcher, critique, confirm in itertools.product((True, False), repeat=4)
     for k in (1, 100)
-] + [Workflow(proposer="hybrid", candidates=27, rungs=4)]
+] + [Workflow(proposer="hybrid", candidates=27, rungs=4), Workflow(proposer="bayes", models=True)]
 
 
 def name(workflow: Workflow) -> str:
@@ -124,7 +124,9 @@ def _crosses(a: tuple[float, float], b: tuple[float, float], box: Box) -> bool:
         (Workflow(proposer="llm"), {"autotuner", "critique", "repair", "fallback", "analyst"}, {"supervisor"}),
         (Workflow(proposer="bayes", candidates=9, rungs=3), {"rungs", "archive"}, {"autotuner"}),
         (Workflow(proposer="panel"), {"consultant_a", "consultant_b", "supervisor", "bayes"}, {"autotuner"}),
-        (Workflow(proposer="hybrid", critique=False), {"autotuner", "bayes", "repair"}, {"critique"}),
+        (Workflow(proposer="hybrid", critique=False), {"autotuner", "bayes", "repair", "judge"}, {"critique"}),
+        (Workflow(proposer="hybrid", judge=False), {"autotuner"}, {"judge"}),
+        (Workflow(proposer="bayes", models=True), {"analyst", "researcher", "judge"}, {"critique", "repair"}),
         (Workflow(proposer="llm", analyst=False, researcher=False), {"heuristics"}, {"analyst", "researcher"}),
     ],
 )
