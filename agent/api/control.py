@@ -66,6 +66,7 @@ def start(root: Path, options: StartOptions, *, say: Say) -> Ending | None:
         _check_place(store, say)
         _refuse_second(store)
         _settle(store, options)
+        _tell_sources(store, say)
         generation = _next_generation(store)
         store.journal.append("started", controller=options.controller, by=_by(), generation=generation)
         # Only now: the kill switch of a study that could not be started stays.
@@ -262,6 +263,17 @@ def _check_keys(store: Store, settings: Settings) -> None:
                 f"{error}. What drives a study unattended does not inherit keys from this shell (SLURM keeps a job's "
                 f"environment on disk): put them into {Path.cwd() / '.env'}, readable by you alone"
             ) from error
+
+
+def _tell_sources(store: Store, say: Say) -> None:
+    """Say which model is asked where, as what is started will find it."""
+    from agent.api.models import without_keys
+    from agent.api.run import tell_sources
+    from agent.launch.environment import scrub
+
+    settings = store.settings()
+    with _environment(scrub(without_keys(settings))):
+        tell_sources(store, settings, say)
 
 
 @contextmanager

@@ -44,25 +44,56 @@ def check_keys(
     findings: list[Finding] = []
     for role in roles_of(settings, config, judge=judge):
         findings += _role(config, role, environment, dotenv)
+    return findings + _variables(config, environment, dotenv)
+
+
+def _variables(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> list[Finding]:
+    """What variables say now and the study does not do: the next `tune` takes it up, or they change nothing."""
+    from agent.llm.variables import taken
+
+    try:
+        now, notes = taken(config, environment, dotenv)
+    except UsageError as error:
+        return [_agents.problem("variables", str(error), "mend or remove it")]
+    findings = [_agents.ok("variables", note) for note in notes]
+    changed = [place for place, origin in now.origins.items() if _at(now, place) != _at(config, place)]
+    if changed:
+        said = "; ".join(
+            f"{now.origins[place]}: {_at(now, place)}, the study has {_at(config, place)}" for place in changed
+        )
+        findings.append(_agents.ok("variables", said, "the next `roundtable tune` takes it up"))
     return findings
+
+
+def _at(config: LLMConfig, place: str) -> str:
+    """What stands at a place of LLMConfig.origins."""
+    first, *rest = place.split(".")
+    value = getattr(config, first)
+    for name in rest:
+        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    return "none" if value is None else str(value)
 
 
 def _without_study(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Finding:
     from agent.llm.presets import PRESETS
+    from agent.llm.variables import told
 
     held = [
         each.name
         for each in PRESETS.values()
-        if any(environment.get(name) or dotenv.get(name) for name in each.key_variables)
+        if any(
+            environment.get(name) or dotenv.get(name) for name in (*each.key_variables, *each.role_variables.values())
+        )
     ]
     said = f"keys are there for {', '.join(held)}" if held else "no provider's key is there"
-    return _agents.ok("keys", f"{said}; without --study no role was looked at")
+    set_here = "".join(f"; {line}" for line in told(environment, dotenv))
+    return _agents.ok("keys", f"{said}{set_here}; without --study no role was looked at")
 
 
 def _role(
     config: LLMConfig, role: str, environment: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> Iterator[Finding]:
-    from agent.llm.config import endpoint_for, google_search, key_for, search_endpoint
+    from agent.api.role_sources import describe
 
     player = config.of(role)
     searching = role == "researcher" and player.provider != "scripted"
@@ -70,23 +101,14 @@ def _role(
     if player.provider == "scripted":
         yield _script(config, looked)
         return
-    try:
-        if searching and config.search_provider == "google":
-            found, _engine = google_search(environment, dotenv)
-            yield _agents.ok(looked, f"key in {found.variable}, {found.place}")
-            return
-        if searching:
-            search_endpoint(config, environment, dotenv)
-            yield _agents.ok(looked, "finds a key")
-        else:
-            endpoint = endpoint_for(config, role, environment, dotenv)
-            key = key_for(config, role, environment, dotenv)
-            where = f"key in {key.variable}, {key.place}" if key is not None else "needs no key"
-            yield _agents.ok(looked, f"{endpoint.model}; {where}")
-    except UsageError as error:
+    (source,) = describe(config, [role], environment, dotenv)
+    if source.problem:
         yield _agents.problem(
-            looked, str(error), "export the variable, or call `roundtable tune` with another --provider"
+            looked, source.problem, "export the variable, or call `roundtable tune` with another --provider"
         )
+        return
+    yield _agents.ok(looked, str(source))
+    if searching and config.search_provider == "google":
         return
     sdk = _sdk(config.search_provider if searching else player.provider)
     if importlib.util.find_spec(sdk) is None:

@@ -16,6 +16,7 @@ from agent.store.store import Store
 from agent.store.study import Settings
 
 if TYPE_CHECKING:
+    from agent.api.role_sources import RoleSource
     from agent.llm.base import LLM
     from agent.llm.config import LLMConfig
     from agent.llm.ladder import Rungs
@@ -87,13 +88,14 @@ def _stored(settings: Settings) -> LLMConfig:
 def _config(old: Settings, options: AgentOptions) -> LLMConfig:
     """A file given now, or what the study has, with this call's options on top."""
     from agent.llm.config import load_config, override
+    from agent.llm.variables import taken
 
     # Absolute, and with it the paths in the file: cron calls from another folder.
     config = load_config(options.llm_config.absolute()) if options.llm_config is not None else _stored(old)
     if options.provider == "none":
         # Said in this call, it holds for roles with a provider of their own too.
         config = replace(config, roles={role: own for role, own in config.roles.items() if own.provider is None})
-    return override(
+    config = override(
         config,
         provider=options.provider,
         role_models=options.role_models,
@@ -106,6 +108,33 @@ def _config(old: Settings, options: AgentOptions) -> LLMConfig:
         max_cost=options.max_llm_cost,
         max_tokens=options.max_llm_tokens,
     )
+    return taken(config, os.environ, _dotenv(config))[0]
+
+
+def role_sources(store: Store, settings: Settings) -> list[RoleSource]:
+    """Which model is asked where, for each role that the study may ask, and from where that is known. Nobody is
+    asked, and what is missing is said, not raised. Raises UsageError for a .env that cannot be read."""
+    from agent.api.role_sources import describe
+
+    config = _stored(settings)
+    if not any_model(config):
+        return []
+    return describe(config, roles_of(settings, config, judge=has_judge(store)), os.environ, _dotenv(config))
+
+
+def passed_over(settings: Settings) -> tuple[str, ...]:
+    """Lines about variables that are set and change nothing in this study."""
+    from agent.llm.variables import taken
+
+    config = _stored(settings)
+    return taken(config, os.environ, _dotenv(config))[1] if any_model(config) else ()
+
+
+def _dotenv(config: LLMConfig) -> Mapping[str, str]:
+    """.env of the current folder; a script needs no key, and no library to read one."""
+    from agent.llm.keys import read_dotenv
+
+    return read_dotenv(Path.cwd()) if _asks_anyone(config) else {}
 
 
 def _file(path: Path) -> Path:
@@ -274,15 +303,13 @@ class _Cast:
     ) -> None:
         """used: how many exchanges of each role the study has; a script goes on after them."""
         from agent.llm.config import secrets_of
-        from agent.llm.keys import read_dotenv
         from agent.llm.ladder import Rungs
         from agent.llm.retry import CoolDown
 
         self._config = config
         self._used = used
         self._environment = dict(os.environ)
-        # A script needs no key, and no library to read one.
-        self._dotenv = read_dotenv(Path.cwd()) if _asks_anyone(config) else {}
+        self._dotenv = _dotenv(config)
         self._secrets = secrets_of(config, self._environment, self._dotenv)
         self._rungs = Rungs(rungs)
         self._cool_down = CoolDown(now=time.monotonic)
@@ -329,11 +356,14 @@ class _Cast:
         """The researcher: a model that searches by itself, or a search engine behind the same protocol."""
         from agent.llm.config import google_search, search_endpoint
         from agent.llm.google_search import GeminiSearch, ProgrammableSearch
+        from agent.llm.variables import gemini_root
 
         own = self._config.roles.get("researcher")
         elsewhere: dict[str, Any] = {"cool_down": self._cool_down}
         if own is not None and own.base_url is not None:
             elsewhere["base_url"] = own.base_url
+        elif self._config.search_provider == "gemini" and "gemini" in self._config.addresses:
+            elsewhere["base_url"] = gemini_root(self._config.addresses["gemini"])
         if self._config.search_provider == "google":
             key, engine = google_search(self._environment, self._dotenv)
             return ProgrammableSearch(key=key.secret.reveal(), engine=engine, **elsewhere)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.acceptance.rules_file import load_rules
 from agent.api.begin import open_study, study_root
-from agent.api.models import check_models
+from agent.api.models import check_models, passed_over, role_sources
 from agent.api.options import TuneOptions
 from agent.api.wiring import (
     Say,
@@ -107,6 +107,7 @@ def tune(
         for line in retired_keys(store.paths.settings) if store.paths.settings.exists() else ():
             say(line)
         store.put_settings(settings)
+        tell_sources(store, settings, say)
         if options.resume:
             breaker.resume(store, by="tune --resume")
         given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
@@ -155,6 +156,14 @@ def _cluster(options: TuneOptions) -> str | None:
 
     path = options.profile or StudyPaths(study_root(options), "").profile
     return load_profile(path).cluster if path.exists() else None
+
+
+def tell_sources(store: Store, settings: Settings, say: Say) -> None:
+    """Say which model is asked where, and from where that is known: what of an environment holds is not seen else."""
+    from agent.api.role_sources import lines
+
+    for line in (*lines(role_sources(store, settings)), *passed_over(settings)):
+        say(line)
 
 
 def take_profile(store: Store, path: Path) -> None:

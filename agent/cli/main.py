@@ -42,6 +42,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from agent.errors import RoundtableError
 
+    shown = _switched_by_variables(parsed)
     try:
         command = importlib.import_module(f"agent.cli.{parsed.command}")
         code: int = command.run(parsed)
@@ -50,6 +51,10 @@ def run(arguments: Sequence[str]) -> int:
     except RoundtableError as error:
         if getattr(parsed, "debug", False):
             raise
+        if shown:
+            import traceback
+
+            traceback.print_exc()
         sys.stderr.write(f"roundtable {parsed.command}: error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
@@ -58,6 +63,39 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of a pipe (head, less) has gone: that is its right, and stdout must not be flushed again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _switched_by_variables(parsed: argparse.Namespace) -> bool:
+    """VERBOSE and DEBUG, in the environment or in .env, turn --verbose on; --quiet and --verbose come before them.
+
+    Whether DEBUG does: then an error's traceback is shown too, and the exit code stays.
+    """
+    if not hasattr(parsed, "verbose") or parsed.verbose or getattr(parsed, "quiet", False):
+        return False
+    dotenv = None
+    if os.path.exists(".env"):
+        from pathlib import Path
+
+        from agent.errors import UsageError
+        from agent.llm.keys import read_dotenv
+
+        try:
+            dotenv = read_dotenv(Path.cwd())
+        except UsageError:
+            pass  # told where a key is looked for; nobody asked for this one
+    on = {}
+    for name in ("VERBOSE", "DEBUG"):
+        value = (os.environ.get(name) or (dotenv or {}).get(name) or "").strip()
+        if not value or value.casefold() in ("0", "false", "no", "off"):
+            continue
+        place = "the environment" if os.environ.get(name) else ".env"
+        if value.casefold() in ("1", "true", "yes", "on"):
+            on[name] = place
+            sys.stderr.write(f"roundtable {parsed.command}: {name} in {place}: as with --verbose\n")
+        else:
+            sys.stderr.write(f"roundtable {parsed.command}: {name} in {place}: is neither true nor false, not used\n")
+    parsed.verbose = bool(on)
+    return "DEBUG" in on
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:

@@ -10,17 +10,31 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from agent.errors import ProblemsError, UsageError
 from agent.llm.config_checks import problems_of
-from agent.llm.keys import FoundKey, find_key, known_secrets, require_key, role_variable, variables_for
+from agent.llm.keys import (
+    SHORTEST_KEY,
+    FoundKey,
+    find_key,
+    is_no_secret,
+    key_problem,
+    known_secrets,
+    require_key,
+    role_variable,
+    variables_for,
+)
 from agent.llm.presets import NO_MODEL, PRESETS, Preset, base_url_of, model_of, preset
+from agent.llm.proxy import is_loopback
 from agent.llm.roles import ROLES
+from agent.llm.variables import GIVEN, find
 
 if TYPE_CHECKING:
     from agent.llm.wire import Endpoint
 
-GOOGLE_SEARCH_KEY, GOOGLE_SEARCH_ENGINE = "GOOGLE_SEARCH_API_KEY", "GOOGLE_SEARCH_ENGINE_ID"
+GOOGLE_SEARCH_KEYS = ("GOOGLE_SEARCH_API_KEY", "GOOGLE_CSE_API_KEY")
+GOOGLE_SEARCH_ENGINES = ("GOOGLE_SEARCH_ENGINE_ID", "GOOGLE_CSE_ID")
 """Variables of Google Programmable Search, which is no language model: its key and its search engine's ID (cx)."""
 
 MAX_OUTPUT_TOKENS = 16_384
@@ -78,6 +92,11 @@ class LLMConfig:
     """Most tokens of one answer, reasoning included."""
     timeout_s: float = TIMEOUT_S
     """Seconds that one try of a call may take."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Provider -> address, where base_url gives none."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Field ("addresses.openai", "roles.planner.model") -> the variable that it was taken from, see
+    agent.llm.variables."""
 
     def __post_init__(self) -> None:
         _check(self.to_json(), "language model")
@@ -89,6 +108,7 @@ class LLMConfig:
             role: {key: value for key, value in asdict(own).items() if value is not None}
             for role, own in sorted(self.roles.items())
         }
+        raw |= {"addresses": dict(self.addresses), "origins": dict(self.origins)}
         return raw
 
     def of(self, role: str) -> Player:
@@ -121,6 +141,9 @@ def from_json(raw: Mapping[str, Any], *, file: str) -> LLMConfig:
     _check(raw, file)
     given = {key: value for key, value in raw.items() if value is not None}
     roles = {role: RoleConfig(**(own or {})) for role, own in given.pop("roles", {}).items()}
+    if "search_provider" in given and "origins" not in given:
+        # A file of a person's own, or settings of a version that took nothing from variables.
+        given["origins"] = {"search_provider": GIVEN}
     return LLMConfig(**given, roles=roles)
 
 
@@ -152,10 +175,13 @@ def override(
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     if provider is not None and provider != config.provider:
         given = {"model": None, "base_url": None, "key_env": None, "provider": provider} | given
-    roles = dict(config.roles)
+    roles, origins = dict(config.roles), dict(config.origins)
     for role, model in (role_models or {}).items():
         roles[role] = replace(roles.get(role, RoleConfig()), model=model)
-    return replace(config, roles=roles, **given)
+        origins.pop(f"roles.{role}.model", None)
+    if "search_provider" in given:
+        origins["search_provider"] = GIVEN
+    return replace(config, roles=roles, **({"origins": origins} | given))
 
 
 def endpoint_for(config: LLMConfig, role: str, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Endpoint:
@@ -174,7 +200,7 @@ def key_for(
     """The role's key and where it was found; None where the provider needs none. Raises UsageError."""
     player = config.of(role)
     provider = _with_endpoint(player.provider, f"role {role}")
-    variables = variables_for(role, player.key_env, provider.key_variables)
+    variables = variables_for(role, player.key_env, provider.variables_of(role))
     found = find_key(variables, environment, dotenv)
     if found is None and player.key_env:
         # Somebody who names a variable means that a key is needed, whatever the provider.
@@ -198,9 +224,8 @@ def search_endpoint(config: LLMConfig, environment: Mapping[str, str], dotenv: M
     if not same:
         _check_unused(config, researcher.provider)
     player = researcher if same else Player(provider=provider.name)
-    variables = (
-        variables_for("researcher", player.key_env, provider.key_variables) if same else provider.key_variables
-    )
+    usual = provider.variables_of("researcher")
+    variables = variables_for("researcher", player.key_env, usual) if same else usual
     variables = (role_variable("search"), *variables)
     if player.key_env and find_key(variables, environment, dotenv) is None:
         raise UsageError(_unset(config, "researcher", player.key_env))
@@ -229,35 +254,85 @@ def _unset(config: LLMConfig, role: str, variable: str) -> str:
 
 def google_search(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[FoundKey, str]:
     """Key and search engine's ID for search_provider google. Raises UsageError."""
-    key = require_key((GOOGLE_SEARCH_KEY,), environment, dotenv, purpose="search provider google")
-    engine = environment.get(GOOGLE_SEARCH_ENGINE) or dotenv.get(GOOGLE_SEARCH_ENGINE) or ""
-    if not engine.strip():
-        raise UsageError(f"search provider google: set {GOOGLE_SEARCH_ENGINE} to the search engine's ID (cx)")
-    return key, engine.strip()
+    key = require_key(GOOGLE_SEARCH_KEYS, environment, dotenv, purpose="search provider google")
+    found = (find(name, environment, dotenv) for name in GOOGLE_SEARCH_ENGINES)
+    engine = next((each[0] for each in found if each is not None), None)
+    if engine is None:
+        named = " or ".join(GOOGLE_SEARCH_ENGINES)
+        raise UsageError(f"search provider google: set {named} to the search engine's ID (cx)")
+    if problem := key_problem(engine):
+        raise UsageError(f"search provider google: the search engine's ID {problem}")
+    return key, engine
 
 
 def secrets_of(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, ...]:
     """Every key that a message or a record could show: what `keys.redact` hides."""
-    variables = {name for each in PRESETS.values() for name in each.key_variables}
+    variables = {name for each in PRESETS.values() for name in (*each.key_variables, *each.role_variables.values())}
     variables |= {name for role in ROLES if (name := config.of(role).key_env)}
-    return known_secrets({*variables, GOOGLE_SEARCH_KEY}, environment, dotenv)
+    return known_secrets({*variables, *GOOGLE_SEARCH_KEYS}, environment, dotenv)
 
 
 def _endpoint(config: LLMConfig, player: Player, key: FoundKey | None, whose: str) -> Endpoint:
     from agent.llm.wire import Endpoint
 
     provider = _with_endpoint(player.provider, whose)
+    address = address_of(config, player)
+    if key is not None:
+        _check_together(config, player, provider, address, key, whose)
     return Endpoint(
         provider=provider.name,
         model=model_of(provider, player.model),
         style=provider.style,
-        base_url=base_url_of(provider, player.base_url),
+        base_url=address,
         key=key.secret.reveal() if key is not None else None,
         key_from=str(key) if key is not None else "",
         timeout_s=config.timeout_s,
         rungs=provider.rungs,
         extra_body=dict(provider.extra_body),
     )
+
+
+def address_of(config: LLMConfig, player: Player) -> str:
+    """The address that a role is asked at. Raises UsageError where one has to be given."""
+    provider = preset(player.provider)
+    found = base_url_of(provider, player.base_url or config.addresses.get(provider.name))
+    # Its client puts the version into every path.
+    return found.rstrip("/").removesuffix("/v1") if provider.style == "anthropic" else found
+
+
+_BEGINNINGS = {"sk-ant-": "anthropic", "sk-or-": "openrouter", "sk-proj-": "openai", "AIza": "gemini"}
+"""How keys of some providers begin."""
+
+
+def _check_together(
+    config: LLMConfig, player: Player, provider: Preset, address: str, key: FoundKey, whose: str
+) -> None:
+    """Raises UsageError for a key that was not meant for the address, or that is none."""
+    value, host = key.secret.reveal(), urlsplit(address).hostname
+    own = {
+        each.name: urlsplit(each.base_url).hostname for each in PRESETS.values() if each.base_url and each.needs_key
+    }
+    if len(value) < SHORTEST_KEY:
+        raise UsageError(f"{whose}: {key} has {len(value)} characters, which no key has; copy it again")
+    if is_no_secret(value) and own.get(provider.name) == host:
+        raise UsageError(f"{whose}: {key} holds a word in place of a key; put the key there, or remove it")
+    there = next((name for name, known in own.items() if known == host), None)
+    begins = next((name for start, name in _BEGINNINGS.items() if value.startswith(start)), None)
+    chosen = key.variable == player.key_env or key.variable.startswith("ROUNDTABLE_")
+    if there is not None and begins not in (None, there):
+        raise UsageError(f"{whose}: {key} is a key of {begins}, and is not sent to {host} ({there})")
+    if there not in (None, provider.name) and begins is None and not chosen:
+        raise UsageError(
+            f"{whose}: {key} is a key of {provider.name}, and is not sent to {host}: use --provider {there}"
+        )
+    taken_from = "" if player.base_url else config.origins.get(f"addresses.{provider.name}", "")
+    strange = not is_loopback(address) and host != own.get(provider.name)
+    if taken_from.endswith(" in .env") and key.place == "the environment" and strange and not chosen:
+        # Whoever wrote the .env of this folder would be sent the key of whoever calls in it.
+        raise UsageError(
+            f"{whose}: {taken_from} gives the address {address}, and the key is {key}: put the key into .env "
+            "beside the address, export the address too, or name the key's variable with --key-env"
+        )
 
 
 def _with_endpoint(provider: str, whose: str) -> Preset:

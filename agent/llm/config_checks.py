@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from agent.errors import Problem
 from agent.llm.keys import VARIABLE
-from agent.llm.presets import PROVIDERS
+from agent.llm.presets import PRESETS, PROVIDERS
 from trainers.command.findings import Findings, Section, is_number
 
 SEARCH_PROVIDERS = ("none", "anthropic", "openai", "gemini", "google")
@@ -32,6 +32,7 @@ def problems_of(
     for name in ("script", "prices"):
         top.text(name)
     top.one_of("search_provider", SEARCH_PROVIDERS, "none")
+    _check_taken(top)
     _check_limits(top)
     if raw.get("script") is None and "scripted" in _providers(raw):
         top.add("script", "", "missing; provider scripted takes its answers from this file")
@@ -53,9 +54,24 @@ def _check_player(section: Section) -> None:
         message = "must be a variable's name of capitals, digits and _, such as MY_API_KEY"
         section.add("key_env", "", f"{message}; {_NO_KEYS}")
     base_url = section.raw.get("base_url")
-    if base_url is not None and (problem := _url_problem(base_url)):
+    if base_url is not None and (problem := url_problem(base_url)):
         hidden = not isinstance(base_url, str) or any(mark in base_url for mark in "@?#")
         section.add("base_url", "" if hidden else base_url, problem)
+
+
+def _check_taken(top: Section) -> None:
+    """Addresses by provider, and what was taken from variables of the environment."""
+    addresses = top.section("addresses", PRESETS)
+    for provider in PRESETS:
+        base_url = addresses.raw.get(provider)
+        if base_url is not None and (problem := url_problem(base_url)):
+            hidden = not isinstance(base_url, str) or any(mark in base_url for mark in "@?#")
+            addresses.add(provider, "" if hidden else base_url, problem)
+    origins = top.raw.get("origins")
+    if origins is not None and not (
+        isinstance(origins, Mapping) and all(isinstance(part, str) for pair in origins.items() for part in pair)
+    ):
+        top.add("origins", "", "must be a mapping of texts; leave it out of a file of your own")
 
 
 def _check_limits(top: Section) -> None:
@@ -69,7 +85,8 @@ def _check_limits(top: Section) -> None:
             top.add(name, whole, f"must be at most {high}")
 
 
-def _url_problem(value: object) -> str:
+def url_problem(value: object) -> str:
+    """What keeps a value from being an http(s) address that may be kept and shown; "" where nothing does."""
     if not isinstance(value, str) or not value.isascii() or any(mark in value for mark in " \t\r\n\\\"'<>"):
         return "must be an address such as http://localhost:8000/v1"
     try:

@@ -180,6 +180,8 @@ def judged(status: int, body: object, *, endpoint: Endpoint, rung: str, headers:
         return LLMRejected(message, status=status)
     if status in PASSING or status >= 500:
         return TryAgain(message, status=status, retry_after_s=retry_after_s(headers))
+    if status in (404, 405) and endpoint.style == "responses" and "api.openai.com" not in endpoint.place:
+        message += "; for a server that speaks chat completions alone: --provider custom --base-url URL"
     about = STRUCTURE.search(f"{code} {words}") or not words
     if status in (400, 404, 422) and about and "context_length" not in code and rung != "text":
         return SchemaRefused(message, status=status)

@@ -25,6 +25,8 @@ class Preset:
     """None: the person has to give one."""
     key_variables: tuple[str, ...] = ()
     """Environment variables that may hold the key, in this order."""
+    role_variables: Mapping[str, str] = field(default_factory=dict)
+    """Role -> variable that may hold a key of its own for that role at this provider, before those for all."""
     needs_key: bool = True
     rungs: tuple[str, ...]
     """Ways to ask for JSON that it may understand, the strictest first: json_schema, tool, json_object, text."""
@@ -34,6 +36,11 @@ class Preset:
     """Asked for when nobody names one; None: one has to be named."""
     example_model: str = ""
     """Shown to somebody who has to name one."""
+
+    def variables_of(self, role: str) -> tuple[str, ...]:
+        """The variables that may hold a role's key, in this order."""
+        own = self.role_variables.get(role)
+        return self.key_variables if own is None else (own, *self.key_variables)
 
 
 _FULL = ("json_schema", "tool", "json_object", "text")
@@ -80,6 +87,19 @@ PRESETS: Mapping[str, Preset] = {
             style="chat",
             base_url="https://generativelanguage.googleapis.com/v1beta/openai/",
             key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+            role_variables={
+                "consultant_a": "GEMINI_API_KEY_GEN_A",
+                "consultant_b": "GEMINI_API_KEY_GEN_B",
+                "researcher": "GEMINI_API_KEY_RES",
+                # Who decides what is trained,
+                "supervisor": "GEMINI_API_KEY_SUP",
+                "autotuner": "GEMINI_API_KEY_SUP",
+                "planner": "GEMINI_API_KEY_SUP",
+                # and who reads and checks what was.
+                "analyst": "GEMINI_API_KEY_EXEC",
+                "checker": "GEMINI_API_KEY_EXEC",
+                "judge": "GEMINI_API_KEY_EXEC",
+            },
             rungs=("json_schema", "json_object", "text"),
             model="gemini-3.8-flash",
         ),

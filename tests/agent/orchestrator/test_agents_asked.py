@@ -16,12 +16,14 @@ from agent.api.models import roles_of
 from agent.api.run import tick_once
 from agent.cli.main import run
 from agent.errors import UsageError
+from agent.launch.environment import scrub
 from agent.llm.config import LLMConfig
 from agent.store.study import Settings
 from tests.agent.orchestrator import test_agents
-from tests.agent.orchestrator.conftest import Lab
+from tests.agent.orchestrator.conftest import NOOP, Lab
 from tests.agent.orchestrator.test_accept_rounds import closed, opinion, small_gain
 from tests.agent.orchestrator.test_agents import KEY, asked
+from tests.llm_server.scripted_study import StudyModel
 from tests.llm_server.server import LLMServer
 
 impatient, online = test_agents.impatient, test_agents.online
@@ -115,3 +117,70 @@ def test_the_drawing_of_a_studys_models_without_a_shared_provider(
     assert run(["graph", "--study", str(online.root / "demo")]) == 0
     shown = capsys.readouterr().out
     assert "Judge" in shown and "Autotuner" not in shown
+
+
+# -- variables of other tools --------------------------------------------------------------------------------------
+
+
+def test_address_and_models_of_dotenv_are_used_kept_and_said(
+    online: Lab, llm_server: LLMServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llm_server.model = StudyModel(seed=3)
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    dotenv = online.root / ".env"
+    dotenv.write_text(
+        f"ANTHROPIC_BASE_URL={llm_server.root}/v1/\nANTHROPIC_API_KEY={KEY}\nEVALUATOR_MODEL=anthropic/claude-e\n"
+    )
+    online.tune(max_rounds=2, provider="anthropic", candidates=1)
+    assert llm_server.requests
+    where = f"at {llm_server.root} (ANTHROPIC_BASE_URL in .env), key ANTHROPIC_API_KEY in .env"
+    assert online.said(f"models: judge: anthropic claude-e (EVALUATOR_MODEL in .env) {where}")
+    # A look from elsewhere asks the same address, though only the key is there.
+    dotenv.unlink()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    asked_before = len(llm_server.requests)
+    online.tune(max_rounds=1)
+    assert len(llm_server.requests) > asked_before
+    assert run(["costs", "--study", str(online.root / "demo")]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        f"claude-e (EVALUATOR_MODEL in .env) at {llm_server.root} (ANTHROPIC_BASE_URL in .env), key ANTHROPIC"
+        in shown
+    )
+    (planner,) = [f for f in check_keys(online.store().settings(), os.environ, online.root) if "judge" in f.looked_at]
+    assert "claude-e (EVALUATOR_MODEL in .env)" in judge.found and KEY not in judge.found + shown
+    everything = [p.read_text(errors="replace") for p in (online.root / "demo").rglob("*") if p.is_file()]
+    assert not [text for text in everything if KEY in text]
+
+
+@pytest.mark.parametrize("place", ["environment", "dotenv"])
+def test_verbose_and_debug_are_switches_whose_place_is_said(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    monkeypatch.chdir(lab.root)
+    line = ["tune", "--task", "demo", "--trainer", str(NOOP), "--output-dir", "runs", "--data", f"log={lab.log}"]
+    for name, value in (("VERBOSE", "true"), ("DEBUG", "0")):
+        if place == "environment":
+            monkeypatch.setenv(name, value)
+        else:
+            with (lab.root / ".env").open("a") as stream:
+                stream.write(f"{name}={value}\n")
+    where = "the environment" if place == "environment" else ".env"
+    assert run(line) == 0
+    told = capsys.readouterr()
+    assert f"VERBOSE in {where}: as with --verbose" in told.err and "DEBUG" not in told.err
+    assert run([*line, "--quiet"]) == 3  # the round waits for its results
+    assert "VERBOSE" not in capsys.readouterr().err
+    monkeypatch.setenv("DEBUG", "yes")
+    assert run([*line, "--force-round", "7"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("DEBUG", "express:*")
+    assert run([*line, "--force-round", "7"]) == 2
+    told = capsys.readouterr()
+    assert "DEBUG in the environment: is neither true nor false, not used" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_no_task_inherits_a_roles_key() -> None:
+    keys = ("GEMINI_API_KEY_GEN_A", "GEMINI_API_KEY_RES", "GOOGLE_CSE_API_KEY", "ROUNDTABLE_JUDGE_API_KEY")
+    assert scrub(dict.fromkeys((*keys, "GEMINI_HOME"), "x")) == {"GEMINI_HOME": "x"}
