@@ -147,7 +147,7 @@ def test_address_and_models_of_dotenv_are_used_kept_and_said(
         f"claude-e (EVALUATOR_MODEL in .env) at {llm_server.root} (ANTHROPIC_BASE_URL in .env), key ANTHROPIC"
         in shown
     )
-    (planner,) = [f for f in check_keys(online.store().settings(), os.environ, online.root) if "judge" in f.looked_at]
+    (judge,) = [f for f in check_keys(online.store().settings(), os.environ, online.root) if "judge" in f.looked_at]
     assert "claude-e (EVALUATOR_MODEL in .env)" in judge.found and KEY not in judge.found + shown
     everything = [p.read_text(errors="replace") for p in (online.root / "demo").rglob("*") if p.is_file()]
     assert not [text for text in everything if KEY in text]
