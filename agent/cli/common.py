@@ -34,7 +34,7 @@ def tune_options(parsed: argparse.Namespace) -> TuneOptions:
 
 def _agents(given: Mapping[str, Any]) -> dict[str, Any]:
     """--provider NAME [FILE] and the models of single roles as the record has them."""
-    from agent.llm.roles import ROLES
+    from agent.cli.options import ROLES
 
     provider = given.get("provider")
     if provider is None:

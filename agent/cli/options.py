@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from agent.cli.readers import amount, count, minutes, names, natural, numbers, pair, path, seconds, share, word
-from agent.llm.roles import ROLES
 
 
 def add_init(command: argparse.ArgumentParser) -> None:
@@ -93,6 +92,20 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     _agents(command)
     command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
     command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
+
+
+#: Roles that may have a model of their own (agent.llm.roles.ROLES; a test holds them equal).
+ROLES = (
+    "analyst",
+    "researcher",
+    "autotuner",
+    "planner",
+    "consultant_a",
+    "consultant_b",
+    "supervisor",
+    "checker",
+    "judge",
+)
 
 
 def _agents(command: argparse.ArgumentParser) -> None:
