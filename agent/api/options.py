@@ -9,8 +9,8 @@ from pathlib import Path
 
 from agent.api.agent_options import PROPOSERS, PROVIDERS, AgentOptions
 from agent.errors import UsageError
-from agent.llm.config import ROLES
 from agent.llm.config_checks import SEARCH_PROVIDERS
+from agent.llm.roles import ROLES
 from trainers.contract import Value
 
 LAUNCHERS = ("submitit", "sbatch", "local")
