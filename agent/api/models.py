@@ -319,8 +319,19 @@ class _Cast:
         """Set up the models of these roles. Raises UsageError, also for a price that a cap on cost needs."""
         from agent.llm.ledger import require_prices
 
-        made = [(role, self.of(role)) for role in roles]
+        made = [(role, self._checked(role)) for role in roles]
         require_prices([(role, llm.provider, llm.model) for role, llm in made], prices, self._config.max_cost)
+
+    def _checked(self, role: str) -> LLM:
+        """`of`, with what else helps where it is a role that no option turns off."""
+        try:
+            return self.of(role)
+        except UsageError as error:
+            if role != "judge":
+                raise
+            raise UsageError(
+                f"{error}. Or have the rules decide alone: `judge: false` in a file for --rules"
+            ) from error
 
     def redact(self, text: str) -> str:
         """The text without any key."""

@@ -332,7 +332,7 @@ def test_keys_come_from_dotenv_and_tasks_do_not_get_them(
 ) -> None:
     home = lab.root / "home"
     home.mkdir()
-    (home / ".env").write_text(f"ROUNDTABLE_AUTOTUNER_API_KEY={KEY}\n")
+    (home / ".env").write_text("".join(f"ROUNDTABLE_{role}_API_KEY={KEY}\n" for role in ("AUTOTUNER", "JUDGE")))
     monkeypatch.chdir(home)
     llm_server.model = StudyModel(seed=7)
     lab.tune(max_rounds=2, **asked(llm_server, candidates=1, critique=False, analyst=False))

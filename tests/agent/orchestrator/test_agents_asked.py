@@ -39,7 +39,7 @@ def elsewhere(lab: Lab, llm_server: LLMServer) -> dict[str, Any]:
 
 
 def test_a_judge_without_a_key_is_refused_before_anything_trains(online: Lab, llm_server: LLMServer) -> None:
-    with pytest.raises(UsageError, match="role judge, provider openai: no API key"):
+    with pytest.raises(UsageError, match=r"role judge, provider openai: no API key.*`judge: false`"):
         online.tune(max_rounds=1, **elsewhere(online, llm_server))
     assert not (online.root / "demo").exists() and online.trained == []
 
