@@ -42,7 +42,7 @@ def _sources(store: Store) -> list[RoleSource]:
     from agent.store.study import Settings
 
     try:
-        return role_sources(store, store.settings() if store.paths.settings.exists() else Settings())
+        return role_sources(store, store.settings() if store.driven() else Settings())
     except UsageError as error:
         sys.stderr.write(f"roundtable costs: {error}\n")
         return []

@@ -65,6 +65,11 @@ def test_answered_calls_count_what_they_took() -> None:
     assert spent.cost == pytest.approx(0.003)
 
 
+def test_a_usage_that_cannot_be_and_was_written_down_all_the_same_counts_with_the_worst_case() -> None:
+    spent = Ledger([_call("001"), _reply("001", tokens=10**15, cost=2e9)], PRICES).spent()
+    assert (spent.calls, spent.tokens, spent.cost) == (1, 1000, 0.01)
+
+
 def test_a_killed_call_counts_with_its_worst_case() -> None:
     spent = Ledger([_call("001"), _reply("001"), _call("002")], PRICES).spent()
     assert (spent.calls, spent.tokens, spent.unanswered_calls) == (2, 1100, 1)
