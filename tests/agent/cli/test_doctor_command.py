@@ -188,13 +188,14 @@ def test_keys_are_looked_for_and_never_shown(
     assert levels(report, "agents") == {
         "role analyst (anthropic)": "problem",
         "role autotuner (anthropic)": "problem",
+        "role judge (anthropic)": "problem",
     }
     assert all("ANTHROPIC_API_KEY" in text for text in found(report, "problem"))
     monkeypatch.setenv("ROUNDTABLE_ANALYST_API_KEY", "sk-secret-1")
     (tmp_path / ".env").write_text("ANTHROPIC_API_KEY=sk-secret-2\n")
     report = doctor(capsys, "--study", str(root))
     texts = [text for text in found(report, "ok") if text.startswith("role")]
-    assert len(texts) == 2 and "ROUNDTABLE_ANALYST_API_KEY" in texts[0] and ".env" in texts[1]
+    assert len(texts) == 3 and "ROUNDTABLE_ANALYST_API_KEY" in texts[0] and ".env" in texts[1]
     assert "sk-secret" not in json.dumps(report)
 
 
