@@ -1,8 +1,10 @@
 """Hours of GPUs and CPUs: what a submission may take at most, what is spent and what is committed. Pure.
 
-The journal is the only memory. `charge` {name, items, limit_s, runs, gpus, cpus, gpu_hours, cpu_hours} is written
-once for each submission, with the most it may take; `refund` {name, seconds, gpu_hours, cpu_hours} when its rows have
-ended, with the seconds that all runs of each row took together. Rows without a refund stay at their declared charge.
+The journal is the only memory. `charge` {name, items, limit_s, runs, gpus, cpus, gpu_hours, cpu_hours} is
+written once for each submission, with the most it may take; `refund` {name, seconds, held, gpu_hours, cpu_hours} when
+its rows have ended, with the seconds that all runs of each row took together and, in `held`, the CPU- and GPU-seconds
+that they were allocated where accounting tells: a site may allocate more than was asked for. Rows without a refund
+stay at their declared charge.
 The ledger gives the same sums whatever the order of the entries and however often one is repeated.
 """
 
@@ -93,6 +95,7 @@ class Ledger:
     def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
         self._charges: dict[str, Charge] = {}
         self._seconds: dict[str, dict[int, float]] = {}
+        self._held: dict[str, dict[int, dict[str, float]]] = {}
         for entry in entries:
             if entry.get("event") == "charge":
                 self._charges.setdefault(entry["name"], _charge(entry))
@@ -100,6 +103,10 @@ class Ledger:
                 known = self._seconds.setdefault(entry["name"], {})
                 for item, seconds in entry["seconds"].items():
                     known[int(item)] = max(known.get(int(item), 0.0), float(seconds))
+                # Journals of earlier versions do not say what was allocated.
+                for item, held in entry.get("held", {}).items():
+                    mine = self._held.setdefault(entry["name"], {}).setdefault(int(item), {})
+                    mine.update({name: max(mine.get(name, 0.0), float(value)) for name, value in held.items()})
 
     @property
     def charges(self) -> Mapping[str, Charge]:
@@ -126,7 +133,7 @@ class Ledger:
         unknown = 0
         for name, charged in self._charges.items():
             known = self.seconds(name)
-            spent += charged.request.used(resource, known.values())
+            spent += _used(charged.request, resource, known, self._held.get(name, {}))
             rest = replace(charged.request, tasks=len(charged.items) - len(known))
             worst = rest.worst(resource)
             unknown += rest.tasks if worst is None else 0
@@ -170,20 +177,34 @@ def _charge(entry: Mapping[str, Any]) -> Charge:
     return Charge(name=entry["name"], items=items, request=request)
 
 
-def refund(charged: Charge, seconds: Mapping[int, float]) -> dict[str, Any]:
+def _used(
+    request: Request, resource: Resource, seconds: Mapping[int, float], held: Mapping[int, Mapping[str, float]]
+) -> float:
+    """The hours that tasks took: what they were allocated where that is known, else what they asked for."""
+    told = {item: held[item][resource] for item in seconds if resource in held.get(item, {})}
+    rest = [value for item, value in seconds.items() if item not in told]
+    return sum(told.values()) / 3600 + request.used(resource, rest)
+
+
+def refund(
+    charged: Charge, seconds: Mapping[int, float], held: Mapping[int, Mapping[str, float]] | None = None
+) -> dict[str, Any]:
     """The fields of a `refund` entry: rows of this charge that are accounted for now, and the hours that come back.
 
-    A row whose runs took longer than was declared (a requeue starts its limit anew) gives a negative refund. null
-    where nothing was declared.
+    held: CPU- and GPU-seconds that they were allocated, where accounting tells. A row whose runs took longer than was
+    declared (a requeue starts its limit anew), or that was allocated more, gives a negative refund. null where
+    nothing was declared.
     """
+    held = {item: dict(each) for item, each in (held or {}).items() if item in seconds}
     rows = replace(charged.request, tasks=len(seconds))
     back: dict[str, float | None] = {}
     for resource in RESOURCES:
         worst = rows.worst(resource)
-        back[resource] = None if worst is None else round(worst - rows.used(resource, seconds.values()), 9)
+        back[resource] = None if worst is None else round(worst - _used(rows, resource, seconds, held), 9)
     return {
         "name": charged.name,
         "seconds": {str(item): value for item, value in sorted(seconds.items())},
+        **({"held": {str(item): each for item, each in sorted(held.items())}} if held else {}),
         "gpu_hours": back["gpu"],
         "cpu_hours": back["cpu"],
     }

@@ -1,8 +1,8 @@
-"""How long tasks took, from accounting's records. Pure."""
+"""How long tasks took and what they held, from accounting's records. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.launch.base import State, Submission
 from agent.launch.states import Record, state_of
@@ -17,10 +17,40 @@ def seconds_by_task(
     and so are records from before the submission (less tolerance_s): SLURM reuses ids, and another job must not be
     charged here.
     """
+    return {
+        key: sum(run.elapsed_s or 0.0 for run in runs)
+        for key, runs in _ended(submissions, records, tolerance_s=tolerance_s)
+    }
+
+
+def held_by_task(
+    submissions: Sequence[Submission], records: Iterable[Record], *, tolerance_s: float
+) -> dict[tuple[str, int], dict[str, float]]:
+    """CPU-seconds ("cpu") and GPU-seconds ("gpu") that all runs of each ended task were allocated together.
+
+    A site may raise what a job asked for: to a whole node (--exclusive), to the CPUs that its memory costs
+    (MaxMemPerCPU), to whole cores. A resource that accounting does not tell for each run is left out. Arguments as
+    those of `seconds_by_task`.
+    """
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for key, runs in _ended(submissions, records, tolerance_s=tolerance_s):
+        for resource in ("cpu", "gpu"):
+            counts = [run.cpus if resource == "cpu" else run.gpus for run in runs]
+            parts = [
+                (run.elapsed_s or 0.0) * count for run, count in zip(runs, counts, strict=True) if count is not None
+            ]
+            if len(parts) == len(runs):
+                found.setdefault(key, {})[resource] = sum(parts)
+    return found
+
+
+def _ended(
+    submissions: Sequence[Submission], records: Iterable[Record], *, tolerance_s: float
+) -> Iterator[tuple[tuple[str, int], list[Record]]]:
+    """The runs of each task whose newest run has ended, by (submission name, item)."""
     runs: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         runs.setdefault((record.name, record.task), []).append(record)
-    found = {}
     for submission in submissions:
         since = submission.submitted_at - tolerance_s
         for item, task in zip(submission.items, submission.tasks, strict=True):
@@ -35,5 +65,4 @@ def seconds_by_task(
             # Of runs submitted in the same second, sacct lists the newest last.
             newest = max(enumerate(ours), key=lambda pair: (pair[1].submitted or 0.0, pair[0]))[1]
             if state_of(newest.raw) is State.GONE:
-                found[submission.name, item] = sum(times)
-    return found
+                yield (submission.name, item), ours

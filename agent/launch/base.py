@@ -143,6 +143,12 @@ class Launcher(Protocol):
         SchedulerUnavailable.
         """
 
+    def held(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], Mapping[str, float]]:
+        """CPU-seconds ("cpu") and GPU-seconds ("gpu") that ended tasks were allocated, where accounting tells.
+
+        Of what the last `elapsed` told; nothing is asked. A site may allocate more than was asked for.
+        """
+
     def test_only(self, batch: Batch) -> str | None:
         """What the scheduler says to this submission without taking it (`sbatch --test-only`): its estimated start.
 

@@ -166,6 +166,9 @@ class LocalLauncher:
                     found[submission.name, item] = seconds
         return found
 
+    def held(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], Mapping[str, float]]:
+        return {}
+
     def test_only(self, batch: Batch) -> str | None:
         return None
 

@@ -55,6 +55,15 @@ def waiting_line(explanation: Explanation, count: int, rows: str) -> str:
     return f"{count} {'row' if count == 1 else 'rows'}{which} pending: {explanation}"
 
 
+def around_line(kind: str, job: str, explanation: Explanation) -> str:
+    """One line about a job of a round that trains no row; its id stands in the remedy.
+
+    kind: "prepare" or "eval".
+    """
+    what = {"prepare": "the preparation of data", "eval": "the evaluation"}[kind]
+    return f"{what} (SLURM job {job}) is pending: {str(explanation).replace('JOBID', job)}"
+
+
 _PATIENCE = {
     "AccountingPolicy": "an accounting limit; waits until others' or your own jobs end",
     "BeginTime": "its earliest start has not come: a requeued job waits two minutes or so",

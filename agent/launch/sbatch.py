@@ -226,6 +226,9 @@ class SbatchLauncher:
     def elapsed(self, submissions: Sequence[Submission], *, ask: bool = True) -> Mapping[tuple[str, int], float]:
         return self._reader.elapsed(submissions, ask=ask)
 
+    def held(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], Mapping[str, float]]:
+        return self._reader.held(submissions)
+
     def test_only(self, batch: Batch) -> str | None:
         # The very line of a submission, so that what is refused here would be refused there.
         argv = self.command(batch)

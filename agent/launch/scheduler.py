@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.errors import SchedulerUnavailable
-from agent.launch.accounting import seconds_by_task
+from agent.launch.accounting import held_by_task, seconds_by_task
 from agent.launch.base import State, Submission, TaskStatus
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import for_queries
@@ -86,6 +86,7 @@ class SlurmReader:
         self._trouble = ""
         self._config: dict[str, str] | None = None
         self._seconds: dict[Key, float] = {}
+        self._held: dict[Key, dict[str, float]] = {}
         self._owed: dict[str, Submission] = {}
         self._next_sacct = 0.0
         self._made: dict[str, float] = {}
@@ -275,12 +276,19 @@ class SlurmReader:
         keys = ((s.name, item) for s in submissions for item in s.items)
         return {key: self._seconds[key] for key in keys if key in self._seconds}
 
+    def held(self, submissions: Sequence[Submission]) -> dict[Key, dict[str, float]]:
+        """CPU- and GPU-seconds that the tasks were allocated, as far as `elapsed` or `poll` heard of them last."""
+        keys = ((s.name, item) for s in submissions for item in s.items)
+        return {key: self._held[key] for key in keys if key in self._held}
+
     def _account(self, submissions: Sequence[Submission], history: Sequence[Record], now: float) -> None:
         self._next_sacct = now + self.pace.interval_s
         for submission in submissions:
             for item in submission.items:
                 self._seconds.pop((submission.name, item), None)
+                self._held.pop((submission.name, item), None)
         self._seconds.update(seconds_by_task(submissions, history, tolerance_s=CLOCK_TOLERANCE_S))
+        self._held.update(held_by_task(submissions, history, tolerance_s=CLOCK_TOLERANCE_S))
 
     # --- by name, and the rest ---
 

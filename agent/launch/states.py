@@ -49,7 +49,7 @@ STATES: dict[str, State] = {
 _BY_SLURM = ("CANCELLED", "CANCELLED by 0")
 
 SQUEUE_FORMAT = "%i|%T|%V|%M|%N|%r|%j"
-SACCT_FORMAT = "JobID,State,ExitCode,Elapsed,End,Submit,NodeList,JobName"
+SACCT_FORMAT = "JobID,State,ExitCode,Elapsed,End,Submit,NodeList,JobName,AllocTRES"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,10 @@ class Record:
     node: str = ""
     reason: str = ""
     exit_code: str = ""
+    cpus: int | None = None
+    """Allocated, which may be more than was asked for; None where SLURM does not tell."""
+    gpus: int | None = None
+    """Allocated; None where SLURM does not tell, or does not account for GPUs."""
 
     @property
     def job(self) -> str:
@@ -129,10 +133,11 @@ def parse_sacct(text: str) -> list[Record]:
     records: list[Record] = []
     newest: dict[str, int] = {}
     for line in text.splitlines():
-        fields = line.split("|", 7)
-        if len(fields) != 8:
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) < 8:
             continue
-        task, raw, exit_code, elapsed, end, submitted, node, name = (field.strip() for field in fields)
+        task, raw, exit_code, elapsed, end, submitted, node, name = fields[:8]
+        cpus, gpus = parse_allocated(fields[-1] if len(fields) > 8 else "")
         owner, dot, step = task.partition(".")
         if dot:
             index = newest.get(owner)
@@ -152,9 +157,23 @@ def parse_sacct(text: str) -> list[Record]:
                 elapsed_s=None if unknown else parse_elapsed(elapsed),
                 node="" if node == "None assigned" else node,
                 exit_code=exit_code,
+                cpus=cpus,
+                gpus=gpus,
             )
             records.append(record)
     return records
+
+
+def parse_allocated(text: str) -> tuple[int | None, int | None]:
+    """CPUs and GPUs of sacct's AllocTRES, "billing=8,cpu=8,gres/gpu=4,mem=2G,node=1"; None for what is not there.
+
+    GPUs may stand there by kind as well (gres/gpu:a100=4), beside their sum or alone.
+    """
+    counts = {
+        name: int(value) for name, _, value in (part.partition("=") for part in text.split(",")) if value.isdecimal()
+    }
+    kinds = [count for name, count in counts.items() if name.startswith("gres/gpu:")]
+    return counts.get("cpu"), counts.get("gres/gpu", sum(kinds) if kinds else None)
 
 
 def expand(task: str) -> list[str]:

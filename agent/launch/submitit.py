@@ -160,6 +160,9 @@ class SubmititLauncher:
         # submitit's local executor notes no times.
         return {} if self._cluster == "local" else self._reader.elapsed(submissions, ask=ask)
 
+    def held(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], Mapping[str, float]]:
+        return {} if self._cluster == "local" else self._reader.held(submissions)
+
     def test_only(self, batch: Batch) -> str | None:
         """Asked with the rendered array script, which has the same settings: submitit's own is made on submission."""
         if self._cluster == "local":

@@ -183,9 +183,9 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
         # Local queues and SLURM do not know each other's tasks.
         entries = [e for e in entries if (e["launcher"] == "local") == (launcher.name == "local")]
         # Of an open round the scheduler is asked in the same look.
-        found = launcher.elapsed(
-            [Submission.from_entry(entry, study=store.paths.root) for entry in entries], ask=late or not store.going()
-        )
+        made = [Submission.from_entry(entry, study=store.paths.root) for entry in entries]
+        found = launcher.elapsed(made, ask=late or not store.going())
+        held = launcher.held(made)
     except (LaunchError, UsageError) as error:
         tools.detail(f"hours are not accounted for now: {error}")
         return
@@ -194,7 +194,12 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
         seconds = {item: _seconds(store, entry, item, found) for item in missing[name]}
         known = {item: round(value, 3) for item, value in seconds.items() if value is not None}
         if known:
-            store.journal.append("refund", folder=entry["folder"], **refund(ledger.charges[name], known))
+            allocated = {
+                item: {resource: round(value, 3) for resource, value in held[name, item].items()}
+                for item in known
+                if (name, item) in held
+            }
+            store.journal.append("refund", folder=entry["folder"], **refund(ledger.charges[name], known, allocated))
 
 
 def _ended(store: Store, entry: Mapping[str, Any], before: Work | None, late: bool) -> bool:

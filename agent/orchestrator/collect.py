@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
-from agent.launch.base import State, TaskStatus
+from agent.launch.base import State, Submission, TaskStatus
+from agent.orchestrator import pending
 from agent.orchestrator.attempts import Fates, carry_out, close_by_quorum, next_attempt, open_wave
-from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.context import Around, StepResult, Work
 from agent.orchestrator.overtaken import stop_overtaken
 from agent.orchestrator.submit import NotYet, begun, interrupted, start, submissions
 from agent.records import Outcome
@@ -60,7 +61,7 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     unfinished = [row for row in manifest.rows if not fates.settled(row.row, results[row.row])]
     if not unfinished:
         return None
-    statuses = row_statuses(work)
+    statuses, around = _statuses(work)
     results.update({row.row: read_row(work.paths, manifest, row) for row in unfinished})
     unfinished = [row for row in unfinished if not fates.settled(row.row, results[row.row])]
     active = {row.row: statuses[row.row] for row in unfinished if statuses[row.row].state is not State.GONE}
@@ -72,9 +73,9 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     tried = all(row.row in fates.endings for row in unfinished)
     if tried and work.tools.policy.quorum_reached(ok=ok, rows=len(results)):
         close_by_quorum(work, {row: fates.handed[row] for row in active}, ok=ok, rows=len(results))
-        return StepResult(status=Status.WAITING, progress=active) if active else None
+        return StepResult(status=Status.WAITING, progress=active, around=around) if active else None
     if active:
-        return StepResult(status=Status.WAITING, progress=active)
+        return StepResult(status=Status.WAITING, progress=active, around=around)
     again = [row.row for row in unfinished if not fates.judged(row.row) or fates.again(row.row)]
     if again := fates.give_up_without_memory(again):
         fates.plan(again, manifest)
@@ -125,11 +126,27 @@ def _grace_is_over(work: Work, fates: Fates, rows: Sequence[Row]) -> bool:
 
 def row_statuses(work: Work) -> Mapping[int, TaskStatus]:
     """How the launcher's newest task for each row stands."""
+    return _statuses(work)[0]
+
+
+def _statuses(work: Work) -> tuple[Mapping[int, TaskStatus], list[Around]]:
+    """How the launcher's newest task for each row stands, and what waits before and behind them."""
     made = [submission for _, submission in submissions(work.store, work.paths, "train")]
-    # With the evaluations, which are asked about next: one question to the scheduler for both.
-    behind = [submission for _, submission in submissions(work.store, work.paths, "eval")]
-    polled = work.tools.launcher().poll([*made, *behind])
-    return {item: polled[submission.name, item] for submission in made for item in submission.items}
+    # With the evaluations, which are asked about next: one question to the scheduler for all.
+    others = [(kind, one) for kind in ("prepare", "eval") for _, one in submissions(work.store, work.paths, kind)]
+    polled = work.tools.launcher().poll([*made, *(one for _, one in others)])
+    rows = {item: polled[submission.name, item] for submission in made for item in submission.items}
+    return rows, _around(others, polled)
+
+
+def _around(made: Sequence[tuple[str, Submission]], polled: Mapping[tuple[str, int], TaskStatus]) -> list[Around]:
+    """How the tasks of a preparation or evaluation stand, by (kind, submission). A local one only waits its turn."""
+    return [
+        Around(kind=kind, job_id=one.job_id, status=polled[one.name, item])
+        for kind, one in made
+        if one.job_id.isdecimal()
+        for item in one.items
+    ]
 
 
 def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> StepResult | None:
@@ -140,7 +157,10 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
     made = submissions(work.store, work.paths, "eval")
     polled = work.tools.launcher().poll([submission for _, submission in made])
     if any(status.state is not State.GONE for status in polled.values()):
-        return StepResult(status=Status.WAITING, message=f"{work.label}: evaluating")
+        around = _around([("eval", one) for _, one in made], polled)
+        held = "; ".join(pending.lines(around))
+        message = f"{work.label}: {held or 'evaluating'}"
+        return StepResult(status=Status.WAITING, message=message, around=around)
     # The evaluation may have written its summaries between the look at the disk and the question.
     stale = _stale(work, manifest, results)
     if not stale:

@@ -147,6 +147,16 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Around:
+    """How a task stands that trains no row."""
+
+    kind: str
+    """"prepare" or "eval"."""
+    job_id: str
+    status: TaskStatus
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """How a step ended; the engine writes it down after the step's own files."""
 
@@ -160,6 +170,8 @@ class StepResult:
     """A waiting round: the rows without a result."""
     progress: Mapping[int, TaskStatus] = field(default_factory=dict)
     """A waiting round: how its unfinished rows stand."""
+    around: Sequence[Around] = ()
+    """A waiting round: how its preparation and its evaluation stand."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -298,7 +298,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
             work.say(result.message)
         if result.status is Status.WAITING:
             if name == "collect":
-                pending.note(work, result.progress)
+                pending.note(work, result.progress, result.around)
             return result, ran
         work.log(f"step {name} {result.status.value}")
     return None, ran

@@ -163,13 +163,16 @@ def _pending(paths: RoundPaths) -> list[dict[str, Any]]:
     if not paths.pending.exists():
         return []
     # Imported where a scheduler's reasons are at hand: a study without any is shown without this room.
-    from agent.launch.reasons import Need, explain, waiting_line
+    from agent.launch.reasons import Need, around_line, explain, waiting_line
 
     raw: Any = read_json_object(paths.pending)
     found = []
     for group in raw["groups"]:
         explanation = explain(group["reason"])
-        text = waiting_line(explanation, group["count"], group["rows"])
+        if "kind" in group:
+            text = around_line(group["kind"], group["job"], explanation)
+        else:
+            text = waiting_line(explanation, group["count"], group["rows"])
         action = explanation.need is Need.ACTION
         found.append({**group, "at": raw["at"], "needs_action": action, "text": text})
     return found

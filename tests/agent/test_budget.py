@@ -51,6 +51,22 @@ def test_without_a_limit_the_worst_case_is_unknown_but_no_gpu_is_no_gpu_hour() -
     assert describe([request], "cpu") == "3 rows x no time limit x 1 CPU = an unknown number of CPU-hours"
 
 
+def test_what_a_site_allocated_beyond_the_request_is_charged() -> None:
+    """A job of 2 CPUs and 1 GPU on a node of its own (8 CPUs, 4 GPUs) for half an hour."""
+    entry = charge("a", (0, 1, 2))
+    charged = Ledger([entry]).charges["a"]
+    held = {0: {"cpu": 8 * 1800.0, "gpu": 4 * 1800.0}, 1: {"cpu": 8 * 900.0}, 9: {"cpu": 1.0}}
+    back = refund(charged, {0: 1800, 1: 900}, held)
+    assert (back["gpu_hours"], back["cpu_hours"]) == (pytest.approx(2 - 2.25), pytest.approx(4 - 4 - 2))
+    told = json.loads(json.dumps({"event": "refund", **back}))
+    ledger = Ledger([told, entry, told])
+    # Where accounting does not tell, what was asked for counts.
+    assert ledger.balance("gpu").spent == pytest.approx(2 + 0.25)
+    assert ledger.balance("cpu").spent == pytest.approx(4 + 2)
+    assert ledger.balance("cpu").committed == 2
+    assert ledger.refusal([Request(tasks=1, limit_s=HOUR, gpus=0, cpus=1)], Caps(cpu=8.9)) is not None
+
+
 def test_line_36_charged_in_full_then_refunded_row_by_row() -> None:
     entry = charge("a", (0, 1, 2), gpus=2)
     ledger = Ledger([entry])

@@ -16,6 +16,7 @@ from agent.launch.states import (
     expand,
     format_time,
     offset_for,
+    parse_allocated,
     parse_config,
     parse_elapsed,
     parse_minutes,
@@ -140,6 +141,24 @@ def test_sacct_folds_steps_and_keeps_every_run() -> None:
         ("15_2", "PENDING", "0:0"),
         ("15_3", "CANCELLED by 1000", "0:0"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("billing=8,cpu=8,gres/gpu=4,mem=20000M,node=1", (8, 4)),
+        ("cpu=2,gres/gpu:a100=2,gres/gpu=2,node=1", (2, 2)),
+        ("cpu=2,gres/gpu:a100=2,gres/gpu:v100=1", (2, 3)),
+        ("billing=1,cpu=1,mem=1G,node=1", (1, None)),
+        ("", (None, None)),
+        ("cpu=x,gres/gpu", (None, None)),
+    ],
+)
+def test_what_a_task_was_allocated(text: str, expected: tuple[int | None, int | None]) -> None:
+    assert parse_allocated(text) == expected
+    head = "2031-02-03T04:05:0"
+    (record,) = parse_sacct(f"15_0|COMPLETED|0:0|00:00:09|{head}9|{head}1|n1|t|{text}\n")
+    assert (record.name, record.cpus, record.gpus) == ("t", *expected)
 
 
 def test_line_36_the_seconds_of_an_ended_task_count_only_beside_its_end() -> None:

@@ -278,6 +278,31 @@ def test_line_36_hours_that_accounting_learned_late_are_refunded_by_collect(
 
 
 @pytest.mark.cluster
+def test_a_task_on_a_node_of_its_own_is_charged_for_all_of_it(lab: Lab, slurm: Cluster) -> None:
+    """--exclusive (and MaxMemPerCPU) raise what was asked for; accounting says to what."""
+    text = 'partition: main\ncpus: 1\ntime: "00:30:00"\nextra: {exclusive: true}\n'
+    lab.tune(launcher="sbatch", profile=write_profile(lab.root, text), poll_s=0.3)
+    root = lab.store().paths.root
+
+    def all_known() -> bool:
+        if Ledger(lab.store().journal.entries).unaccounted():
+            collect_round(root, say=lab.lines.append)
+        return not Ledger(lab.store().journal.entries).unaccounted()
+
+    slurm.wait_for(all_known, timeout=60, interval=0.5)
+    journal = lab.store().journal
+    made = {entry["kind"]: entry for entry in journal.of("submitted")}
+    held = {entry["name"]: entry["held"] for entry in journal.of("refund")}
+    seconds = elapsed_by_sacct(slurm, made["train"]["job_id"])[made["train"]["tasks"][0]]
+    assert held[made["train"]["name"]]["0"]["cpu"] == pytest.approx(8 * seconds, abs=8)
+    # The evaluation folds files together and does not ask for a node of its own.
+    folding = elapsed_by_sacct(slurm, made["eval"]["job_id"])[made["eval"]["tasks"][0]]
+    assert held[made["eval"]["name"]]["0"]["cpu"] == pytest.approx(folding, abs=1)
+    spent = hours(lab.store())["cpu"]["spent"]
+    assert spent == pytest.approx(sum(each["0"]["cpu"] for each in held.values()) / 3600, abs=1e-4)
+
+
+@pytest.mark.cluster
 def test_line_36_without_accounting_rows_stay_at_the_declared_charge(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,97 @@
+"""A preparation or evaluation that is held: status says so, with the remedy, while the rows have nothing to tell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.api import tick_once
+from agent.launch.states import format_time
+from agent.orchestrator.submit import submissions
+from agent.report.overview import overview
+from agent.report.status import open_table
+from agent.store.store import Store
+from agent.store.study import Settings
+from tests.agent.orchestrator.conftest import Lab
+from tests.cases.fake_slurm import FakeSlurm
+from tests.cases.simulated_cluster import put_results
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    fake = FakeSlurm(tmp_path / "bin")
+    fake.answer("sbatch", "4242\n")
+    monkeypatch.setenv("PATH", fake.environment()["PATH"])
+    return fake
+
+
+def begin(lab: Lab) -> Store:
+    from agent.api.begin import begin
+
+    store = begin(lab.options())
+    store.put_settings(Settings(auto_train=True, launcher="sbatch", target_round=1, poll_s=0.001))
+    tick_once(store)
+    return Store.open(store.paths.root)
+
+
+def shown(store: Store) -> list[dict[str, Any]]:
+    state = overview(Store.open(store.paths.root))["open"]
+    return [group for group in state["pending"] if "kind" in group]
+
+
+def queue(fake: FakeSlurm, store: Store, kind: str, reason: str) -> None:
+    paths = store.at_work()[0]  # type: ignore[index]
+    ((_, made),) = submissions(store, paths, kind)
+    at = format_time(made.submitted_at)
+    rest = "".join(
+        f"{one.tasks[0]}|RUNNING|{at}|0:10|n1|None|{one.name}\n"
+        for other in ("train", "eval")
+        if other != kind
+        for _, one in submissions(store, paths, other)
+    )
+    fake.answer("squeue", f"{rest}{made.tasks[0]}|PENDING|{at}|0:00||{reason}|{made.name}\n")
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ("JobHeldUser", "held by a person: `scontrol release 4242` lets it go"),
+        ("launch failed requeued held", "see the node's state, then `scontrol release 4242`"),
+        ("DependencyNeverSatisfied", "`roundtable cancel`, then `roundtable retry`"),
+        ("QOSMaxWallDurationPerJobLimit", "ask for less in the profile"),
+    ],
+)
+def test_a_held_evaluation_is_shown_with_its_remedy(lab: Lab, fake: FakeSlurm, reason: str, remedy: str) -> None:
+    store = begin(lab)
+    queue(fake, store, "eval", reason)
+    # While the row still trains, and when only the evaluation is left.
+    for ended in (False, True):
+        if ended:
+            put_results(store.at_work()[0], [0])  # type: ignore[index]
+        report = tick_once(Store.open(store.paths.root))
+        (group,) = shown(store)
+        assert (group["kind"], group["reason"], group["needs_action"]) == ("eval", reason, True)
+        assert group["text"].startswith("the evaluation (SLURM job 4242) is pending: ") and remedy in group["text"]
+        assert report.state == "waiting" and (remedy in report.message) is ended
+        json.dumps(group)
+    from rich.console import Console
+
+    console = Console(width=200, record=True)
+    console.print(open_table(overview(Store.open(store.paths.root))["open"]))
+    assert f"needs you: the evaluation (SLURM job 4242) is pending: {reason}" in console.export_text()
+
+
+def test_what_only_waits_its_turn_needs_nobody(lab: Lab, fake: FakeSlurm) -> None:
+    store = begin(lab)
+    queue(fake, store, "eval", "Dependency")
+    tick_once(store)
+    assert shown(store) == []
+    put_results(store.at_work()[0], [0])  # type: ignore[index]
+    queue(fake, store, "eval", "Priority")
+    report = tick_once(Store.open(store.paths.root))
+    (group,) = shown(store)
+    assert not group["needs_action"] and "waits its turn" in group["text"]
+    assert report.message.endswith("evaluating")
