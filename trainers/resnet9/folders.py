@@ -82,6 +82,10 @@ def _scan(root: Path, val_folder: bool) -> ImageFolder:
         files[part] = walk.files(classes)
         told += walk.told(classes)
     told += _unread_folders(root, parts)
+    if "val" in files:
+        told.append(
+            f"{parts['val']}: its {len(files['val'])} images validate; nothing is held out of {parts['train']}"
+        )
     if "val" in parts and not val_folder:
         told.append(f"{parts['val']} is not read (val_folder=false)")
     return ImageFolder(

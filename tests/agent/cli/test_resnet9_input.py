@@ -168,6 +168,7 @@ def test_what_is_not_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
         "not read: 1 .txt (notes.txt)",
         "not read: 1 images that are in no class folder",
         "val: has no images of b",
+        "val: its 3 images validate; nothing is held out of",
         "not read: the folder more",
     ):
         assert text in said
