@@ -60,8 +60,11 @@ def is_version_1(raw: Mapping[str, Any]) -> bool:
     )
 
 
-def read_segmentation(raw: Mapping[str, Any]) -> Segmentation:
-    """A summary of either version, told by `is_segmentation`."""
+def read_segmentation(raw: Mapping[str, Any], *, wanted: str) -> Segmentation:
+    """A summary of either version, told by `is_segmentation`.
+
+    wanted: a metric that, as Dice and IoU, must be a number or NaN wherever it stands.
+    """
     below = "results." if is_version_1(raw) else ""
     if below:
         raw = _as_version_2(raw["results"])
@@ -92,7 +95,7 @@ def read_segmentation(raw: Mapping[str, Any]) -> Segmentation:
             for case in cases
         ],
         undefined=tuple(name for name in names if name not in values),
-        findings=findings,
+        findings=[finding for finding in findings if finding[0].rsplit(".", 1)[-1] in (*OVERLAPS, wanted)],
     )
 
 

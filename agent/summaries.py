@@ -16,7 +16,7 @@ from typing import Any
 
 from agent.errors import InvalidSummary, Problem
 from agent.records import Objective, Outcome
-from agent.segmentation import is_segmentation, read_segmentation
+from agent.segmentation import Segmentation, is_segmentation, is_version_1, read_segmentation
 from trainers.files import FileProblem, read_json_object
 
 
@@ -77,7 +77,7 @@ def read_summary(path: Path, objective: Objective, *, split: str = "val", shippe
     if "metrics" in raw and "objective" in raw:
         return _own(path, raw, objective, split, shipped=shipped)
     if is_segmentation(raw):
-        return _segmented(path, raw, objective)
+        return _segmented(path, raw, objective, shipped=shipped)
     number = _flat(path, raw, objective, shipped=shipped)
     return _single(number, {objective.metric: number}, raw)
 
@@ -120,40 +120,55 @@ def _outside(name: str, value: object, *, shipped: bool) -> str:
     return f"{name} is from {limits[0]:g} to {limits[1]:g}{percent}"
 
 
-def _segmented(path: Path, raw: Mapping[str, Any], objective: Objective) -> Summary:
-    """A summary of nnU-Net, version 2 or 1."""
-    found = read_segmentation(raw)
-    problems = list(found.findings)
-    name = objective.metric.removeprefix("foreground_mean.")
-    stated = raw.get("foreground_mean")
-    whole = stated if isinstance(stated, dict) else {}
-    problems += [
-        (f"foreground_mean.{key}", _short(value), text)
-        for key, value in whole.items()
-        if (text := _outside(key, value, shipped=True))
-    ]
-    for label, entry in found.per_class.items():
-        problems += [
-            (f"mean.{label}.{key}", _short(value), text)
-            for key, value in entry.items()
-            if (text := _outside(key, value, shipped=True))
+def refuse_impossible(path: Path, *, shipped: bool = True) -> None:
+    """Refuse a summary with values that their metrics cannot have. Raises InvalidSummary, FileProblem."""
+    raw = read_raw(path)
+    if "metrics" in raw and "objective" in raw:
+        entries = raw.get("per_fold")
+        entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        metrics = raw["metrics"] if isinstance(raw["metrics"], dict) else {}
+        problems = _impossible(metrics, entries, raw.get("per_class")) if shipped else []
+    elif is_segmentation(raw):
+        problems = _impossible_overlaps(raw, read_segmentation(raw, wanted=""))
+    else:
+        problems = [
+            (name, _short(value), text)
+            for name, value in raw.items()
+            if not isinstance(value, bool) and (text := _outside(name, value, shipped=shipped))
         ]
-    for case in found.per_case:
-        problems += [
-            (f"{case['case']}.{label}.Dice", _short(value), text)
-            for label, value in case["Dice"].items()
-            if (text := _outside("Dice", value, shipped=True))
-        ]
-    if not problems and name not in found.values:
-        if name in found.undefined:
-            text = "no class occurs in label or prediction of any case, so there is nothing to take a mean of"
-        else:
-            text = _missing(name, found.values)
-        problems = [(objective.metric, "", text)]
     if problems:
         raise _invalid(path, problems)
-    number = found.values[name]
+
+
+def _segmented(path: Path, raw: Mapping[str, Any], objective: Objective, *, shipped: bool) -> Summary:
+    """A summary of nnU-Net, version 2 or 1."""
+    name = objective.metric.removeprefix("foreground_mean.")
+    found = read_segmentation(raw, wanted=name)
+    problems = [*found.findings, *_impossible_overlaps(raw, found)]
+    if problems:
+        raise _invalid(path, problems)
+    number = found.values.get(name)
+    if number is None and _finite(raw.get(name)):
+        number = _flat(path, raw, objective, shipped=shipped)
+    if number is None:
+        nowhere = "no class occurs in label or prediction of any case, so there is nothing to take a mean of"
+        text = nowhere if name in found.undefined else _missing(name, found.values)
+        raise _invalid(path, [(objective.metric, "", text)])
     return _single(number, {objective.metric: number}, raw, per_class=found.per_class, per_case=found.per_case)
+
+
+def _impossible_overlaps(raw: Mapping[str, Any], found: Segmentation) -> list[tuple[str, str, str]]:
+    """Means, classes and cases whose values their metrics cannot have."""
+    stated = raw.get("foreground_mean")
+    values = [(f"foreground_mean.{n}", n, v) for n, v in stated.items()] if isinstance(stated, dict) else []
+    below = "results." if is_version_1(raw) else ""
+    for label, entry in found.per_class.items():
+        values += [(f"{below}mean.{label}.{name}", name, value) for name, value in entry.items()]
+    for case in found.per_case:
+        values += [(f"{case['case']}.{label}.Dice", "Dice", value) for label, value in case["Dice"].items()]
+    return [
+        (where, _short(value), text) for where, name, value in values if (text := _outside(name, value, shipped=True))
+    ]
 
 
 def _flat(path: Path, raw: Mapping[str, Any], objective: Objective, *, shipped: bool) -> float:

@@ -18,7 +18,7 @@ from agent.orchestrator.submit import NotYet, begun, interrupted, start, submiss
 from agent.records import Outcome
 from agent.store.disk import read_text
 from agent.store.steps import Status
-from agent.summaries import read_raw, read_summary
+from agent.summaries import read_summary, refuse_impossible
 from trainers.files import FileProblem
 from trainers.layout import trial_name
 from trainers.manifest import Manifest, Row, load_manifest
@@ -278,7 +278,7 @@ def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:
         given.append((work.given.test_summary, "test", work.paths.test_summary))
     for source, _, _ in given:
         try:
-            read_raw(source)
+            refuse_impossible(source, shipped=work.store.config.shipped)
         except FileProblem as error:
             raise InvalidSummary([Problem(file=str(source), where="file", value="", message=str(error))]) from error
     for source, split, target in given:

@@ -10,7 +10,7 @@ import pytest
 
 from agent.errors import InvalidSummary
 from agent.records import Objective, Outcome
-from agent.summaries import read_summary
+from agent.summaries import read_summary, refuse_impossible
 from tests.shared_cases import case
 
 DICE = Objective(metric="Dice", direction="maximize")
@@ -174,6 +174,28 @@ def test_values_that_an_overlap_cannot_have_are_refused_in_every_shape(
         read_summary(path, DICE)
     for text in (str(path), *named):
         assert text in str(caught.value)
+
+
+def test_numbers_beside_a_mean_of_another_program_are_read(path: Path) -> None:
+    path.write_text(json.dumps({"Dice": 0.8, "mean": {"x": {"name": "a text", "y": 1}}}))
+    assert read_summary(path, DICE).value == 0.8
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"test_Dice": 81.2},
+        segmented(c1=81.0),
+        {"results": {"mean": {"1": {"Dice": 81.0}}}},
+        own(metrics={"test_Dice": {"value": 81.2, "direction": "maximize", "std": None, "n": 1}}),
+    ],
+)
+def test_a_test_summary_need_not_hold_the_objective_but_nothing_impossible(path: Path, raw: dict[str, Any]) -> None:
+    path.write_text(json.dumps(raw))
+    with pytest.raises(InvalidSummary, match="from 0 to 1"):
+        refuse_impossible(path)
+    path.write_text(json.dumps({"test_accuracy": 93.0, "test_Dice": 0.8, "done": True}))
+    refuse_impossible(path)
 
 
 def test_many_problems_of_one_file_are_not_all_listed(path: Path) -> None:
