@@ -96,7 +96,7 @@ def test_nothing_is_clamped_and_what_does_not_fit_is_left_out_with_its_reason(la
     extra = {"type": "float", "low": 0.0, "high": 1.0, "default": 0.25, "description": "New here"}
     fits = [entry for entry in best if entry["values"]["width"] < low]
     hp_ref = with_ranges(lab, width={"high": low - 1, "default": 8}, momentum=extra)
-    study(lab, warm_start=(earlier,), hp_ref=hp_ref, candidates=4)
+    study(lab, warm_start=(earlier,), hp_ref=hp_ref, candidates=4, trainer=reading_references(lab))
     recorded = read(lab.root / "demo" / "warm_start.json")
     assert recorded["left_out"][0]["source"] == f"warm_start:earlier/round_1/{best[0]['name']}"
     assert f"width = {low} (allowed: an integer from 8 to {low - 1})" in recorded["left_out"][0]["why"]
@@ -144,6 +144,14 @@ def copied(earlier: Path) -> Path:
     target.parent.mkdir()
     target.symlink_to(earlier)
     return target
+
+
+def reading_references(lab: Lab) -> str:
+    """The program as one that reads its reference, and so takes parameters that its YAML does not name."""
+    path = lab.root / "steps.yaml"
+    text = STEPS.read_text().replace("steps.sh", str(STEPS.with_suffix(".sh")))
+    path.write_text(text.replace("pass_values: [arguments]", "pass_values: [arguments, reference]"))
+    return str(path)
 
 
 def minimizing(lab: Lab) -> str:
