@@ -161,8 +161,8 @@ class _Walk:
         if self._broken:
             some = ", ".join(shown(str(path)) for path in self._broken[:SHOWN])
             raise DataProblem(
-                f"{len(self._broken)} links to images lead nowhere, remove or repair them: {some}; "
-                f"find {shlex.quote(str(root))} -xtype l lists all"
+                f"{len(self._broken)} images are links that lead nowhere, or no files; remove or repair: {some}; "
+                f"find {shlex.quote(str(root))} ! -xtype f ! -xtype d lists all"
             )
 
     @property

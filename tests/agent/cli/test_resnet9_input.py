@@ -107,7 +107,7 @@ def test_files_that_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "train/a/1.png" in refused(capsys, tmp_path, root)
     (root / "train/a/1.png").unlink()
     (root / "train/a/1.png").symlink_to(tmp_path / "nowhere.png")
-    assert "1 links to images lead nowhere, remove or repair them" in refused(capsys, tmp_path, root)
+    assert "1 images are links that lead nowhere, or no files" in refused(capsys, tmp_path, root)
     (root / "train/a/1.png").unlink()
     (root / "train/c").mkdir()
     (root / "train/c/scan.gif").write_bytes(b"GIF89a")
