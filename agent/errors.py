@@ -23,7 +23,8 @@ RoundtableError                     one clear line for the person; exit code 2 u
 ├── BudgetExceeded              a submission could exceed a cap on hours; nothing was submitted, the round stays open
 ├── RoundCancelled                  a person cancelled the open round; it waits until they say how to go on
 ├── StudyPaused                     submissions or starts failed again and again; nothing is submitted until --resume
-├── TrialsCrashed                   every trial of a round crashed: the study stops, so that the cause can be mended
+├── NothingLearnt               nothing was measured in a round and nothing learnt: the study stops with the cause
+│   └── TrialsCrashed               every trial of it crashed
 ├── ProposalError                   costs a round's proposals: the space has no further valid candidate
 ├── StudyEnds                       no error: a planner or the patience ends the study before a round; exit code 0
 ├── LLMError                        costs one call to a language model; the round goes on without it and says so
@@ -179,7 +180,11 @@ class StudyPaused(RoundtableError):
     """The circuit breaker is open: what runs is collected, but nothing is submitted until a person resumes."""
 
 
-class TrialsCrashed(RoundtableError):
+class NothingLearnt(RoundtableError):
+    """A round closed without a value and without a word about its settings: lost, killed, never begun."""
+
+
+class TrialsCrashed(NothingLearnt):
     """Every trial of a round ended in a crash, which says nothing about its settings."""
 
 

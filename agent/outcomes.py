@@ -100,7 +100,7 @@ def _judge(
     if word == "FAILED" and not claimed and _split(status.exit_code)[1] != _WARNING:
         why = "ended before it claimed its row: see its log for what failed (set-up lines, environment, disk)"
         return Outcome.LAUNCH_FAIL, status.reason or why
-    return _unmarked(status.exit_code, claimed)
+    return _unmarked(status.exit_code, claimed, failed=word == "FAILED")
 
 
 def _marked(marker: Mapping[str, Any]) -> tuple[Outcome, str]:
@@ -119,8 +119,11 @@ def _marked(marker: Mapping[str, Any]) -> tuple[Outcome, str]:
     return Outcome.NO_RESULT, f"its exit marker says {said}, but result.json is not there"
 
 
-def _unmarked(exit_code: str, claimed: bool) -> tuple[Outcome, str]:
-    """Neither a result nor an exit marker, although a task writes one even after an error: it died outright."""
+def _unmarked(exit_code: str, claimed: bool, *, failed: bool) -> tuple[Outcome, str]:
+    """Neither a result nor an exit marker, although a task writes one even after an error: it died outright.
+
+    failed: whether the scheduler says so; without accounting it does not tell the exit code.
+    """
     code, number = _split(exit_code)
     if number in _FAULTS:
         return Outcome.CRASHED, f"died by {_signal(number)}"
@@ -129,7 +132,7 @@ def _unmarked(exit_code: str, claimed: bool) -> tuple[Outcome, str]:
     if number:
         # SIGKILL may come from the kernel for memory, or from a person: nothing tells which.
         return Outcome.LOST, f"died by {_signal(number)}"
-    if code:
+    if code or failed:
         return Outcome.NO_RESULT, "failed and left neither a result nor an exit marker"
     what = "ended well" if claimed else "ended well without claiming its row"
     return Outcome.NO_RESULT, f"{what} and left no result"

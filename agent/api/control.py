@@ -19,6 +19,7 @@ from agent.api.wiring import Say, check_requeue
 from agent.errors import SchedulerUnavailable, StudyBusy, UsageError
 from agent.launch.controller import ControllerJobs, check_programs, job_name, margin, script_text, time_limit
 from agent.launch.local_queue import boot_id, identity, process_alive
+from agent.pasteable import quoted
 from agent.store import control
 from agent.store.control import Entry, Identity
 from agent.store.disk import read_text
@@ -74,7 +75,7 @@ def start(root: Path, options: StartOptions, *, say: Say) -> Ending | None:
         if options.controller == "slurm":
             entry = _submit(store, generation)
             say(f"SLURM job {entry['job_id']} ({entry['name']}) drives {root}; its words go to")
-            say(f"{store.paths.controller_log}; `roundtable stop --study {root}` ends it")
+            say(f"{quoted(store.paths.controller_log)}; `{store.command('stop')}` ends it")
             return None
     if options.controller == "cron":
         for line in cron_lines(store.paths, job_name(root, 0), every_minutes=options.every_minutes):
@@ -117,7 +118,7 @@ def stop(root: Path, *, now: bool, say: Say) -> None:
             if entry["kind"] == "slurm" and "name" in entry:
                 jobs.cancel(job_of(entry))
                 say(f"SLURM job {entry['job_id']} cancelled")
-    say(f"running trials go on; `roundtable start --study {root}` collects them and goes on")
+    say(f"running trials go on; `{store.start_command()}` collects them and goes on")
 
 
 def tick_unattended(root: Path, *, say: Say) -> Any:
@@ -129,7 +130,7 @@ def tick_unattended(root: Path, *, say: Say) -> Any:
 
     store = Store.open(root)
     if (request := control.stop_request(store.paths.stop)) is not None:
-        say(f"stopped by {request.get('by', 'somebody')}; `roundtable start --study {root}` removes the stop file")
+        say(f"stopped by {request.get('by', 'somebody')}; `{store.start_command()}` removes the stop file")
         return None
     standing = control.heartbeat(store.paths.controller)
     if standing is None or standing.get("kind") == "cron" or standing.get("state") == "ended":
@@ -167,9 +168,7 @@ def _refuse_second(store: Store) -> None:
         submit_generation(store, _jobs(store), last["generation"], after=last["after"])
     for entry in control.unended(store):
         if (who := _alive(store, entry)) is not None:
-            raise StudyBusy(
-                f"{store.paths.root} is driven already: {who}; `roundtable stop --study {store.paths.root}` ends that"
-            )
+            raise StudyBusy(f"{store.paths.root} is driven already: {who}; `{store.command('stop')}` ends that")
 
 
 def _alive(store: Store, entry: Entry) -> str | None:
@@ -198,7 +197,7 @@ def _settle(store: Store, options: StartOptions) -> None:
     from agent.orchestrator import breaker, fresh
 
     paused = breaker.paused(store.journal)
-    if paused is not None and not options.resume:
+    if paused is not None and not options.resume and not breaker.told(paused):
         breaker.check(store)
     old = store.settings() if store.driven() else Settings(launcher=default_launcher(), target_round=0)
     asked: dict[str, Any] = {

@@ -22,6 +22,7 @@ from agent.api.wiring import (
 )
 from agent.errors import MissingResults, UsageError
 from agent.launch.gpus import check_named
+from agent.pasteable import quoted
 from agent.policy import load_policy
 from agent.resources import shipped_rules
 from agent.store.disk import Disk, read_text
@@ -110,6 +111,8 @@ def tune(
         tell_sources(store, settings, say)
         if options.resume:
             breaker.resume(store, by="tune --resume")
+        elif (standing := breaker.paused(store.journal)) is not None and breaker.told(standing):
+            breaker.resume(store, by="tune")
         given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
         try:
             return _drive(store, tools, settings, given, options.force_round, watch)
@@ -267,7 +270,8 @@ def _missing_text(store: Store, report: Any) -> str:
     shown = list(report.missing[:20])
     if len(report.missing) > len(shown):
         shown.append(f"... and {len(report.missing) - len(shown)} more")
-    head = f"{report.round.label} ({report.round.root}) is not complete:"
+    paths = report.round
+    head = f"{paths.label} ({quoted(paths.root)}) is not complete; logs are in {quoted(paths.logs)}:"
     return "\n".join([head, *shown, "run these lines, or give --val-summary PATH:", *report.commands])
 
 

@@ -114,9 +114,8 @@ class Cancellation:
                 if any(one.id == request.id for one in open_requests(store)):
                     return f"{label}: not stopped yet; the next tick tries again"
                 if halted(store, self.paths) is not None:
-                    return halted_text(self.paths, store.config.study)
-                study = store.config.study
-                return f"{label}: cancelled; `roundtable retry --study {study}` starts cancelled rows again"
+                    return halted_text(store, self.paths)
+                return f"{label}: cancelled; `{store.command('retry')}` starts cancelled rows again"
         except StudyBusy as busy:
             try:
                 cancel.stop(self.tools, self.target, self.rows)

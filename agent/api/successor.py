@@ -100,7 +100,7 @@ class Succession:
         if mark is None or me.job_id is None:
             raise UsageError(
                 f"generation {me.generation} was not submitted for {store.paths.root}: controllers are started with "
-                f"`roundtable start --study {store.paths.root}`"
+                f"`{store.start_command()}`"
             )
         mine = control.submitted(store, me.generation)
         if mine is None:

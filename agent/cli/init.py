@@ -11,12 +11,10 @@ from agent.cli.common import tune_options
 
 def run(parsed: argparse.Namespace) -> int:
     store = begin(tune_options(parsed), say=lambda line: sys.stdout.write(f"{line}\n"))
-    trainer = parsed.trainer
     sys.stdout.write(
         f"study {store.paths.root}\n"
         f"reference {store.paths.reference}\n"
         "Edit the reference if you like (doc/reference.md), then:\n"
-        f"  roundtable tune --task {store.config.task} --trainer {trainer}"
-        f"{'' if parsed.study is None else ' --study ' + parsed.study} ...\n"
+        f"  {store.tune_command()}\n"
     )
     return 0

@@ -7,6 +7,7 @@ import sys
 
 from agent.api.steer import submit_round
 from agent.cli.common import study_folder
+from agent.pasteable import roundtable
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -17,8 +18,9 @@ def run(parsed: argparse.Namespace) -> int:
         """orchestrator.log has it."""
 
     detail = say if parsed.verbose else ignore
-    report = submit_round(study_folder(parsed), only=parsed.round, say=say, detail=detail)
+    root = study_folder(parsed)
+    report = submit_round(root, only=parsed.round, say=say, detail=detail)
     if report.progress:
         rows = len(report.progress)
-        say(f"{rows} rows running or pending; `roundtable collect --study {parsed.study}` takes them in")
+        say(f"{rows} rows running or pending; `{roundtable('collect', '--study', root)}` takes them in")
     return 0

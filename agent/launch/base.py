@@ -100,6 +100,8 @@ class TaskStatus:
     exit_code: str = ""
     node: str = ""
     elapsed_s: float | None = None
+    ended: float | None = None
+    """When it ended, in seconds since the epoch; None where nobody tells."""
 
 
 class Launcher(Protocol):

@@ -22,11 +22,14 @@ from agent.launch.lint import lint_script
 from agent.launch.options import log_pattern, quote_value
 from agent.launch.profile import REQUEUES, Kind, Profile
 from agent.launch.profile_checks import unsafe_characters
+from agent.launch.states import chunks, compact, offset_for
+from agent.pasteable import quoted
 from trainers.layout import RoundFiles
 from trainers.manifest import Manifest
 from trainers.registry import TRAINERS
 
-PREPARE_JOB, TRAIN_JOB = "PREPARE_JOB_ID", "TRAIN_JOB_ID"
+PREPARE_JOB, TRAIN_JOB = "P", "J"
+"""Shell variables that keep a job's id in the lines for a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class Array:
     """Tasks: rows (train), one (prepare, eval) or candidates (eval that tests models); items are 0 to count - 1."""
     parallel: int | None
     """At most so many at a time."""
+    clusters: bool = False
+    """Whether the profile names `clusters`: then sbatch --parsable prints "ID;CLUSTER"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,7 @@ def render_round(
             array_script=array_script if slurm else None,
             count=count,
             parallel=resources_of_kind.max_parallel,
+            clusters=any(name == "clusters" for name, _ in profile.settings("train").directives),
         )
         if slurm:
             settings = profile.settings(kind, inference=not together)
@@ -158,59 +164,78 @@ def array_range(first: int, last: int, parallel: int | None) -> str:
 
 
 def manual_commands(
-    rendered: Rendered, *, slurm: bool, max_array_size: int | None = None, shell: Mapping[str, str] | None = None
+    rendered: Rendered,
+    *,
+    slurm: bool,
+    max_array_size: int | None = None,
+    shell: Mapping[str, str] | None = None,
+    rows: Sequence[int] | None = None,
+    evaluate: Sequence[int] | None = None,
+    prepared: bool = False,
 ) -> list[str]:
-    """The lines a person runs, in order, in bash; lines that begin with # explain the next or the last one.
+    """The lines a person runs, in order, in bash: pasted as they stand, the evaluation waits for the training.
 
     max_array_size: SLURM's MaxArraySize or the profile's cap, whichever is smaller; larger arrays become several
-    lines with an offset. shell: the person's environment, to say which SBATCH_* variables beat the header.
+    lines with an offset. shell: the person's environment, to say which SBATCH_* variables beat the header. rows,
+    evaluate: the rows to train and the items of the evaluation; None for all. prepared: whether the data that all
+    trials share is ready.
     """
-    arrays = (rendered.train, rendered.evaluation)
+    train = range(rendered.train.count) if rows is None else rows
+    evaluated = range(rendered.evaluation.count) if evaluate is None else evaluate
+    preparation = rendered.preparation if train and not prepared else None
     if not slurm:
-        first = [rendered.preparation] if rendered.preparation else []
-        return [line for array in (*first, *arrays) for line in _local_lines(array)]
+        first = _local_lines(preparation, range(1)) if preparation is not None else []
+        return [*first, *_local_lines(rendered.train, train), *_local_lines(rendered.evaluation, evaluated)]
     # Measured: SBATCH_TIMELIMIT beats #SBATCH --time, silently.
     leaking = sorted(name for name in shell or {} if name.startswith("SBATCH_"))
     lines = [f"unset {' '.join(leaking)}  # they would beat the scripts' own settings"] if leaking else []
     before: list[str] = []
-    if rendered.preparation is not None:
-        before = [PREPARE_JOB]
-        lines += _submissions(rendered.preparation, None, after=())
-        lines.append(f"# {PREPARE_JOB} below: the number that sbatch printed above")
-    train = _submissions(rendered.train, max_array_size, after=before)
-    jobs = [TRAIN_JOB] if len(train) == 1 else [f"{TRAIN_JOB}_{number}" for number in range(1, len(train) + 1)]
-    lines += train
-    names = "the number" if len(train) == 1 else "the numbers, in order,"
-    lines.append(f"# {', '.join(jobs)} below: {names} that sbatch printed above (Submitted batch job ...)")
-    return lines + _submissions(rendered.evaluation, max_array_size, after=jobs)
+    if preparation is not None:
+        made, before = _numbered(_submissions(preparation, range(1), None, after=()), PREPARE_JOB)
+        lines += made
+    made, jobs = _numbered(_submissions(rendered.train, train, max_array_size, after=before), TRAIN_JOB)
+    return [*lines, *made, *_submissions(rendered.evaluation, evaluated, max_array_size, after=jobs)]
 
 
-def _submissions(array: Array, limit: int | None, *, after: Sequence[str]) -> list[str]:
+def _submissions(array: Array, items: Sequence[int], limit: int | None, *, after: Sequence[str]) -> list[str]:
+    """sbatch lines for these items, as many as the limit needs. after: shell variables with the ids to wait for."""
     if array.array_script is None:
         raise ValueError("no array scripts were rendered")
-    chunk = min(limit or array.count, array.count)
-    offsets = range(0, array.count, chunk)
+    largest = None if limit is None else limit - 1
+    parts = chunks(items, largest, max_tasks=limit) if items else []
     lines = []
-    for place, offset in enumerate(offsets):
-        last = min(chunk, array.count - offset) - 1
+    for place, part in enumerate(parts):
+        offset = offset_for(part, largest)
         # Several arrays share the throttle, as far as each needs one task at a time.
         parallel = array.parallel
         if parallel is not None:
-            parallel = max(1, parallel // len(offsets) + (place < parallel % len(offsets)))
-        words = ["sbatch", f"--array={array_range(0, last, parallel)}"]
+            parallel = max(1, parallel // len(parts) + (place < parallel % len(parts)))
+        throttle = f"%{parallel}" if parallel else ""
+        words = ["sbatch", f"--array={compact(item - offset for item in part)}{throttle}"]
         if after:
             # afterany: the evaluation counts what failed, where afterok would wait for ever.
-            words.append(f"--dependency=afterany:{':'.join(after)}")
-        words.append(shlex.quote(str(array.array_script)))
+            ids = [f"${{{name}%%;*}}" if array.clusters else f"${name}" for name in after]
+            words.append(f"--dependency=afterany:{':'.join(ids)}")
+        words.append(quoted(array.array_script))
         lines.append(" ".join(words + ([str(offset)] if offset else [])))
     return lines
 
 
-def _local_lines(array: Array) -> list[str]:
-    script = shlex.quote(str(array.script))
-    if array.count == 1:
-        return [f"bash {script} 0"]
-    return [f'for item in {{0..{array.count - 1}}}; do bash {script} "$item"; done']
+def _numbered(lines: Sequence[str], variable: str) -> tuple[list[str], list[str]]:
+    """sbatch lines that keep their job's id in a shell variable each, and the variables."""
+    names = [variable] if len(lines) == 1 else [f"{variable}{number}" for number in range(1, len(lines) + 1)]
+    kept = [
+        f"{name}=$(sbatch --parsable {line.removeprefix('sbatch ')})" for name, line in zip(names, lines, strict=True)
+    ]
+    return kept, names
+
+
+def _local_lines(array: Array, items: Sequence[int]) -> list[str]:
+    script = quoted(array.script)
+    if len(items) < 2:
+        return [f"bash {script} {item}" for item in items]
+    listed = f"{{0..{items[-1]}}}" if list(items) == list(range(items[-1] + 1)) else " ".join(map(str, items))
+    return [f'for item in {listed}; do bash {script} "$item"; done']
 
 
 def _template_folder(manifest: Manifest, template: str | None) -> str:

@@ -95,7 +95,8 @@ _REMEDIES = {
     "known by database": "list the clusters with `sacctmgr list clusters` and set `cluster` in the cluster profile",
     "mem_per_tres": "set `gpus`, or `mem` in place of `mem-per-gpu`, in the cluster profile",
     "reservation": "list the reservations with `scontrol show reservation` and set `extra: {reservation: NAME}`",
-    # Before the partition, which stands in "Invalid account or account/partition combination specified".
+    "accounting/QOS policy": "a limit of your account or QOS: ask for less in the cluster profile, or set `qos`",
+    # Before the partition: "Invalid account or account/partition combination specified" names both.
     "account": "list your accounts with `sacctmgr show assoc user=$USER` and set `account` in the cluster profile",
     "partition": "list the partitions with sinfo and set `partition` in the cluster profile",
     "qos": "list your QOS with `sacctmgr show assoc user=$USER format=qos` and set `qos` in the cluster profile",

@@ -85,6 +85,7 @@ class SlurmReader:
         self._failures = 0
         self._trouble = ""
         self._config: dict[str, str] | None = None
+        self._unaccounted = False
         self._seconds: dict[Key, float] = {}
         self._held: dict[Key, dict[str, float]] = {}
         self._owed: dict[str, Submission] = {}
@@ -170,14 +171,23 @@ class SlurmReader:
         try:
             reply = self.run(*argv)
         except SchedulerUnavailable as error:
-            _log.warning("no accounting this time: %s", error)
+            self._without_accounting(str(error))
             return [], self.pace.lost_after_s
         if reply.code == 0:
+            if self._unaccounted:
+                _log.warning("accounting answers again")
+                self._unaccounted = False
             return parse_sacct(reply.out), self.pace.lost_after_s
         if no_accounting(reply):
             return [], self.pace.unaccounted_after_s
-        _log.warning("no accounting this time: sacct: %s", reply.words)
+        self._without_accounting(f"sacct: {reply.words}")
         return [], self.pace.lost_after_s
+
+    def _without_accounting(self, why: str) -> None:
+        """Said once for as long as it lasts, not at every look."""
+        if not self._unaccounted:
+            _log.warning("no accounting now, so only squeue and results tell how rows stand: %s", why)
+        self._unaccounted = True
 
     # --- reconciling ---
 
@@ -445,6 +455,7 @@ def _status(record: Record) -> TaskStatus:
         exit_code=record.exit_code,
         node=record.node,
         elapsed_s=record.elapsed_s,
+        ended=record.ended,
     )
     if status.state is State.PENDING:
         return replace(status, reason=record.reason)

@@ -63,6 +63,8 @@ class Record:
     submitted: float | None = None
     """Seconds since the epoch; None where SLURM does not tell."""
     elapsed_s: float | None = None
+    ended: float | None = None
+    """Seconds since the epoch, of a run that is over; None where SLURM does not tell."""
     node: str = ""
     reason: str = ""
     exit_code: str = ""
@@ -155,6 +157,7 @@ def parse_sacct(text: str) -> list[Record]:
                 raw=raw,
                 submitted=parse_time(submitted),
                 elapsed_s=None if unknown else parse_elapsed(elapsed),
+                ended=parse_time(end),
                 node="" if node == "None assigned" else node,
                 exit_code=exit_code,
                 cpus=cpus,

@@ -15,6 +15,7 @@ import agent
 from agent.errors import TrainingEnvironmentError
 from agent.launch.environment import scrub
 from agent.launch.profile import Profile
+from agent.pasteable import quoted
 from trainers.registry import RegisteredTrainer
 
 #: An import of torch from a cold network filesystem has been seen to take minutes.
@@ -54,7 +55,7 @@ def ensure(
     if not python.exists():
         if not profile.build:
             raise TrainingEnvironmentError(
-                f"{python}: there is no such python; build it with `uv venv {python.parent.parent}` and "
+                f"{python}: there is no such python; build it with `uv venv {quoted(python.parent.parent)}` and "
                 f"{_install_hint(trainer, python)}, or set `build: true` in the profile"
             )
         build(python, trainer, root=root)
@@ -135,6 +136,7 @@ def build(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> Non
 
 def _install_hint(trainer: RegisteredTrainer, python: Path) -> str:
     if trainer.extra is None:
-        return f"install them with `uv pip install --python {python} ...`"
+        return f"install them with `uv pip install --python {quoted(python)} ...`"
     wanted = f"'roundtable[{trainer.extra}]'"
-    return f"`./uvw run --extra {trainer.extra} ...` in the checkout, or `uv pip install --python {python} {wanted}`"
+    into = f"`uv pip install --python {quoted(python)} {wanted}`"
+    return f"`./uvw run --extra {trainer.extra} ...` in the checkout, or {into}"

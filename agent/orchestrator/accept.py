@@ -183,9 +183,11 @@ def noise_of(
 
 
 def closed_confirmations(store: Store, *, but: RoundPaths | None = None) -> list[Record]:
-    """round.json of every confirmation and of every set of replicates that is closed, `but` this one."""
+    """round.json of every confirmation and of every set of replicates that is closed, `but` this one. Those that are
+    to be trained again, because machines lost all of it, are left out."""
     paths = [store.paths.round(folder) for folder in store.paths.folders("confirm")]
-    return [store.round_record(one) for one in paths if one.closed.exists() and one != but]
+    records = [store.round_record(one) for one in paths if one.closed.exists() and one != but]
+    return [record for record in records if not record.get("again")]
 
 
 def _standing(work: Work, known: Mapping[Place, Measured]) -> Incumbent | None:

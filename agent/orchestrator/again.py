@@ -44,8 +44,8 @@ def choose(work: Work, manifest: Manifest, rows: Collection[int] | None, *, fail
             raise UsageError(f"--rows {compact(again)}: already ok; no row that has a score is trained twice")
         if going := sorted(set(rows) & set(active)):
             raise UsageError(
-                f"--rows {compact(going)}: still running or pending; `roundtable cancel --study "
-                f"{work.store.config.study} --rows {compact(going)}` stops them"
+                f"--rows {compact(going)}: still running or pending; "
+                f"`{work.store.command('cancel', '--rows', compact(going))}` stops them"
             )
         return sorted(rows)
     # What a cancelled row left as a result is how its program took the end, not what its settings are worth.

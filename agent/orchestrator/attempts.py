@@ -11,12 +11,15 @@ import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from agent.environment_fault import environment_fault
 from agent.errors import LaunchError
 from agent.launch.base import Batch, Submission, TaskStatus
+from agent.launch.logs import log_file
 from agent.launch.states import compact
-from agent.orchestrator import budget
+from agent.orchestrator import budget, prepare
 from agent.orchestrator.context import Work
 from agent.orchestrator.demands import MEMORY, Ask, ask_for, memory_of
 from agent.orchestrator.submit import KINDS, batches, evaluation_of, interrupted, start, submissions
@@ -33,6 +36,8 @@ from trainers.results import RowResult, read_exit
 
 Entry = Mapping[str, Any]
 
+#: Bytes of a task's log that are read for what kept it from beginning: the end of it.
+_LOG_TAIL = 8192
 #: How sbatch words it that no node offers what is asked for.
 _TOO_MUCH = ("node configuration", "Memory specification", "time limit")
 
@@ -113,6 +118,8 @@ class Fates:
         self.policy: Policy = work.tools.policy
         self.handed = handed_over(work)
         self.endings = endings(work.store, work.paths)
+        resumed = work.store.journal.last("resumed")
+        self._resumed: int = resumed["seq"] if resumed is not None else 0
         self.given_up = {
             (row, attempt)
             for entry in _of(work, "given_up")
@@ -131,7 +138,12 @@ class Fates:
         """Whether a row whose newest attempt is judged is to be started again."""
         if self.out(row):
             return False
-        return self.policy.again(Outcome(entry["outcome"]) for entry in self.endings[row]) is not None
+        ended = self.endings[row]
+        # What kept a row from beginning was mended before a person had the study go on: these tries count no more.
+        mended = [e for e in ended if e["outcome"] == Outcome.LAUNCH_FAIL and e["seq"] < self._resumed]
+        if ended[-1] in mended:
+            return True
+        return self.policy.again(Outcome(entry["outcome"]) for entry in ended if entry not in mended) is not None
 
     def out(self, row: int) -> bool:
         """Whether a row is not started again whatever its outcome is: given up, or cancelled by a person."""
@@ -151,17 +163,22 @@ class Fates:
         rule = self.policy.rules.get(outcome)
         return rule is None or (outcome is Outcome.GPU_OOM and rule.action == "give_up")
 
-    def judge(self, row: Row, result: RowResult | None, status: TaskStatus) -> None:
-        """Journal how the newest attempt of a row ended whose task is gone."""
+    def ending(self, row: Row, result: RowResult | None, status: TaskStatus) -> tuple[Outcome, str]:
+        """How the newest attempt of a row ended whose task is gone, and one line of evidence."""
         handed = self.handed[row.row]
         folder = self.work.paths.attempt(row.candidate, row.fold, row.seed, handed.attempt)
         own = self.own(row.row, result)
         if own is None and handed.cancelled:
             # Without accounting nothing else tells that a person ended it.
-            outcome, evidence = Outcome.CANCELLED, f"a person cancelled it: {status.raw}"
-        else:
-            claimed, holder = folder.claim.exists(), stranger(folder, handed.submission, row.row)
-            outcome, evidence = classify(own, read_exit(folder), status, claimed=claimed, holder=holder)
+            return Outcome.CANCELLED, f"a person cancelled it: {status.raw}"
+        claimed, holder = folder.claim.exists(), stranger(folder, handed.submission, row.row)
+        return classify(own, read_exit(folder), status, claimed=claimed, holder=holder)
+
+    def judge(self, row: Row, result: RowResult | None, status: TaskStatus) -> None:
+        """Journal how the newest attempt of a row ended whose task is gone."""
+        handed = self.handed[row.row]
+        outcome, evidence = self.ending(row, result, status)
+        fault = self._environment_fault(row, self.own(row.row, result), outcome, status)
         entry = self.work.store.journal.append(
             "outcome",
             folder=self.work.paths.root.name,
@@ -173,8 +190,28 @@ class Fates:
             exit_code=status.exit_code,
             evidence=evidence,
             memory=memory_of(self._ask(row.row), self.work.tools.profile),
+            **({"environment": fault} if fault is not None else {}),
         )
         self.endings.setdefault(row.row, []).append(entry)
+
+    def _environment_fault(
+        self, row: Row, own: RowResult | None, outcome: Outcome, status: TaskStatus
+    ) -> dict[str, str] | None:
+        """What of this end is the environment's, with the remedy, from the task's log or the trainer's own words."""
+        if outcome is Outcome.CRASHED and own is not None:
+            words = f"{(own.raw.get('error') or {}).get('type', '')}: {own.message}"
+        elif outcome is Outcome.LAUNCH_FAIL:
+            words = _log_tail(log_file(self.work.paths.root, self.handed[row.row].submission, row.row))
+        else:
+            return None
+        tools, profile = self.work.tools, self.work.store.paths.profile
+        python, setup = str(tools.python), bool(tools.profile.setup)
+        fault = environment_fault(outcome, status.exit_code, words, python=python, setup=setup)
+        if fault is None:
+            return None
+        root = str(tools.import_root) if tools.import_root is not None else None
+        remedy = fault.remedy(python=python, root=root, profile=str(profile) if profile.exists() else None)
+        return {"where": fault.where, "said": fault.said, "remedy": remedy}
 
     # -- what a retry asks for ---------------------------------------------------------------------------------
 
@@ -235,6 +272,16 @@ class Fates:
                 self.work.say(f"{outcome}: the profile names no time to take {rule.time_factor:g} times: as before")
 
 
+def _log_tail(path: Path) -> str:
+    """The end of a task's log; empty where it has none."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _LOG_TAIL))
+            return stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 # -- carrying a wave out -------------------------------------------------------------------------------------------
 
 
@@ -251,11 +298,14 @@ def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
     told: list[str] = []
     fates, first = Fates(work), 0
     _admit(work, manifest, wave, fates)
+    prepare.refresh_scripts(work)
     for group in wave["groups"]:
         ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
         # An interrupted call may have given some up, and a person may have cancelled some since.
         rows = [row for row in group["rows"] if not fates.out(row)]
-        started = _start_group(work, manifest, rows, ask, attempt=attempt, first=first) if rows else []
+        started: list[Submission] = []
+        if rows:
+            started, ask = _start_group(work, manifest, rows, ask, attempt=attempt, first=first)
         # At most one array a row: numbers that do not depend on what an interrupted call came to.
         first += len(group["rows"])
         made += started
@@ -291,12 +341,15 @@ def _words(ask: Ask) -> str:
 
 def _start_group(
     work: Work, manifest: Manifest, rows: Sequence[int], ask: Ask, *, attempt: int, first: int
-) -> list[Submission]:
-    """Start one group. What no node can give is asked for without the exclusion, and then given up."""
+) -> tuple[list[Submission], Ask]:
+    """Start one group; its submissions, and what they asked for in the end.
+
+    What no node can give is asked for without the exclusion, and then given up.
+    """
     profile = work.tools.profile
     try:
         settings = ask.settings(profile)
-        return start(work, manifest, "train", rows, attempt=attempt, settings=settings, first=first)
+        return start(work, manifest, "train", rows, attempt=attempt, settings=settings, first=first), ask
     except LaunchError as error:
         if not any(words in str(error) for words in _TOO_MUCH) or ask == Ask():
             raise
@@ -307,7 +360,7 @@ def _start_group(
         made = [one for one in made if set(one.items) <= set(rows)]
         begun = {row for one in made for row in one.items}
         give_up(work, handed_over(work), [row for row in rows if row not in begun], str(error))
-        return made
+        return made, ask
 
 
 def give_up(work: Work, handed: Mapping[int, Handed], rows: Sequence[int], why: str) -> None:

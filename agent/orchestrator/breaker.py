@@ -1,7 +1,8 @@
 """The circuit breaker: a study whose submissions or starts fail again and again is paused with the reason.
 
 It is told from the journal alone, so it holds across processes, nodes and kills. While it is open nothing is
-submitted; what runs goes on and is collected. A person mends the cause and calls with --resume.
+submitted; what runs goes on and is collected. A person mends the cause and calls with --resume. Where rows did not
+begin, or a round closed on nothing, a person's `tune` or `start` is enough: they were told, and call again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ FAILED_STARTS = 3
 
 Entry = dict[str, Any]
 
+REFUSALS, STARTS, NOTHING = "refusals", "starts", "nothing"
+"""What a study was paused for."""
+
 
 def paused(journal: Journal) -> Entry | None:
     """The journal's entry of the pause that stands, or None."""
@@ -31,15 +35,33 @@ def paused(journal: Journal) -> Entry | None:
 def trip(store: Store) -> Entry | None:
     """Pause the study if the journal says so; the pause that stands, new or old, or None."""
     standing = paused(store.journal)
-    if standing is None and (reason := _reason(store.journal)) is not None:
-        return store.journal.append("paused", reason=reason)
+    if standing is None and (found := _reason(store.journal)) is not None:
+        return pause(store, *found)
     return standing
+
+
+def pause(store: Store, kind: str, reason: str) -> Entry:
+    """Open the breaker."""
+    return store.journal.append("paused", kind=kind, reason=reason)
 
 
 def check(store: Store) -> None:
     """Called before anything is submitted. Raises StudyPaused with the reason and what to do."""
     if (standing := trip(store)) is not None:
         raise StudyPaused(paused_text(store, standing))
+
+
+def check_cause(store: Store) -> None:
+    """Called before a round is opened: none after one that closed on nothing. Raises StudyPaused."""
+    standing = paused(store.journal)
+    if standing is not None and standing.get("kind") == NOTHING:
+        raise StudyPaused(paused_text(store, standing))
+
+
+def told(standing: Entry) -> bool:
+    """Whether a person's own call is enough to go on: they were told why rows did not begin, or why a round closed on
+    nothing. Refused submissions need --resume, because each further one would be sent to the cluster."""
+    return standing.get("kind") in (STARTS, NOTHING)
 
 
 def resume(store: Store, *, by: str) -> bool:
@@ -52,14 +74,15 @@ def resume(store: Store, *, by: str) -> bool:
 
 def paused_text(store: Store, standing: Entry) -> str:
     """What a person reads."""
+    again = "the same `tune` or `start` again does, or " if told(standing) else ""
     return (
         f"the study is paused: {standing['reason']}. What runs is collected, nothing is submitted. Mend the cause, "
-        f"then call `roundtable start --study {store.paths.root} --resume`, or `roundtable tune ... --resume`"
+        f"then go on: {again}`{store.start_command('--resume')}`, or `{store.tune_command('--resume')}`"
     )
 
 
-def _reason(journal: Journal) -> str | None:
-    """Why the study is to be paused, from what was journaled since a person last resumed it."""
+def _reason(journal: Journal) -> tuple[str, str] | None:
+    """What for and why the study is to be paused, from what was journaled since a person last resumed it."""
     resumed = journal.last("resumed")
     since = resumed["seq"] if resumed is not None else 0
     recent = [
@@ -69,13 +92,21 @@ def _reason(journal: Journal) -> str | None:
     ]
     refusals = _refusals(recent)
     if len(refusals) >= FAILED_SUBMISSIONS:
-        return f"{len(refusals)} submissions in a row were refused, the last with: {refusals[-1]['message']}"
+        return (
+            REFUSALS,
+            f"{len(refusals)} submissions in a row were refused, the last with: {refusals[-1]['message']}",
+        )
     starts = _failed_starts(recent)
     if len(starts) >= FAILED_STARTS:
         names = ", ".join(entry["job_id"] for entry in starts[-FAILED_STARTS:])
         said = next(e for e in reversed(recent) if e["event"] == "outcome" and e["outcome"] == Outcome.LAUNCH_FAIL)
-        return f"{len(starts)} arrays in a row ({names}) started not one row, the last with: {said['evidence']}"
+        return STARTS, f"{len(starts)} arrays in a row ({names}) started not one row: {_start_words(said)}"
     return None
+
+
+def _start_words(entry: Entry) -> str:
+    """Of an outcome: an environment that is broken for whole arrays is no node's fault."""
+    return str(entry["environment"]["remedy"] if "environment" in entry else entry["evidence"])
 
 
 def _refusals(recent: Sequence[Entry]) -> list[Entry]:

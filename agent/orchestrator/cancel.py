@@ -214,4 +214,4 @@ def check_halted(work: Work) -> None:
     if doubtful := in_doubt(work.store, work.paths, work.tools):
         with suppress(LaunchError):
             work.tools.launcher().cancel(doubtful)
-    raise RoundCancelled(halted_text(work.paths, work.store.config.study))
+    raise RoundCancelled(halted_text(work.store, work.paths))

@@ -8,7 +8,7 @@ from agent.errors import InputChanged
 from agent.orchestrator import prepare, submit
 from agent.orchestrator.context import Work
 from agent.store.disk import read_text
-from agent.store.steps import Status, Steps
+from agent.store.steps import Status, StepRecord, Steps
 from trainers.layout import candidate_name
 
 
@@ -36,6 +36,8 @@ def check(work: Work, steps: Steps, order: Sequence[str]) -> None:
         if record is None or not record.final:
             continue
         changed = steps.changed(record.inputs)
+        if name == "analyse" and work.kind == "round":
+            changed += _run_again_since(work, record)
         if name == "propose" and not work.rerun:
             applied = steps.read("apply") is not None
             # Candidates that were trained in rungs stay: an edit is for the next round.
@@ -59,6 +61,15 @@ def check(work: Work, steps: Steps, order: Sequence[str]) -> None:
     if rendered is not None and rendered.status is Status.SKIPPED and work.settings.auto_train:
         work.say(f"{work.label}: was rendered for a person and nothing has begun; submitting it now")
         steps.forget(order[order.index("render") :])
+
+
+def _run_again_since(work: Work, record: StepRecord) -> list[str]:
+    """The round that this one was decided on, if it was run again since."""
+    closed = work.store.closed(below=work.number)
+    if not closed or not record.inputs:
+        return []
+    newest = str(closed[-1].closed.relative_to(work.store.paths.root))
+    return [] if newest in record.inputs else [newest]
 
 
 def _edited_since(work: Work, *, applied: bool, changed: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,19 +11,23 @@ from typing import Any
 
 from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
 from agent.launch.base import State, Submission, TaskStatus
-from agent.orchestrator import pending
+from agent.orchestrator import pending, prepare
 from agent.orchestrator.attempts import Fates, carry_out, close_by_quorum, next_attempt, open_wave
+from agent.orchestrator.cancelled import halt_if_cancelled
 from agent.orchestrator.context import Around, StepResult, Work
 from agent.orchestrator.overtaken import stop_overtaken
 from agent.orchestrator.submit import NotYet, begun, interrupted, start, submissions
+from agent.pasteable import quoted
 from agent.records import Outcome
 from agent.store.disk import read_text
+from agent.store.requests import open_requests
 from agent.store.steps import Status
 from agent.summaries import read_summary, refuse_impossible
-from trainers.files import FileProblem
+from trainers.files import FileProblem, read_json_object
 from trainers.layout import trial_name
 from trainers.manifest import Manifest, Row, load_manifest
 from trainers.results import RowResult, read_row
+from trainers.summary import fold_results
 
 #: How often the evaluation of a round is started in all before its absence is an error.
 EVAL_ATTEMPTS = 3
@@ -68,6 +73,10 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     if not active:
         if (late := _late(fates, unfinished, results, statuses)) and not _grace_is_over(work, fates, late):
             return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(late)} rows")
+        if any(request.folder == work.paths.root.name for request in open_requests(work.store)):
+            # A person is cancelling through Roundtable: what they meant is journaled before it is judged.
+            return StepResult(status=Status.WAITING, message=f"{work.label}: a cancellation is under way")
+        halt_if_cancelled(work, fates, results, statuses)
         _judge(fates, unfinished, results, statuses)
     ok = sum(result is not None and result.outcome == Outcome.OK for result in results.values())
     tried = all(row.row in fates.endings for row in unfinished)
@@ -165,6 +174,11 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
     stale = _stale(work, manifest, results)
     if not stale:
         return None
+    if not any(results.values()):
+        # Where no task left anything there is nothing to evaluate, and what kept the tasks from beginning would keep
+        # the evaluation from it.
+        _put_empty(work, manifest, stale)
+        return None
     trained = max(attempt for attempt, _ in submissions(work.store, work.paths, "train"))
     stopped = interrupted(work.store)
     tried = [attempt for attempt, one in made if attempt >= trained and one.name not in stopped]
@@ -177,6 +191,16 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
         )
     start(work, manifest, "eval", manifest.evaluation_items(stale), attempt=next_attempt(work))
     return StepResult(status=Status.WAITING, message=f"{work.label}: evaluation started again")
+
+
+def _put_empty(work: Work, manifest: Manifest, positions: Sequence[int]) -> None:
+    """The summaries of candidates of which no row left a result."""
+    names = list(manifest.candidates)
+    for name in (names[position] for position in positions):
+        rows: list[tuple[Row, RowResult | None]] = [(row, None) for row in manifest.of_candidate(name)]
+        for split in ("val", "test") if manifest.use_test else ("val",):
+            summary = fold_results(manifest, name, rows, split=split)
+            work.store.disk.write_json(work.paths.candidate_summary(name, split), summary)
 
 
 def _stale(work: Work, manifest: Manifest, results: Results) -> list[int]:
@@ -220,30 +244,30 @@ def _collected(work: Work, manifest: Manifest) -> StepResult:
 def _manual(work: Work, manifest: Manifest, results: Results) -> StepResult:
     """Done when a person's own submission has left every result and every summary; until then, what is missing.
 
-    A candidate none of whose rows has a result may have a summary that the person put into its folder instead.
+    A candidate none of whose rows has a result may have a summary that the person put into its folder instead. One
+    without a value is none: an evaluation that ran before the training leaves such a file.
     """
     rows = {name: manifest.of_candidate(name) for name in manifest.candidates}
     brought = [
         name
         for name in manifest.candidates
-        if work.paths.candidate_summary(name, "val").exists() and all(results[row.row] is None for row in rows[name])
+        if all(results[row.row] is None for row in rows[name]) and _has_value(work, name)
     ]
     rest = [name for name in manifest.candidates if name not in brought]
-    missing = [
-        f"row {row.row}: {trial_name(row.candidate, row.fold, row.seed)} has no result"
-        for name in rest
-        for row in rows[name]
-        if results[row.row] is None
-    ]
+    absent = [row for name in rest for row in rows[name] if results[row.row] is None]
+    missing = [f"row {row.row}: {_absent(work, row)}" for row in absent]
+    unfit = [name for name in rest if not _fits(work, manifest, name, results)]
     if not missing:
         splits = "val_summary.json and test_summary.json" if manifest.use_test else "val_summary.json"
         missing = [
-            f"{name}: no {splits} of these results in {work.paths.candidate(name)} (run the eval script)"
-            for name in rest
-            if not _fits(work, manifest, name, results)
+            f"{name}: no {splits} of these results in {quoted(work.paths.candidate(name))} (run the eval script)"
+            for name in unfit
         ]
     if missing:
-        return StepResult(status=Status.WAITING, missing=missing)
+        late = {row.candidate for row in absent} | set(unfit)
+        positions = [position for position, name in enumerate(manifest.candidates) if name in late]
+        commands = prepare.commands_for(work, manifest, [row.row for row in absent], positions)
+        return StepResult(status=Status.WAITING, missing=missing, commands=commands)
     done = _collected(work, manifest)
     for name in brought:
         path = work.paths.candidate_summary(name, "val")
@@ -251,11 +275,37 @@ def _manual(work: Work, manifest: Manifest, results: Results) -> StepResult:
     return replace(done, details={**done.details, "source": "person", "given": brought}) if brought else done
 
 
+def _has_value(work: Work, candidate: str) -> bool:
+    """Whether a candidate's folder holds a summary with a value in it."""
+    path = work.paths.candidate_summary(candidate, "val")
+    return (
+        path.exists()
+        and read_summary(path, work.store.config.objective, shipped=work.store.config.shipped).value is not None
+    )
+
+
+def _absent(work: Work, row: Row) -> str:
+    """That a row has no result, and how far it came: who has begun it, and its log."""
+    name = trial_name(row.candidate, row.fold, row.seed)
+    attempts = work.paths.attempts(row.candidate, row.fold, row.seed)
+    if not attempts:
+        return f"{name} has no result"
+    folder = work.paths.attempt(row.candidate, row.fold, row.seed, attempts[-1])
+    try:
+        claim = read_json_object(folder.claim)
+    except FileProblem:
+        return f"{name} has no result; see {quoted(folder.root)}"
+    task = str(claim.get("task"))
+    logs = sorted(work.paths.logs.glob(f"*_{glob.escape(task.removeprefix('slurm:'))}.log"))
+    where = f"; log {quoted(logs[-1])}" if task.startswith("slurm:") and logs else f"; see {quoted(folder.root)}"
+    return f"{name} has no result: begun by {task} on {claim.get('host')}, running or ended without one{where}"
+
+
 def _given_summary(work: Work, manifest: Manifest) -> Path | None:
     """A summary that a person brought for this round, by option or dropped into its folder."""
     path = work.given.val_summary
     name = next(iter(manifest.candidates))
-    if path is None and work.paths.val_summary.exists() and not work.paths.candidate_summary(name, "val").exists():
+    if path is None and work.paths.val_summary.exists() and not _evaluated(work, name):
         path = work.paths.val_summary
     if path is None:
         return None
@@ -269,10 +319,18 @@ def _given_summary(work: Work, manifest: Manifest) -> Path | None:
     return path
 
 
+def _evaluated(work: Work, candidate: str) -> bool:
+    """Whether the round's val_summary.json is its evaluation's, or the candidate has a summary that counts anyway."""
+    own = work.paths.candidate_summary(candidate, "val")
+    return own.exists() and (read_text(own) == read_text(work.paths.val_summary) or _has_value(work, candidate))
+
+
 def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:
     """Take in the person's summaries, checked like any other, and record that a person gave them."""
     name = next(iter(manifest.candidates))
-    read_summary(path, work.store.config.objective, shipped=work.store.config.shipped)
+    if read_summary(path, work.store.config.objective, shipped=work.store.config.shipped).value is None:
+        message = "holds no value: it was written before the training had left a result"
+        raise InvalidSummary([Problem(file=str(path), where="metrics", value="", message=message)])
     given = [(path, "val", work.paths.val_summary)]
     if work.given.test_summary is not None:
         given.append((work.given.test_summary, "test", work.paths.test_summary))

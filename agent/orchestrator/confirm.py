@@ -12,6 +12,7 @@ from typing import Any
 
 from agent import acceptance
 from agent.acceptance import Confirmation, Incumbent
+from agent.orchestrator import nothing
 from agent.orchestrator.accept import measured_in, noise_json, noise_of
 from agent.orchestrator.assess import put_incumbent
 from agent.orchestrator.context import StepResult, Work
@@ -141,8 +142,15 @@ def assess(work: Work) -> StepResult:
         message = _close_replicates(work, record, values["c00"])
     else:
         message = _close_pair(work, decision, record, values)
+    if _again(work, record):
+        record["again"] = True
     store.disk.write_json(paths.closed, record)
     return StepResult(outputs=[paths.closed], message=message)
+
+
+def _again(work: Work, record: Mapping[str, Any]) -> bool:
+    """Whether it is trained again: what machines lost confirms and refutes nothing."""
+    return not nothing.learnt(work, record) and not nothing.closed_by_person(work)
 
 
 Cells = dict[tuple[int, int], float]
@@ -180,7 +188,7 @@ def _close_pair(work: Work, decision: Any, record: dict[str, Any], values: Mappi
     gain = acceptance.confirmation(base, best, objective, rules, noise)
     key, base_key = (decision["candidates"][position]["key"] for position in (1, 0))
     record |= {"key": key, "gain": gain.to_json() | {"text": gain.describe()}, "noise": noise_json(noise)}
-    change = _judge(work, record, key, base_key, gain)
+    change = "" if _again(work, record) else _judge(work, record, key, base_key, gain)
     _journal_once(work, gain=gain.to_json())
     at = decision["challenger"]
     against = "the default" if record["purpose"] == FINAL else "round {round} {candidate}".format(**record["base"])

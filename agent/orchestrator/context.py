@@ -168,6 +168,8 @@ class StepResult:
     """Why it waits or was skipped, for a person."""
     missing: Sequence[str] = ()
     """A waiting round: the rows without a result."""
+    commands: Sequence[str] | None = None
+    """Lines that a person runs for what is missing; None: those of the whole round."""
     progress: Mapping[int, TaskStatus] = field(default_factory=dict)
     """A waiting round: how its unfinished rows stand."""
     around: Sequence[Around] = ()

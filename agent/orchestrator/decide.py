@@ -129,7 +129,9 @@ def _fill(work: Work, draft: Draft) -> None:
 def _from_earlier_studies(work: Work, draft: Draft) -> None:
     """What --warm-start gave and no round has had yet, while there is room; a person's edit may rule some out."""
     record = work.store.record(work.store.paths.warm_start)
-    had = {o.source for o in draft.history} | {o.key for o in draft.history}
+    # What machines lost was not tried, and comes again.
+    seen = [o for o in draft.history if o.outcome.is_measured]
+    had = {o.source for o in seen} | {o.key for o in seen}
     for start in record["starts"] if record is not None else ():
         if len(draft.proposals) >= work.settings.candidates:
             return

@@ -14,11 +14,11 @@ from agent.errors import (
     Problem,
     ProposalError,
     StudyEnds,
-    TrialsCrashed,
 )
 from agent.orchestrator import (
     again,
     assess,
+    breaker,
     budget,
     cancel,
     changes,
@@ -29,6 +29,7 @@ from agent.orchestrator import (
     diagnose,
     fresh,
     moved,
+    nothing,
     pending,
     plan,
     prepare,
@@ -36,7 +37,6 @@ from agent.orchestrator import (
     submit,
 )
 from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
-from agent.records import Outcome
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.place import vanished
 from agent.store.steps import Status, StepRecord
@@ -132,11 +132,12 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
             # What the question about its rows told of earlier rounds' hours.
             budget.settle(store, tools)
             return report(work, waiting, opened, closed, rendered="render" in ran)
-        if work.kind.startswith("rung") or not work.paths.closed.exists():
+        if not work.paths.closed.exists():
             continue
-        if work.kind == "round":
-            closed += 1
-            stop_if_all_crashed(work)
+        closed += work.kind == "round"
+        nothing.stop_if_nothing_learnt(work)
+        if work.kind.startswith("rung"):
+            continue
         # What a person gave was for the round that waited for it, not for the next.
         given = Given()
 
@@ -145,16 +146,6 @@ def _ends_the_study(work: Work) -> bool:
     """Whether a round without a single proposal follows closed ones: the space is used up, and that is a result."""
     steps = work.store.steps(work.paths, tuple(table_of(work)))
     return work.kind == "round" and not work.rerun and bool(work.store.closed()) and steps.read("propose") is None
-
-
-def stop_if_all_crashed(work: Work) -> None:
-    """A round of crashes has one cause more often than many; going on would spend every further round on it."""
-    observed = [o for o in work.store.history(below=work.number + 1) if o.round == work.number]
-    if observed and all(o.outcome is Outcome.CRASHED for o in observed):
-        raise TrialsCrashed(
-            f"every trial of round {work.number} crashed: {observed[0].message or 'see the logs'}; mend the cause "
-            f"(logs in {work.paths.logs}), then call again: what crashed counts as untried"
-        )
 
 
 def check_place(store: Store, tools: Tools, settings: Settings, force: int | None = None) -> None:
@@ -194,6 +185,7 @@ def _next_work(
     if (open_now := store.at_work()) is not None:
         return work(*open_now), False
     moved.check_there(store)
+    breaker.check_cause(store)
     over = budget.time_is_up(store, settings)
     number = store.next_number()
     if not over and fresh.before_next_round(store, settings) is not None:
@@ -250,7 +242,10 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
         return
     name = f"--force-round {number}: round {paths.number} ({paths.root.name})"
     if paths.number != number:
-        raise InputChanged(f"{name} is still open; finish it first, or force that one")
+        if submit.begun(store, paths) or store.rungs(paths):
+            raise InputChanged(f"{name} is still open and has begun; finish it first, or force that one")
+        # It was opened and waits untouched until the other round is closed again; then it is decided anew.
+        return
     submit.check_launcher(store, paths, settings)
     at_work = store.at_work(only=number)
     target = at_work[0] if at_work is not None else paths
@@ -313,6 +308,9 @@ def report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendere
     steps = work.store.steps(work.paths, tuple(table_of(work)))
     scripts, submitted = steps.read("render"), steps.read("submit")
     manual = submitted is not None and submitted.status is Status.SKIPPED
+    commands = scripts.details["commands"] if scripts is not None else ()
+    if waiting.commands is not None:
+        commands = waiting.commands
     return Report(
         state="manual" if manual else "waiting",
         round=work.paths,
@@ -322,5 +320,5 @@ def report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendere
         message=waiting.message,
         missing=waiting.missing,
         progress=waiting.progress,
-        commands=scripts.details["commands"] if manual and scripts is not None else (),
+        commands=commands if manual else (),
     )

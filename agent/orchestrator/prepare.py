@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.errors import InputChanged, ProposalError, SchedulerUnavailable, UsageError
 from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, unasked
 from agent.launch.lint import check_syntax
-from agent.launch.render import manual_commands, render_round
+from agent.launch.render import Rendered, manual_commands, render_round
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.orchestrator.context import StepResult, Work
 from agent.reference import Reference, as_successor, config_key, parse_reference, with_values
@@ -26,6 +27,9 @@ DEFAULT_ARRAY_SIZE = 1001
 #: A controller that does not answer must not keep a person waiting for scripts that need none.
 LIMIT_TIMEOUT_S = 20.0
 
+#: The steps up to `render`: their place is part of their records' names.
+_TO_RENDER = ("analyse", "propose", "check", "apply", "render")
+_BESIDE_TO_RENDER = ("choose", "render")
 #: Sources whose candidate is the reference as it stands, not a change of it.
 AS_IT_STANDS = ("default", "person")
 
@@ -93,8 +97,9 @@ def rung_folders(store: Store, paths: RoundPaths) -> list[RoundPaths]:
 
 
 def closed_rungs(store: Store, paths: RoundPaths) -> list[dict[str, Any]]:
-    """Their round.json."""
-    return [store.round_record(folder) for folder in rung_folders(store, paths)]
+    """Their round.json, without one that closed on nothing and is trained again."""
+    records = [store.round_record(folder) for folder in rung_folders(store, paths)]
+    return [record for record in records if record["promoted"]]
 
 
 def all_continued(store: Store, paths: RoundPaths, names: Mapping[str, str]) -> dict[str, list[list[str]]]:
@@ -243,17 +248,7 @@ def _write(work: Work, manifest: Manifest, *, slurm: bool) -> StepResult:
     refuse_idle(work.tools.profile, work.tools.trainer)
     if words := unasked(work.tools.profile, work.tools.trainer) if slurm else _no_gpu_here(work):
         work.say(words)
-    rendered = render_round(
-        work.paths,
-        slug=work.store.config.slug,
-        round=work.number,
-        manifest=manifest,
-        profile=work.tools.profile,
-        python=work.tools.python,
-        import_root=work.tools.import_root,
-        slurm=slurm,
-        secrets=work.tools.secrets,
-    )
+    rendered = _rendered(work, manifest, slurm=slurm)
     disk = work.store.disk
     if not work.settings.auto_train and not work.tools.python.exists():
         work.say(f"{work.tools.python} is not there yet: make that environment before the scripts run")
@@ -271,11 +266,57 @@ def _write(work: Work, manifest: Manifest, *, slurm: bool) -> StepResult:
     outputs = [work.paths.manifest, *rendered.texts]
     details = {
         "commands": commands,
+        "most_tasks": limit,
         "slurm": slurm,
         "profile": _profile_sha256(work),
         "requeue_on_timeout": work.tools.profile.requeue_on_timeout,
     }
     return StepResult(inputs=inputs, outputs=outputs, details=details)
+
+
+def _rendered(work: Work, manifest: Manifest, *, slurm: bool) -> Rendered:
+    return render_round(
+        work.paths,
+        slug=work.store.config.slug,
+        round=work.number,
+        manifest=manifest,
+        profile=work.tools.profile,
+        python=work.tools.python,
+        import_root=work.tools.import_root,
+        slurm=slurm,
+        secrets=work.tools.secrets,
+    )
+
+
+def commands_for(work: Work, manifest: Manifest, rows: Sequence[int], positions: Sequence[int]) -> list[str]:
+    """The lines that a person runs for these rows and candidates of a rendered round alone."""
+    record = work.store.steps(work.paths, _TO_RENDER if work.kind == "round" else _BESIDE_TO_RENDER).read("render")
+    slurm = bool(record.details["slurm"]) if record is not None else _for_slurm(work)
+    rendered = _rendered(work, manifest, slurm=slurm)
+    prepared = work.paths.prepared.exists() and read_json_object(work.paths.prepared).get("outcome") == "ok"
+    return manual_commands(
+        rendered,
+        slurm=slurm,
+        max_array_size=record.details.get("most_tasks") if record is not None else None,
+        shell=os.environ,
+        rows=rows,
+        evaluate=manifest.evaluation_items(positions),
+        prepared=prepared,
+    )
+
+
+def refresh_scripts(work: Work) -> None:
+    """Render an open round's scripts again where its profile was changed since: rows that are started again must find
+    the python and the set-up lines that a person mended. Tasks that run keep what they have read.
+    """
+    steps = work.store.steps(work.paths, _TO_RENDER if work.kind == "round" else _BESIDE_TO_RENDER)
+    record = steps.read("render")
+    if record is None or record.details["profile"] == _profile_sha256(work):
+        return
+    made = render_again(work, slurm=bool(record.details["slurm"]))
+    work.say(f"{work.label}: the profile was changed: its scripts are rendered again")
+    found = replace(record, outputs=steps.hashes(made.outputs), details={**record.details, **made.details})
+    steps.write(found, at=work.store.clock())
 
 
 def _most_tasks(work: Work) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.errors import UsageError
 from agent.halving import Entrant, Halving, promoted
-from agent.orchestrator import prepare
+from agent.orchestrator import nothing, prepare
 from agent.orchestrator.assess import candidate_entry, explained
 from agent.orchestrator.attempts import endings
 from agent.orchestrator.context import StepResult, Work
@@ -65,11 +65,15 @@ def next_of(work: Work) -> RoundPaths | None:
         paths = work.store.folder(entry["folder"])
         if not paths.over:
             return paths
-    if not entries and work.settings.rungs == 1:
+    if entries and not work.store.round_record(work.store.folder(entries[-1]["folder"]))["promoted"]:
+        # It closed on nothing, and its cause was told: its candidates are trained anew.
+        entries = entries[:-1]
+    begun = work.store.rungs(work.paths)
+    if not begun and work.settings.rungs == 1:
         return None
-    if entries:
+    if begun:
         # What was begun is finished as it was begun, whatever this call says.
-        plan = {name: entries[-1][name] for name in ("eta", "epochs", "folds")}
+        plan = {name: begun[-1][name] for name in ("eta", "epochs", "folds")}
     else:
         reference = load_reference(work.paths.before)
         halving = halving_of(work.settings, work.store.config, work.tools.trainer, reference)
@@ -146,7 +150,6 @@ def assess(work: Work) -> StepResult:
         path = paths.candidate_summary(candidate["name"], "val")
         summary = explained(read_summary(path, objective, shipped=store.config.shipped), ended)
         entries.append(candidate_entry(candidate, summary))
-    kept = _kept(work, entries, entry["eta"])
     record = {
         "schema_version": 1,
         "kind": work.kind,
@@ -159,12 +162,15 @@ def assess(work: Work) -> StepResult:
         "closed_at": store.clock().isoformat(),
         "objective": {"metric": store.config.metric, "direction": store.config.direction},
         "candidates": entries,
-        "promoted": kept,
     }
+    again = not nothing.learnt(work, record) and not nothing.closed_by_person(work)
+    record["promoted"] = kept = [] if again else _kept(work, entries, entry["eta"])
     store.disk.write_json(paths.closed, record)
     values = {c["name"]: c["value"] for c in entries}
     shown = ", ".join(f"{name} {values[name]:.4g}" if values[name] is not None else name for name in kept)
     message = f"{work.label}: {len(kept)} of {len(entries)} go on: {shown}"
+    if again:
+        message = f"{work.label}: nothing was measured; it is trained again"
     inputs = [paths.candidate_summary(name, "val") for name in load_manifest(paths.manifest).candidates]
     return StepResult(inputs=inputs, outputs=[paths.closed], message=message)
 

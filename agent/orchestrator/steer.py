@@ -12,9 +12,10 @@ from agent.budget import Ledger
 from agent.errors import MissingResults, UsageError
 from agent.launch.base import State
 from agent.launch.states import compact
-from agent.orchestrator import again, budget, cancel, engine
+from agent.orchestrator import again, budget, cancel, engine, nothing
 from agent.orchestrator.context import Report, StepResult, Tools, Work
 from agent.orchestrator.submit import KINDS, begun, check_launcher, submissions
+from agent.pasteable import quoted
 from agent.store.paths import RoundPaths
 from agent.store.requests import halted
 from agent.store.steps import StepRecord
@@ -35,8 +36,8 @@ def open_round(store: Store, only: int | None) -> tuple[RoundPaths, str]:
         return found
     if only in closed:
         raise UsageError(
-            f"round {only} is closed: `roundtable tune ... --force-round {only}` runs it again, `roundtable status "
-            f"--study {store.config.study} --round {only}` shows it"
+            f"round {only} is closed: `{store.tune_command('--force-round', only)}` runs it again, "
+            f"`{store.command('status', '--round', only)}` shows it"
         )
     if only is not None and (there := store.at_work()) is not None:
         raise UsageError(f"--round {only}: the open round is {there[0].number}")
@@ -75,7 +76,7 @@ def submit_round(store: Store, tools: Tools, *, only: int | None = None) -> Repo
             claims = sorted(path.parent.parent.name for path in work.paths.root.glob("trials/*/attempt_*/claim.json"))
             raise UsageError(
                 f"{work.label} was begun by hand: {', '.join(claims[:MOST_LISTED])} are claimed; let that end, or "
-                f"stop it, and `roundtable tune ... --force-round {work.number}` begins the round anew"
+                f"stop it, and `{store.tune_command('--force-round', work.number)}` begins the round anew"
             )
         if _record(work, "render") is None:
             raise UsageError(f"{work.label} is not rendered yet: `roundtable tune` without --auto-train renders it")
@@ -112,8 +113,7 @@ def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Rep
         waiting, ran = engine.advance(work)
         report = _report(work, waiting, ran)
         if waiting is None:
-            if work.kind == "round":
-                engine.stop_if_all_crashed(work)
+            nothing.stop_if_nothing_learnt(work)
             return report
         raise MissingResults(_missing_text(work, report))
 
@@ -142,10 +142,9 @@ def retry_rows(
         engine.check_place(store, tools, store.settings())
         cancel.obey(store, tools)
         work = _work(store, tools, only)
-        study = store.config.study
         if not begun(store, work.paths, by_hand=False):
             raise UsageError(
-                f"{work.label} was not submitted by Roundtable: `roundtable submit --study {study}` does that, or "
+                f"{work.label} was not submitted by Roundtable: `{store.command('submit')}` does that, or "
                 "run a row by hand with the round's train script"
             )
         doubtful = cancel.in_doubt(store, work.paths, tools)
@@ -166,7 +165,9 @@ def _settle_first(work: Work, doubtful: list[str]) -> Report:
     """A submission in doubt is looked up before rows are started under another name: else they might run twice."""
     if not _release(work):
         names = ", ".join(doubtful) or "its submission"
-        raise UsageError(f"{work.label}: {names} is not settled yet; `roundtable tick` looks it up, then retry")
+        raise UsageError(
+            f"{work.label}: {names} is not settled yet; `{work.store.command('tick')}` looks it up, then retry"
+        )
     waiting, ran = engine.advance(work)
     return _report(work, waiting, ran)
 
@@ -196,7 +197,7 @@ def _missing_text(work: Work, report: Report) -> str:
     shown = lines[:MOST_LISTED]
     if len(lines) > len(shown):
         shown.append(f"... and {len(lines) - len(shown)} more")
-    head = f"{work.label} ({work.paths.root}) is not complete:"
+    head = f"{work.label} ({quoted(work.paths.root)}) is not complete; logs are in {quoted(work.paths.logs)}:"
     advice = ["run these lines, or give `roundtable tune --val-summary PATH`:", *report.commands]
     message = [report.message] if report.message else []
     return "\n".join([head, *message, *shown, *(advice if report.commands else ())])

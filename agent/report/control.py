@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from agent.pasteable import roundtable
 from agent.store import control
 from agent.store.store import Store
 
@@ -14,7 +16,9 @@ def control_view(store: Store) -> dict[str, Any]:
     """JSON-ready: `controller` (controller.json), `successor` (its SLURM job), `stop`, `paused`; None for each that
     there is not."""
     beat = control.heartbeat(store.paths.controller)
-    waiting = [e["job_id"] for e in control.unended(store) if e["event"] == "controller"]
+    over = beat.get("generation") if beat is not None and beat.get("state") == "ended" else None
+    # One that ended before its first look has said so in its heartbeat alone.
+    waiting = [e["job_id"] for e in control.unended(store) if e["event"] == "controller" and e["generation"] != over]
     pause = store.journal.last("paused", "resumed")
     paused = pause is not None and pause["event"] == "paused"
     return {
@@ -25,20 +29,22 @@ def control_view(store: Store) -> dict[str, Any]:
     }
 
 
-def control_lines(view: Mapping[str, Any], *, now: datetime, study: str) -> Iterator[str]:
-    """What a person reads; nothing for a study that nobody drives unattended."""
+def control_lines(view: Mapping[str, Any], *, now: datetime, study: Path) -> Iterator[str]:
+    """What a person reads; nothing for a study that nobody drives unattended. study: its folder."""
     beat = view["controller"]
+    kind = beat["kind"] if beat is not None and "kind" in beat else "foreground"
+    again = roundtable("start", "--study", study, "--controller", kind)
     if beat is not None:
         yield f"controller: {_who(beat)}{_looks(beat, now)}"
         if beat.get("trouble"):
             yield f"controller: in trouble, and trying again: {beat['trouble']}"
     if view["successor"] is not None:
-        behind = (
-            " goes on when it ends" if beat is not None and beat.get("state") == "running" else " is in the queue"
-        )
-        yield f"controller: SLURM job {view['successor']}{behind}"
+        running = beat is not None and beat.get("state") == "running"
+        # Nothing here asks the scheduler: a job that was cancelled before it began leaves no word.
+        behind = "goes on when it ends" if running else "was submitted and has not begun"
+        yield f"controller: SLURM job {view['successor']} {behind} (`squeue -j {view['successor']}` shows it)"
     if (stop := view["stop"]) is not None:
-        yield f"stop requested by {stop.get('by', 'somebody')}; `roundtable start --study {study}` withdraws it"
+        yield f"stop requested by {stop.get('by', 'somebody')}; `{again}` withdraws it"
     if (paused := view["paused"]) is not None:
         yield f"paused since {_clock(paused['at'])}: {paused['reason']}; mend the cause, then call with --resume"
 

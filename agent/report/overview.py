@@ -152,7 +152,7 @@ def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:
         row | {"state": "cancelled"} if row["row"] in gone and row["state"] != "ok" else row for row in shown
     ]
     if halted(store, paths) is not None:
-        state["halted"] = halted_text(paths, store.config.study)
+        state["halted"] = halted_text(store, paths)
     state["pending"] = _pending(paths)
     state["counts"] = dict(Counter(row["state"] for row in state["rows"]))
     return state

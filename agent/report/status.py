@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.report.control import control_lines
@@ -97,7 +98,7 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         console.print(Text(f"{head}: {confirmation['gain']['text']}"))
     for line in hours_lines(view["hours"]):
         console.print(Text(line))
-    for line in control_lines(view["control"], now=datetime.now(UTC), study=view["study"]):
+    for line in control_lines(view["control"], now=datetime.now(UTC), study=Path(view["folder"])):
         console.print(Text(line))
     if spent := summary(view["llm"]):
         console.print(Text(spent))

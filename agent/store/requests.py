@@ -85,7 +85,7 @@ def open_requests(store: Store) -> list[CancelRequest]:
         except (FileProblem, KeyError, ValueError) as error:
             if not path.exists():
                 continue
-            message = f"cannot be used ({error}); remove it and call `roundtable cancel` again"
+            message = f"cannot be used ({error}); remove it and call `{store.command('cancel')}` again"
             raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
         found.append(request)
     return sorted(found, key=lambda request: request.rows is not None)
@@ -120,10 +120,12 @@ def halted(store: Store, paths: RoundPaths) -> Entry | None:
     return last
 
 
-def halted_text(paths: RoundPaths, study: str) -> str:
+def halted_text(store: Store, paths: RoundPaths) -> str:
     """What a person can do about a cancelled round."""
+    entry = halted(store, paths)
+    how = f" with scancel ({entry['by']})" if entry is not None and entry.get("who") == "scancel" else ""
     return (
-        f"{paths.label} was cancelled: `roundtable retry --study {study}` starts its missing rows again, "
-        f"`roundtable collect --study {study}` closes it with what is there, and `roundtable tune ... --force-round "
-        f"{paths.number}` begins it anew"
+        f"{paths.label} was cancelled{how}: `{store.command('retry')}` starts its missing rows again, "
+        f"`{store.command('collect')}` closes it with what is there, and "
+        f"`{store.tune_command('--force-round', paths.number)}` begins it anew"
     )

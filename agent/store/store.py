@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.errors import InvalidStudy, Problem, UsageError
 from agent.ownership import kept_back
+from agent.pasteable import roundtable
 from agent.records import Observation, Outcome
 from agent.store.disk import Disk, read_text, storage
 from agent.store.journal import Journal
@@ -92,7 +93,7 @@ class Store:
         path = root / "study.yaml"
         if not path.exists():
             there = f"{root} is no study (it has no study.yaml)" if root.exists() else f"there is no study {root}"
-            raise UsageError(f"{there}; `roundtable init` or `roundtable tune --task ... --trainer ...` begins one")
+            raise UsageError(f"{there}; `roundtable init` or `roundtable tune` with --task and --trainer begins one")
         config = load_study(path)
         store = cls(StudyPaths(root, config.slug), config, disk or Disk(), clock)
         begun = store.journal.last("study")
@@ -123,6 +124,24 @@ class Store:
             self.journal.append("settings", **plain)
         self.disk.write_json(self.paths.settings, plain)
 
+    def command(self, command: str, *words: str | Path | int) -> str:
+        """A `roundtable` command line about this study, to be pasted."""
+        return roundtable(command, "--study", self.paths.root, *words)
+
+    def start_command(self, *words: str) -> str:
+        """The `roundtable start` that has this study driven as it was last, to be pasted."""
+        last = self.journal.last("started")
+        return self.command("start", "--controller", last["controller"] if last is not None else "foreground", *words)
+
+    def tune_command(self, *words: str | int) -> str:
+        """The `roundtable tune` that goes on with this study as the last call had it, to be pasted."""
+        asked = self.settings() if self.paths.settings.exists() else None
+        wanted = (("--slurm", asked.slurm), ("--auto-train", asked.auto_train)) if asked is not None else ()
+        switches = [name for name, is_on in wanted if is_on]
+        root = self.paths.root
+        place = ("--study", root.name, "--output-dir", root.parent)
+        return roundtable("tune", "--task", self.config.task, *place, *switches, *words)
+
     # -- rounds -------------------------------------------------------------------------------------------------
 
     def closed(self, *, below: int | None = None) -> list[RoundPaths]:
@@ -133,8 +152,9 @@ class Store:
         return [paths for paths in rounds if paths.closed.exists()]
 
     def open_folder(self, kind: str = "round") -> RoundPaths | None:
-        """The one folder of this kind that is not closed yet, if there is one."""
-        for folder in reversed(self.paths.newest(kind)):
+        """The folder of this kind that is not closed yet, if there is one: a round that is run again comes before the
+        next one, which was opened and has not begun."""
+        for folder in self.paths.newest(kind):
             paths = self.paths.round(folder)
             if not paths.closed.exists():
                 return paths

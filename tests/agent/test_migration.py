@@ -94,13 +94,13 @@ def test_the_old_way_goes_on_with_one_command(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "runs" / "task601").glob("round_1_*")
     script = (folder / "train_task601_round1.slurm").read_text()
     assert "#SBATCH --array=0-4" in script and (folder / "prepare_task601_round1.sh").exists()
-    order = [line for line in outcome.commands if line.startswith("sbatch")]
+    order = [line for line in outcome.commands if "sbatch " in line]
     assert [next(k for k in ("prepare", "train", "eval") if f"{k}_task601" in line) for line in order] == [
         "prepare",
         "train",
         "eval",
     ]
-    assert "--dependency=afterany:PREPARE_JOB_ID" in order[1] and "--dependency=afterany:TRAIN_JOB_ID" in order[2]
+    assert "--dependency=afterany:$P" in order[1] and "--dependency=afterany:$J" in order[2]
 
     with pytest.raises(MissingResults):
         tune(options(tmp_path))

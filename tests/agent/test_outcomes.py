@@ -162,6 +162,10 @@ def test_the_evidence_is_one_line_and_ends_with_the_facts() -> None:
     assert "\n" not in text and len(text) < 600 and text.endswith("FAILED, exit 1:0, on n1")
     _, text = classify(None, None, gone("FAILED", "0:9", node=""), claimed=True)
     assert text == "died by signal 9 (SIGKILL): FAILED, exit 0:9"
+    # Without accounting squeue says FAILED, and nobody the exit code.
+    for code in ("", "0:0"):
+        _, text = classify(None, None, gone("FAILED", code, node=""), claimed=True)
+        assert text.startswith("failed and left neither a result nor an exit marker: FAILED")
     _, text = classify(None, marker("interrupted", 300), gone("", node=""), claimed=True)
     assert text == "stopped by signal 172: state unknown"
 

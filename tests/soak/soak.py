@@ -32,6 +32,8 @@ CLUSTER = ClusterConfig(nodes=2, preemption=True)
 #: A round that takes longer does not close.
 ROUND_LIMIT_S = 600.0
 #: Errors after which a person calls again, or cron does: nothing is lost, the next call goes on.
+#: The round closed on nothing, which stops the study; the next call goes on.
+STOPPING = ("TrialsCrashed", "NothingLearnt")
 PASSING = ("LaunchError", "SchedulerUnavailable", "SubmitLimit", "AmbiguousSubmission", "StudyBusy")
 CALLED_AGAIN_AFTER_S = 0.5
 
@@ -182,9 +184,14 @@ class Soak:
                 self.tally.errors["killed"] += 1
             elif answer["state"] == "finished":
                 return
-            elif answer["error"] == "TrialsCrashed":
-                self.tally.errors["TrialsCrashed"] += 1
+            elif answer["error"] in STOPPING:
+                self.tally.errors[answer["error"]] += 1
                 return
+            elif answer["error"] == "RoundCancelled":
+                # All that was left of it was cancelled by hand: the person has it closed as it is.
+                self.tally.errors["RoundCancelled"] += 1
+                if self._call("collect", target)["code"] == 0:
+                    return
             elif answer["error"] == "StudyPaused":
                 self.tally.errors["StudyPaused"] += 1
                 resume = True
@@ -239,7 +246,7 @@ class Soak:
         if idle["error"] or idle["state"] != "finished":
             yield f"a further call with nothing to do: {idle}"
         added = [entry["event"] for entry in Store.open(self.root).journal.entries[entries:]]
-        if set(added) - {"refund", "settings"}:
+        if set(added) - {"refund", "settings", "resumed"}:
             yield f"a further call with nothing to do journaled {added}"
         if self._state() != derived(self.root) or (not added and derived(self.root) != before):
             yield "a further call with nothing to do changed the state"

@@ -10,6 +10,7 @@ from agent.errors import TrainingEnvironmentError
 from agent.launch.doctor.finding import Area, Finding
 from agent.launch.profile import Profile
 from agent.launch.training import ensure, import_root, training_python
+from agent.pasteable import quoted
 from trainers.registry import RegisteredTrainer
 
 _area = Area("training")
@@ -48,7 +49,7 @@ def _missing(profile: Profile, python: Path, looked: str) -> Finding:
         return _area.ok(looked, "not there yet; `build: true` makes it before the first submission")
     if profile.build:
         return _area.problem(looked, "not there, and `build: true` needs uv", "install uv (pip install uv)")
-    made = f"build it with `uv venv {python.parent.parent}`, " if python.parent.name == "bin" else ""
+    made = f"build it with `uv venv {quoted(python.parent.parent)}`, " if python.parent.name == "bin" else ""
     ask = f"{made}correct `python` in the profile, or let it be built (`build: true`)"
     return _area.problem(looked, "there is no such python", ask)
 

@@ -469,6 +469,18 @@ def test_status_shows_who_looks_and_asks_no_scheduler(slurm_root: Path, fake: Fa
     assert len(fake.calls("squeue")) == asked
 
 
+def test_status_says_of_no_controller_that_ended_that_it_is_on_its_way(slurm_root: Path, fake: FakeSlurm) -> None:
+    """One that found the stop file before its first look has journaled nothing."""
+    begin_start(slurm_root)
+    assert "SLURM job 41 was submitted and has not begun (`squeue -j 41` shows it)" in text_of(slurm_root)
+    store = Store.open(slurm_root)
+    me = Identity(generation=1, kind="slurm", host="n7", pid=9, started=1, boot="b", job_id="41")
+    at = datetime.now(UTC).isoformat()
+    control.beat(store.disk, store.paths.controller, me, at=at, state="ended", reason="stopped by me")
+    said = text_of(slurm_root)
+    assert "ended" in said and "stopped by me" in said and "has not begun" not in said
+
+
 def ended(process: subprocess.Popen[bytes], request: pytest.FixtureRequest) -> subprocess.Popen[bytes]:
     """The process, killed when its test is over, however that ended."""
 

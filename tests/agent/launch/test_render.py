@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from render_cases import HOSTILE, a_manifest, hostile, plain, prepared, rendered_round, requeue, with_test_data
@@ -116,10 +117,10 @@ def test_a_preparation_is_one_task_without_a_gpu_before_the_rows(tmp_path: Path)
     script = rendered.texts[rendered.preparation.array_script]
     assert "#SBATCH --array=0\n" in script and "#SBATCH --partition=cpu" in script and "--gres" not in script
     assert "#SBATCH --cpus-per-task=16" in script and "--signal" not in script
-    before, train, evaluation = _submitted(rendered, tmp_path, None)
+    before, train, evaluation = _submitted(rendered, tmp_path)
     assert before == ["--array=0", str(rendered.preparation.array_script)]
-    assert train[1:] == ["--dependency=afterany:PREPARE_JOB_ID", str(rendered.train.array_script)]
-    assert evaluation[1] == "--dependency=afterany:TRAIN_JOB_ID"
+    assert train[1:] == ["--dependency=afterany:101", str(rendered.train.array_script)]
+    assert evaluation[1] == "--dependency=afterany:102"
     lines = manual_commands(rendered, slurm=False)
     assert lines[0] == "bash /scratch/alice/runs/digits/round_2_p/prepare_digits_round2.sh 0" and len(lines) == 3
     assert plain().preparation is None
@@ -150,16 +151,23 @@ def test_a_careless_template_is_refused(
         rendered_round(Path("/r"), default_profile(), template="generic")
 
 
-def _submitted(rendered: Rendered, tmp_path: Path, limit: int | None) -> list[list[str]]:
-    """The argument lists that a fake sbatch gets when the printed lines are pasted into bash."""
+def _submitted(rendered: Rendered, tmp_path: Path, **options: Any) -> list[list[str]]:
+    """The argument lists, without --parsable, that an sbatch gets when the printed lines are pasted into bash. Its
+    jobs are 101, 102 and so on."""
     record, fake = tmp_path / "record", tmp_path / "bin" / "sbatch"
     fake.parent.mkdir()
-    fake.write_text(f"#!/usr/bin/env bash\nprintf '%s\\t' \"$@\" >> '{record}'; echo >> '{record}'\n")
+    fake.write_text(
+        f"#!/usr/bin/env bash\nprintf '%s\\t' \"$@\" >> '{record}'; echo >> '{record}'\n"
+        f"echo $((100 + $(wc -l < '{record}')))\"${{CLUSTER:+;$CLUSTER}}\"\n"
+    )
     fake.chmod(0o755)
-    lines = manual_commands(rendered, slurm=True, max_array_size=limit)
-    path = f"{fake.parent}:{os.environ['PATH']}"
-    subprocess.run(["bash", "-eu", "-c", "\n".join(lines)], env={"PATH": path}, check=True, timeout=60)
-    return [line.rstrip("\t").split("\t") for line in record.read_text(encoding="utf-8").splitlines()]
+    lines = manual_commands(rendered, slurm=True, **options)
+    environment = {"PATH": f"{fake.parent}:{os.environ['PATH']}"}
+    if rendered.train.clusters:
+        environment["CLUSTER"] = "east"
+    subprocess.run(["bash", "-eu", "-c", "\n".join(lines)], env=environment, check=True, timeout=60)
+    calls = [line.rstrip("\t").split("\t") for line in record.read_text(encoding="utf-8").splitlines()]
+    return [[word for word in words if word != "--parsable"] for words in calls]
 
 
 @pytest.mark.parametrize(
@@ -178,10 +186,10 @@ def test_the_lines_a_person_runs_cover_every_row_once(
     profile = Profile(max_parallel=4)
     manifest = a_manifest(candidates=7, folds=1, use_test=True, evaluation="array")
     rendered = rendered_round(Path(f"/r {HOSTILE}"), profile, manifest)
-    found = _submitted(rendered, tmp_path, limit)
+    found = _submitted(rendered, tmp_path, max_array_size=limit)
     expected = [[f"--array={r}", str(rendered.train.array_script), *([str(o)] if o else [])] for r, o in train]
     assert found[: len(train)] == expected
-    names = ["TRAIN_JOB_ID"] if len(train) == 1 else [f"TRAIN_JOB_ID_{n + 1}" for n in range(len(train))]
+    names = [str(101 + number) for number in range(len(train))]
     for (indices, offset), arguments in zip(train, found[len(train) :], strict=True):
         script = [str(rendered.evaluation.array_script), *([str(offset)] if offset else [])]
         assert arguments == [f"--array={indices}", f"--dependency=afterany:{':'.join(names)}", *script]
@@ -197,13 +205,43 @@ def test_the_evaluation_is_one_small_job_unless_models_run_on_test_data(tmp_path
     assert {f"#SBATCH {option}" for option in wanted} <= header
     assert "--gres" not in script and "--exclusive" not in script
     assert "OMP_NUM_THREADS=1 " in rendered.texts[rendered.evaluation.script]
-    *_, evaluation = _submitted(rendered, tmp_path, 3)
-    jobs = ":".join(f"TRAIN_JOB_ID_{number}" for number in (1, 2, 3))
-    assert evaluation == ["--array=0", f"--dependency=afterany:{jobs}", str(rendered.evaluation.array_script)]
+    *_, evaluation = _submitted(rendered, tmp_path, max_array_size=3)
+    assert evaluation == ["--array=0", "--dependency=afterany:101:102:103", str(rendered.evaluation.array_script)]
     tested = rendered_round(Path("/r"), profile, a_manifest(candidates=7, folds=1, evaluation="array"))
     assert tested.evaluation.array_script is not None
     script = tested.texts[tested.evaluation.array_script]
     assert "--array=0-6%4\n" in script and "--gres=gpu:2\n" in script and "--mem=64G\n" in script
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "train"),
+    [
+        ([2], None, [("2", 0)]),
+        ([0, 1, 4, 5], None, [("0-1,4-5", 0)]),
+        ([1, 5, 6], 3, [("1", 0), ("0-1", 5)]),
+        ([], None, []),
+    ],
+)
+def test_the_lines_for_what_is_missing_train_and_evaluate_that_alone(
+    rows: list[int], limit: int | None, train: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    rendered = rendered_round(Path("/r"), Profile(), a_manifest(candidates=7, folds=1, evaluation="array"))
+    *found, evaluation = _submitted(rendered, tmp_path, max_array_size=limit, rows=rows, evaluate=[1, 2])
+    expected = [[f"--array={r}", str(rendered.train.array_script), *([str(o)] if o else [])] for r, o in train]
+    assert found == expected
+    waits = [f"--dependency=afterany:{':'.join(str(101 + n) for n in range(len(train)))}"] if train else []
+    assert evaluation == ["--array=1-2", *waits, str(rendered.evaluation.array_script)]
+
+
+def test_the_lines_take_the_id_alone_where_sbatch_tells_the_cluster_too(tmp_path: Path) -> None:
+    rendered = rendered_round(Path("/r"), Profile(cluster="east"), a_manifest(candidates=2, folds=1))
+    assert _submitted(rendered, tmp_path)[1][1] == "--dependency=afterany:101"
+
+
+def test_the_lines_prepare_only_what_is_not_prepared(tmp_path: Path) -> None:
+    assert len(manual_commands(prepared(), slurm=True)) == 3
+    assert len(manual_commands(prepared(), slurm=True, prepared=True)) == 2
+    assert len(manual_commands(prepared(), slurm=True, rows=[], evaluate=[0])) == 1
 
 
 def test_the_lines_say_which_variables_of_the_shell_would_beat_the_header() -> None:

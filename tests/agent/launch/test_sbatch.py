@@ -99,9 +99,15 @@ def test_a_percent_sign_in_the_folder_is_no_placeholder(slurm: FakeSlurm, batch:
 ANSWERS = [
     ("sbatch: error: Batch job submission failed: Invalid partition name specified", LaunchError, "sinfo"),
     (
-        "sbatch: error: Batch job submission failed: Invalid account or account/partition combination",
+        "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
         LaunchError,
-        "account",
+        "and set `account` in",
+    ),
+    (
+        "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's "
+        "size and/or time limits)",
+        LaunchError,
+        "ask for less",
     ),
     ("sbatch: error: Batch job submission failed: Invalid qos specification", LaunchError, "qos"),
     (

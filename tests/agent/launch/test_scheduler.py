@@ -214,6 +214,20 @@ def test_accounting_that_does_not_answer_costs_only_patience(
     assert only(reader).raw == "LOST"
 
 
+def test_accounting_that_does_not_answer_is_said_once_until_it_does(
+    reader: SlurmReader, slurm: FakeSlurm, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    slurm.answer("sacct", err="sacct: error: Connection refused", code=1)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            only(reader, submission())
+            clock.now += 200
+        assert caplog.text.count("no accounting now") == 1
+        slurm.answer("sacct", sacct("15_0", "COMPLETED"))
+        only(reader, submission())
+    assert caplog.text.count("accounting answers again") == 1
+
+
 def test_an_unknown_state_is_not_an_end(reader: SlurmReader, slurm: FakeSlurm) -> None:
     slurm.answer("squeue", squeue("15_0", "WARPED"))
     status = only(reader)

@@ -11,7 +11,7 @@ import pytest
 
 from agent.api import Study, tick_once, tune
 from agent.api.begin import begin
-from agent.errors import InvalidPolicy, TrialsCrashed
+from agent.errors import InvalidPolicy, LaunchError, TrialsCrashed
 from agent.launch.base import State, TaskStatus
 from agent.launch.local import LocalLauncher
 from agent.launch.profile import Profile
@@ -282,6 +282,25 @@ def test_line_28_retries_are_grouped_by_what_they_ask_for(
     [candidate] = record(lab)["candidates"]
     assert candidate["outcomes"] == {"cancelled": 1, "ok": 7}
     assert trials(lab)[6]["message"] == "CANCELLED by 1000, exit 0:15" and trials(lab)[6]["node"] == "n1"
+
+
+def test_a_node_that_is_not_excluded_any_more_is_not_said_to_be(
+    lab: Lab, told: dict[tuple[int, int], tuple[str, str, str]]
+) -> None:
+    impatient(lab)
+    told[0, 1] = ("NODE_FAIL", "0:0", "n1")
+    teller: Teller = lab.teller  # type: ignore[attr-defined]
+    submit_any = teller.submit
+
+    def only_node(batch: Any) -> Any:
+        if "exclude" in dict(batch.settings.directives):
+            raise LaunchError("sbatch refused it: Requested node configuration is not available")
+        return submit_any(batch)
+
+    teller.submit = only_node  # type: ignore[method-assign]
+    assert lab.tune(profile=setup_profile(lab, fails(0, "exit 1")), poll_s=0.1).closed == 1
+    assert lab.said("no other node than n1 will do: not excluded any more")
+    assert lab.said("attempt 2 started: rows 0") and not lab.said("(not on n1)")
 
 
 def test_memory_grows_to_the_profiles_limit_and_then_is_knowledge(

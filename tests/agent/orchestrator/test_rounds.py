@@ -201,9 +201,10 @@ def test_the_manual_flow_renders_collects_and_goes_on(lab: Lab) -> None:
 def test_slurm_lines_are_printed_exactly(lab: Lab) -> None:
     outcome = lab.tune(auto_train=False, slurm=True, candidates=2, seeds=(0, 1), parallel=3)
     folder = round_folder(lab, 1)
-    assert outcome.commands[0] == f"sbatch --array=0-3%3 {folder}/train_demo_round1.slurm"
-    assert outcome.commands[-1].startswith("sbatch --array=0 --dependency=afterany:")
-    assert f"{folder}/eval_demo_round1.slurm" in outcome.commands[-1]
+    assert list(outcome.commands) == [
+        f"J=$(sbatch --parsable --array=0-3%3 {folder}/train_demo_round1.slurm)",
+        f"sbatch --array=0 --dependency=afterany:$J {folder}/eval_demo_round1.slurm",
+    ]
 
 
 def test_a_summary_by_hand_ends_the_wait(lab: Lab, tmp_path: Path) -> None:

@@ -75,16 +75,10 @@ def test_the_printed_lines_work_by_hand(lab: Lab, slurm: Cluster, profile: Path)
     assert outcome.state == "rendered"
     with pytest.raises(MissingResults, match="c01_f0_s1 has no result"):
         lab.tune(auto_train=False, slurm=True, candidates=2)
-    jobs: list[str] = []
-    for line in outcome.commands:
-        if line.startswith("#"):
-            continue
-        command = line.replace("TRAIN_JOB_ID", jobs[-1] if jobs else "")
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=slurm.environment())
-        match = re.fullmatch(r"Submitted batch job (\d+)\n", done.stdout)
-        assert match is not None, done.stderr
-        jobs.append(match[1])
-    assert len(jobs) == 2
+    # Pasted as they stand.
+    command = "\n".join(outcome.commands)
+    done = subprocess.run(["bash", "-eu", "-c", command], capture_output=True, text=True, env=slurm.environment())
+    assert re.fullmatch(r"Submitted batch job (\d+)\n", done.stdout) is not None, done.stderr
     slurm.wait_for_jobs()
     second = lab.tune(auto_train=False, slurm=True, candidates=2)
     assert (second.opened, second.closed) == (1, 1)

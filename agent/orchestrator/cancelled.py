@@ -1,0 +1,97 @@
+"""A person who stops a round's tasks with the scheduler's own command means what `roundtable cancel` means.
+
+Going on, with a new round in the queue, would be against their will; so the round is halted and waits for them. One
+task of many that was cancelled is that row's end, and the round goes on without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from agent.launch.base import TaskStatus
+from agent.orchestrator.attempts import Fates
+from agent.orchestrator.cancel import check_halted
+from agent.orchestrator.context import Work
+from agent.records import Outcome
+from trainers.results import RowResult
+
+#: Seconds from scancel to the last sign of a task that it stopped: SLURM's KillWait is 30 s unless the site chose.
+STOPS_WITHIN_S = 60.0
+
+#: Results that need nothing further.
+_LEARNT = (Outcome.OK, Outcome.BAD_CONFIG, Outcome.GPU_OOM)
+
+
+def halt_if_cancelled(
+    work: Work, fates: Fates, results: Mapping[int, RowResult | None], statuses: Mapping[int, TaskStatus]
+) -> None:
+    """Halt the round if a person has cancelled all of it that was not over, beside Roundtable: journaled as a
+    cancellation of the whole round. Called when no task of it may do anything any more. Raises RoundCancelled."""
+    if work.tools.launcher().name == "local":
+        return
+    rows = _cancelled(fates, results, statuses)
+    if not rows:
+        return
+    others = [row for row in results if row not in rows]
+    learnt = [row for row in others if (found := results[row]) is not None and Outcome(found.outcome) in _LEARNT]
+    # A row that was cancelled alone, where others have told something, is left out; all that was left is a round.
+    if (learnt and len(rows) < 2) or not _all_that_was_left(rows, others, results, statuses):
+        return
+    work.store.journal.append(
+        "cancelled",
+        folder=work.paths.root.name,
+        round=work.number,
+        rows=rows,
+        whole=True,
+        names=sorted({fates.handed[row].submission.name for row in rows}),
+        who="scancel",
+        by=_by(statuses[rows[0]].raw),
+        request=None,
+    )
+    check_halted(work)
+
+
+def _cancelled(
+    fates: Fates, results: Mapping[int, RowResult | None], statuses: Mapping[int, TaskStatus]
+) -> list[int]:
+    """Rows whose newest attempt somebody cancelled, and neither Roundtable nor a person through it."""
+    manifest_rows = {row: fates.handed[row] for row in results if row in fates.handed}
+    found = []
+    for row, handed in manifest_rows.items():
+        if handed.stopped or handed.cancelled or fates.judged(row):
+            continue
+        own = fates.own(row, results[row])
+        # A training that saved a result before it was ended is over; one that failed because of the end is not.
+        over = own is not None and own.outcome != Outcome.CRASHED
+        if not over and statuses[row].raw.startswith("CANCELLED"):
+            found.append(row)
+    return found
+
+
+def _all_that_was_left(
+    rows: list[int],
+    others: list[int],
+    results: Mapping[int, RowResult | None],
+    statuses: Mapping[int, TaskStatus],
+) -> bool:
+    """Whether no other row went on after these were cancelled. Where nobody tells when that was, only a whole round
+    is taken for one."""
+    times = [at for row in rows if (at := statuses[row].ended) is not None]
+    if not times:
+        return not others
+    last = min(times) + STOPS_WITHIN_S
+    return all((at := statuses[row].ended) is not None and at <= last for row in others)
+
+
+def _by(raw: str) -> str:
+    """ "CANCELLED by 1000" in a person's words."""
+    import pwd
+
+    match = re.search(r"by (\d+)", raw)
+    if match is None:
+        return "by whom the scheduler does not say"
+    try:
+        return f"by {pwd.getpwuid(int(match[1])).pw_name}"
+    except KeyError:
+        return f"by uid {match[1]}"
