@@ -126,6 +126,7 @@ def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
         "launch",
         "objectives",
         "ownership",
+        "pasteable",
         "records",
         "reference",
         "report",
