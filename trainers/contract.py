@@ -81,6 +81,8 @@ class TrialSpec:
     """The frozen description (JSON) of a trainer that a person brought as YAML; None for a built-in one."""
     data: Mapping[str, Value] = field(default_factory=dict)
     """Where the data is and how it is read, e.g. {"path": "..."}; the trainer documents its keys."""
+    save_every: int = 1
+    """Epochs between the checkpoints that a later attempt goes on from; one is also due at a stop and at the end."""
     cpus: int = 1
     gpus: int = 0
     objective: str

@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -42,8 +43,9 @@ from trainers.disk import keep, refuses
 from trainers.files import FileProblem, read_json_object, to_json, write_atomic, write_json
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
-from trainers.registry import accumulator, preparer, trainer_module
+from trainers.registry import TRAINERS, accumulator, preparer, trainer_module
 from trainers.results import SCHEMA_VERSION, RowResult, earlier_attempts, read_row
+from trainers.saving import Saving
 from trainers.summary import fold_results
 from trainers.visible import given_to_task
 
@@ -193,6 +195,8 @@ def _train(
     try:
         if refused:
             raise TrainerError(refused)
+        saving = Saving.read(os.environ)
+        spec = replace(spec, save_every=saving.every)
         result = trainer_module(spec.trainer, brought=spec.trainer_file is not None).train(
             spec, Control(stop=stop, report=_Progress(folder, spec.epochs))
         )
@@ -234,8 +238,22 @@ def _train(
         record |= measured
     code = DONE if error is None else FAILED
     keep(folder.result, record, say=_say, stop=stop)
+    if error is None:
+        _prune(saving, folder, spec)
     _mark_exit(folder, code, outcome, "" if error is None else str(error))
     return code
+
+
+def _prune(saving: Saving, folder: AttemptFiles, spec: TrialSpec) -> None:
+    """Only once the result is there: a training killed before it goes on from its checkpoint."""
+    spare = TRAINERS[spec.trainer].spare_checkpoints if spec.trainer_file is None else ()
+    try:
+        removed = saving.prune(folder, spare)
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}: a checkpoint that should not be kept is still there")
+    else:
+        if removed:
+            _say(f"keeping {saving.keep} checkpoints: removed {', '.join(removed)}")
 
 
 def _without_room(folder: AttemptFiles, error: BaseException) -> int:

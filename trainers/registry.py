@@ -86,6 +86,8 @@ class RegisteredTrainer:
     """Forecasts that need no training, whose error on the model's own windows is its metric METRIC_NAME."""
     needs_data: tuple[str, ...] = ()
     """Keys of `--data` without which it cannot start: the {data.KEY} that its command and environment use."""
+    spare_checkpoints: tuple[str, ...] = ()
+    """Patterns of checkpoints in an attempt's folder, beside best and last, that nothing reads after the training."""
     preparer: str | None = None
     """Module with prepare_data(), work on the data that all trials share and that is done once before they begin, and
     prepared(), whether it is done already. Standard library only, as far as prepared() needs it."""
@@ -228,6 +230,7 @@ _NNUNET = RegisteredTrainer(
         ),
         "dataset": DataKey(kind="text", description="number or name of the data set; by default the task's name"),
     },
+    spare_checkpoints=("nnUNet_results/*/*/fold_*/checkpoint_best.pth",),
     preparer="trainers.nnunet.prepare",
     accumulator="trainers.nnunet.accumulate",
     data_check="trainers.nnunet.precheck",

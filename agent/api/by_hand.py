@@ -122,6 +122,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     }
     disk.write_json(out / "plan.json", plan)
     environment = without_secrets(os.environ)
+    environment |= {name: value for name, value in profile.variables("train").items() if name not in profile.env}
     if gpus:
         # No more than it was given: a program may take all that it sees.
         environment[VARIABLE] = ",".join(there[:gpus])

@@ -17,6 +17,7 @@ from agent.launch.base import SlurmSettings
 from agent.launch.options import MEMORY, PER_GPU
 from agent.launch.profile_checks import gres_gpus, megabytes, problems_of, time_in_seconds
 from trainers.files import FileProblem
+from trainers.saving import EVERY, KEEP
 
 Kind = Literal["prepare", "train", "eval"]
 
@@ -109,6 +110,10 @@ class Profile(Resources):
     controller: Resources = field(default_factory=Resources)
     """What a controller job (`roundtable start`) asks for: one CPU, no GPU; partition, account, qos as above if not
     given here."""
+    save_every: int | None = None
+    """Epochs between the checkpoints that a training goes on from; 1 when not given."""
+    keep_checkpoints: str | None = None
+    """Which checkpoints remain once a training has ended well: both (when not given), best or last."""
     signal_seconds: int = 60
     """A training task is warned by USR2 so many seconds before its time limit, to save a checkpoint; 0: never."""
     requeue_on_timeout: bool = False
@@ -155,6 +160,11 @@ class Profile(Resources):
         dropped |= {*(MEMORY if own.mem is not None and own.extra is None else ())}
         extra = base.extra if own.extra is None else own.extra
         return replace(wanted, extra={k: v for k, v in (extra or {}).items() if k not in dropped} or None)
+
+    def variables(self, kind: Kind) -> dict[str, str]:
+        """What a task's script exports: `env`, and of a training how its checkpoints are written and kept."""
+        saving = {EVERY: self.save_every, KEEP: self.keep_checkpoints} if kind == "train" else {}
+        return {**self.env, **{name: str(value) for name, value in saving.items() if value is not None}}
 
     def settings(self, kind: Kind, *, inference: bool = False) -> SlurmSettings:
         """The sbatch options of one array, without what each submission adds: name, range, log, dependency.

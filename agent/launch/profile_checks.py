@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from agent.launch.options import ALLOWED_EXTRA, MANAGED, MEMORY, PER_GPU, PROFILE_KEY, SHORT
+from trainers.saving import KEPT
 
 Found = tuple[str, str, str]
 """Where, the value as text, and what is wrong with it."""
@@ -179,6 +180,10 @@ def _bool(value: Any) -> list[Found]:
     return [] if isinstance(value, bool) else _no(value, "must be true or false")
 
 
+def _kept(value: Any) -> list[Found]:
+    return [] if value in KEPT else _no(value, f"must be one of {', '.join(KEPT)}")
+
+
 def _python(value: Any) -> list[Found]:
     if not isinstance(value, str) or not value.startswith(("/", "~/")):
         return _no(value, "must be an absolute path or begin with ~/: compute nodes start in another folder")
@@ -315,6 +320,8 @@ CHECKS: Mapping[str, Check] = {
     "prepare": _mapping("prepare"),
     "eval": _mapping("eval"),
     "controller": _mapping("controller"),
+    "save_every": _whole(1),
+    "keep_checkpoints": _kept,
     "signal_seconds": _whole(0, 65535),
     "requeue_on_timeout": _bool,
     "max_mem": _mem,

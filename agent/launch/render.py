@@ -107,7 +107,7 @@ def render_round(
             "array_name": array_script.name,
             "count": count,
             "cpus": resources_of_kind.cpu_count,
-            "env": tuple(profile.env.items()),
+            "env": tuple(profile.variables(kind).items()),
             "import_root": import_root,
             "item": item,
             "last": count - 1,

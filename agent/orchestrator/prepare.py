@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.errors import InputChanged, ProposalError, SchedulerUnavailable, UsageError
+from agent.errors import InputChanged, InvalidProfile, Problem, ProposalError, SchedulerUnavailable, UsageError
 from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, unasked
 from agent.launch.lint import check_syntax
 from agent.launch.render import Rendered, manual_commands, render_round
@@ -246,6 +246,7 @@ def render_again(work: Work, *, slurm: bool) -> StepResult:
 
 def _write(work: Work, manifest: Manifest, *, slurm: bool) -> StepResult:
     refuse_idle(work.tools.profile, work.tools.trainer)
+    _refuse_pruned(work)
     if words := unasked(work.tools.profile, work.tools.trainer) if slurm else _no_gpu_here(work):
         work.say(words)
     rendered = _rendered(work, manifest, slurm=slurm)
@@ -330,6 +331,18 @@ def _most_tasks(work: Work) -> int:
         limit = given or DEFAULT_ARRAY_SIZE
     limit = limit or DEFAULT_ARRAY_SIZE
     return min(limit, given or limit)
+
+
+def _refuse_pruned(work: Work) -> None:
+    """Raises InvalidProfile where a checkpoint would be removed that the study reads later."""
+    kept = work.tools.profile.keep_checkpoints
+    needed = {
+        "best": work.settings.rungs > 1 and "rungs go on from last checkpoints",
+        "last": work.settings.use_test and "--use-test-data tests the best ones",
+    }
+    if kept in needed and (why := needed[kept]):
+        message = f"{why}: set it to both, or take it out"
+        raise InvalidProfile([Problem(file="profile", where="keep_checkpoints", value=kept, message=message)])
 
 
 def _no_gpu_here(work: Work) -> str:

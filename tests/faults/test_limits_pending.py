@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,4 +126,8 @@ def test_line_34_an_impossible_number_of_gpus_is_refused_with_the_remedy_and_men
         lab.tune(launcher="sbatch", profile=profile(lab, gpus=9, partition="gpu"), poll_s=0.3)
     assert not list(lab.store().journal.of("submitted"))
     assert lab.tune(launcher="sbatch", profile=profile(lab, gpus=1, partition="gpu"), poll_s=0.3).closed == 1
+    for path in (lab.root / "demo").glob("round_1_*/trials/*/attempt_1/result.json"):
+        assert json.loads(path.read_text())["gpus"] == {"asked": 1, "visible": 1, "granted": 1}
+    log = next((lab.root / "demo").glob("round_1_*/logs/*train*.log")).read_text()
+    assert "GPUs: 1 asked for, 1 given by SLURM, 1 visible (CUDA_VISIBLE_DEVICES=" in log
     assert_sound(lab, two)

@@ -44,7 +44,7 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     sys.stderr.write("".join(f"data: {line}\n" for line in series.told))
     training = _build(spec, config, series, device, epochs)
     notes = attempt.resume(training, spec)
-    training.run(control, AttemptFiles(spec.out))
+    training.run(control, AttemptFiles(spec.out), save_every=spec.save_every)
     best = training.best
     beside = baselines.measure(series, "val", config.seq_len)
     windows = {part: len(series.starts(part, config.seq_len)) for part in series.parts}

@@ -65,6 +65,7 @@ def _train(spec: TrialSpec, control: Control, config: Config, dataset: Dataset) 
     folder = Path(trainer.output_folder)
     files = AttemptFiles(spec.out)
     trainer.stop, trainer.report, trainer.metrics_file = control.stop, control.report, files.metrics
+    trainer.save_every = spec.save_every
     identity = _identity(spec, dataset, trainer)
     notes = _resume(spec, trainer, identity)
     write_json(folder / _IDENTITY, identity)

@@ -115,7 +115,7 @@ class nnUNetTrainerRoundtable(nnUNetTrainer):  # type: ignore[misc]  # nnunetv2 
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         if self.stop is not None and self.stop.requested:
-            raise Interrupted(f"stopped in epoch {self.current_epoch}; the checkpoint after the epoch before stands")
+            raise Interrupted(f"stopped in epoch {self.current_epoch}; the last checkpoint stands")
         try:
             result: dict[str, Any] = super().train_step(batch)
         except BaseException:

@@ -157,8 +157,11 @@ class EpochLoop(ABC, Generic[V]):
         self._restore_tally(state["tally"])
         self.history, self.best = list(state["history"]), state["best"]
 
-    def run(self, control: Control, files: AttemptFiles) -> None:
-        """Train to the end. Raises BadConfig (diverged), OutOfMemory, Interrupted (after saving), OSError."""
+    def run(self, control: Control, files: AttemptFiles, *, save_every: int = 1) -> None:
+        """Train to the end, with a checkpoint every so many epochs, at a stop and at the end.
+
+        Raises BadConfig (diverged), OutOfMemory, Interrupted (after saving), OSError.
+        """
         write_history(files.metrics, self.history, self.columns)
         if self.best:
             self._save_best(files.checkpoint_best)
@@ -176,7 +179,8 @@ class EpochLoop(ABC, Generic[V]):
                 ) from None
             self._close_epoch(control, files, validation, seconds=self.elapsed + time.perf_counter() - started)
             entered = self.snapshot()
-            checkpoint.save(files.checkpoint_last, entered)
+            if self.finished or self.epoch % save_every == 0:
+                checkpoint.save(files.checkpoint_last, entered)
 
     def _epoch_with_fallback(self, control: Control, entered: checkpoint.State) -> V:
         """Train one epoch, return its validation; when memory runs out, again from `entered` with half the batch."""

@@ -36,7 +36,7 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     _say(data)
     training = _build(spec, config, data, device, epochs)
     notes = attempt.resume(training, spec)
-    training.run(control, AttemptFiles(spec.out))
+    training.run(control, AttemptFiles(spec.out), save_every=spec.save_every)
     best = training.best
     notes |= _notes(training, data)
     effective: dict[str, Value] = {}

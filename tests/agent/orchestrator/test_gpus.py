@@ -159,3 +159,23 @@ def test_a_local_study_says_when_the_variable_leaves_it_no_gpu(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     rendered(lab, slurm=False, launcher="local")
     assert lab.said("CUDA_VISIBLE_DEVICES='' leaves none of this machine's 4 GPUs: trials train on CPUs")
+
+
+def test_how_checkpoints_are_kept_reaches_the_tasks_and_what_is_needed_later_is_not_removed(
+    lab: Lab, tmp_path: Path
+) -> None:
+    text = "gpus: 0\nsave_every: 5\nkeep_checkpoints: last\n"
+    with pytest.raises(
+        InvalidProfile, match=r"keep_checkpoints = last: --use-test-data tests the best ones: set it to"
+    ):
+        rendered(lab, profile=profile(tmp_path, text), use_test=True)
+    rendered(lab, profile=profile(tmp_path, text), use_test=False)
+    [script] = (tmp_path / "digits").glob("round_1_*/train_*.sh")
+    assert "export ROUNDTABLE_SAVE_EVERY=5\n" in script.read_text()
+    assert "export ROUNDTABLE_KEEP_CHECKPOINTS=last\n" in script.read_text()
+    [script] = (tmp_path / "digits").glob("round_1_*/eval_*.sh")
+    assert "CHECKPOINTS" not in script.read_text()
+    with pytest.raises(InvalidProfile, match=r"save_every = 0: must be a whole number from 1"):
+        rendered(lab, profile=profile(tmp_path, "save_every: 0\n"))
+    with pytest.raises(InvalidProfile, match=r"keep_checkpoints = 'none': must be one of both, best, last"):
+        rendered(lab, profile=profile(tmp_path, "keep_checkpoints: none\n"))

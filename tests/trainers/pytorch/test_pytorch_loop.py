@@ -215,3 +215,21 @@ def test_the_same_precision_needs_no_words(tmp_path: Path, capsys: pytest.Captur
     first.run(quiet(), folder(tmp_path / "first"))
     notes = attempt.resume(Line(), spec_of(tmp_path / "second", tmp_path / "first"))
     assert set(notes) == {"resumed_from"} and "trained in" not in capsys.readouterr().err
+
+
+def test_checkpoints_are_written_every_so_many_epochs_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    save = checkpoint.save
+
+    def noted(path: Path, state: checkpoint.State) -> None:
+        if path.name == "checkpoint_last.pt":
+            written.append(int(state["epoch"]))
+        save(path, state)
+
+    monkeypatch.setattr(checkpoint, "save", noted)
+    training = Line()
+    training.epochs = 5
+    training.run(quiet(), folder(tmp_path / "out"), save_every=2)
+    assert written == [2, 4, 5]
