@@ -73,7 +73,7 @@ def _prepare(tar: Path, root: Path, settings: Settings) -> None:
         os.environ |= {"nnUNet_raw": str(raw), "nnUNet_preprocessed": str(root / "pre"), "nnUNet_results": str(root)}
         os.environ[workers.POOLS] = "1"
         with contextlib.redirect_stdout(sys.stderr):
-            convert(tar, raw, 8 if settings.tiny else 260)
+            convert(tar, raw, 6 if settings.tiny else 260)
     with contextlib.redirect_stdout(sys.stderr):
         prepare_data(
             NAME,

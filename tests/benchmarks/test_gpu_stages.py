@@ -47,7 +47,7 @@ def shards(folder: Path, names: tuple[str, ...], count: int = 60) -> Path:
 
 
 def run(work: Path, *words: str) -> list[dict[str, Any]]:
-    assert main([*words, "--work", str(work), "--gpus", "0", "--tiny"]) == 0
+    assert main([*words, "--work", str(work), "--gpus", "0", "--tiny", "--minutes", "60"]) == 0
     found = work / f"{words[0]}.json"
     return json.loads(found.read_text())["rows"] if found.exists() else []
 
