@@ -6,7 +6,6 @@ Standard library only.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -33,7 +32,7 @@ class Owner:
 
     def alive(self) -> bool | None:
         """Whether the process runs; None when it is (or was) on another machine or before a reboot elsewhere."""
-        if self.host != socket.gethostname():
+        if self.host != host_name():
             return None
         return self.boot == boot_id() and process_start(self.pid) == self.started
 
@@ -42,7 +41,7 @@ def this_owner(environment: Mapping[str, str]) -> Owner:
     """The process that asks, with its SLURM identity if it has one."""
     job = environment.get("SLURM_ARRAY_JOB_ID") or environment.get("SLURM_JOB_ID")
     index = environment.get("SLURM_ARRAY_TASK_ID")
-    host, pid = socket.gethostname(), os.getpid()
+    host, pid = host_name(), os.getpid()
     task = f"slurm:{job}_{index}" if job and index else f"slurm:{job}" if job else f"process:{host}:{pid}"
     return Owner(
         task=task,
@@ -146,6 +145,11 @@ def _ended_ok(folder: AttemptFiles) -> bool:
         return read_json_object(folder.result).get("outcome") == "ok"
     except FileProblem:
         return False
+
+
+def host_name() -> str:
+    """What socket.gethostname() says, without the import."""
+    return os.uname().nodename
 
 
 def boot_id() -> str:

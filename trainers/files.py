@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import stat
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def write_atomic(
     Raises OSError as the filesystem gives it (full, read-only, quota), always with `path` as its file name.
     """
     content = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = _temporary(path)
     try:
         if private:
             mode = _mode_of(path)
@@ -56,6 +55,11 @@ def write_atomic(
         raise
 
 
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that no other writer has."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
 def create_exclusive(path: Path, data: str) -> bool:
     """Create `path` whole, or return False when it exists. Two callers never both get True.
 
@@ -64,7 +68,7 @@ def create_exclusive(path: Path, data: str) -> bool:
 
     Raises OSError other than "exists", with `path` as its file name.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = _temporary(path)
     try:
         with open(temporary, "x", encoding="utf-8") as stream:
             stream.write(data)

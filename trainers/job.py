@@ -12,21 +12,20 @@ only until the trainer's module is imported.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
 import resource
 import sys
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from trainers.claim import claim_attempt, newer_begun, this_owner
 from trainers.contract import (
@@ -46,8 +45,10 @@ from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, rea
 from trainers.registry import TRAINERS, accumulator, preparer, trainer_module
 from trainers.results import SCHEMA_VERSION, RowResult, earlier_attempts, read_row
 from trainers.saving import Saving
-from trainers.summary import fold_results
 from trainers.visible import given_to_task
+
+if TYPE_CHECKING:
+    import argparse
 
 #: Exit codes: 0 done or nothing to do, 1 the row failed (result.json says how), 2 refused before training,
 #: 128 + signal interrupted with a checkpoint saved.
@@ -61,7 +62,8 @@ GIVE_WAY_S = 30.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one task; the return value is the process's exit code."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _from_script(given) or _parser().parse_args(given)
     try:
         if options.command == "train":
             wanted = None if options.attempt == "next" else int(options.attempt)
@@ -109,7 +111,7 @@ def prepare(files: RoundFiles, cpus: int) -> int:
     except (Exception, SystemExit) as error:
         outcome, message, code = "failed", f"{type(error).__name__}: {error}", FAILED
         if not isinstance(error, TrainerError):
-            traceback.print_exc()
+            _traceback()
     _mark_preparation(files, outcome, message, seconds=round(time.monotonic() - clock, 3))
     _say(f"preparation: {outcome}{f' ({message})' if message else ''}")
     return code
@@ -352,6 +354,8 @@ def evaluate_all(files: RoundFiles) -> int:
 
 
 def _evaluate(files: RoundFiles, manifest: Manifest, candidate: str, position: int) -> int:
+    from trainers.summary import fold_results
+
     rows = [(row, read_row(files, manifest, row)) for row in manifest.of_candidate(candidate)]
     accumulate = None if manifest.trainer_file else accumulator(manifest.trainer)
     folded = fold_results(manifest, candidate, rows, split="val", accumulate=accumulate)
@@ -427,7 +431,7 @@ def _brought(path: Path, summary: Mapping[str, Any]) -> bool:
     return any(found.get(name) != summary[name] for name in ("study", "round", "candidate"))
 
 
-def run_by_hand(options: argparse.Namespace) -> int:
+def run_by_hand(options: argparse.Namespace | SimpleNamespace) -> int:
     """Train once outside a study: the same spec, result and files, in a folder the person names."""
     plan: Any = read_json_object(options.plan)
     out = Path(plan["out"])
@@ -475,11 +479,27 @@ def _say(text: str) -> None:
 
 
 def _traceback() -> None:
+    import traceback
+
     with suppress(OSError):
         traceback.print_exc()
 
 
+def _from_script(arguments: Sequence[str]) -> SimpleNamespace | None:
+    """The options of a row as the rendered scripts give them; None for all else, which argparse reads or refuses.
+
+    A task lives for milliseconds beyond its training, and importing argparse is a fifth of them.
+    """
+    match list(arguments):
+        case ["train", "--round-dir", folder, "--row", row, "--attempt", attempt] if row.isdecimal():
+            if attempt == "next" or (attempt.isdecimal() and int(attempt) >= 1):
+                return SimpleNamespace(command="train", round_dir=Path(folder), row=int(row), attempt=attempt)
+    return None
+
+
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(prog="python -m trainers.job")
     commands = parser.add_subparsers(dest="command", required=True)
     preparation = commands.add_parser("prepare", help="prepare the data that a round's trials share")
@@ -501,6 +521,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _attempt(text: str) -> str:
+    import argparse
+
     if text != "next" and not (text.isdecimal() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 1, or next")
     return text

@@ -5,6 +5,7 @@ Standard library only; the orchestrator's own paths build on `RoundFiles`.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,10 +105,10 @@ class RoundFiles:
         return self.root / "test_summary.json"
 
     def candidate(self, name: str) -> Path:
-        return self.root / "candidates" / name
+        return self.root.joinpath("candidates", name)
 
     def reference(self, candidate: str) -> Path:
-        return self.candidate(candidate) / REFERENCE_NAME
+        return self.root.joinpath("candidates", candidate, REFERENCE_NAME)
 
     def candidate_summary(self, candidate: str, split: str) -> Path:
         """split: "val" or "test"."""
@@ -121,9 +122,9 @@ class RoundFiles:
 
     def attempts(self, candidate: str, fold: int, seed: int) -> list[int]:
         """Numbers of the attempts begun so far, ascending; empty when none."""
-        trial = self.trial(candidate, fold, seed)
+        # As text: rounds of 10,000 rows are listed at each look, and joining paths would take most of it.
         try:
-            names = [entry.name for entry in trial.iterdir()]
+            names = os.listdir(f"{self.root}/trials/{trial_name(candidate, fold, seed)}")
         except FileNotFoundError:
             return []
         return sorted(int(name[8:]) for name in names if re.fullmatch(r"attempt_[1-9]\d*", name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -50,6 +49,8 @@ class Section:
         self.raw, self.where, self.findings = raw, where, findings
         for key in raw:
             if key not in keys:
+                import difflib
+
                 near = difflib.get_close_matches(key, keys, n=1)
                 hint = f"did you mean {near[0]}? " if near else ""
                 self.add(key, "", f"unknown key; {hint}valid keys: {', '.join(keys)}")

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ def run_program(
     """
     if not folder.is_dir():
         raise ProgramFailed(f"the working directory {folder} is not there")
-    token = uuid.uuid4().hex
+    token = os.urandom(16).hex()
     program = command[0] if "/" not in command[0] else str(folder / command[0])
     with _guard(token) as tell:
         with open(log, "ab", opener=open_in_place) as stream:
@@ -156,33 +155,50 @@ def _signal_all(process: subprocess.Popen[bytes], token: str, number: int | None
 def _members(session: int, token: str) -> Iterator[int]:
     """A pidfd for each living process of the program: in its session, or with its token in the environment.
 
-    The pidfd is opened before the process is looked at, so a signal cannot reach another process that got the
-    same pid meanwhile.
+    The pidfd is opened before the process is looked at a last time, so a signal cannot reach another process that got
+    the same pid meanwhile.
     """
     marker = f"{TOKEN_VARIABLE}={token}".encode()
+    own = str(os.getpid())
+    # What began before this process is none of the program's: on a full node that spares most environments.
+    since = int(_stat(own)[19])
     for entry in os.listdir("/proc"):
-        if not entry.isdecimal() or int(entry) == os.getpid():
+        if not entry.isdecimal() or entry == own or not _belongs(entry, session, marker, since):
             continue
         try:
             handle = os.pidfd_open(int(entry))
         except OSError:
             continue
         try:
-            # Fields behind the command name, which may hold spaces: state, ppid, pgrp, session.
-            fields = Path("/proc", entry, "stat").read_bytes().rpartition(b")")[2].split()
-            if fields[0] not in (b"Z", b"X") and (int(fields[3]) == session or _marked(entry, marker)):
+            if _belongs(entry, session, marker, since):
                 yield handle
-        except (OSError, IndexError):
-            continue  # it ended in between
         finally:
             os.close(handle)
 
 
-def _marked(entry: str, marker: bytes) -> bool:
+def _belongs(entry: str, session: int, marker: bytes, since: int) -> bool:
+    """Whether a process lives and is the program's. since: in ticks since boot, as /proc has it."""
     try:
-        return marker in Path("/proc", entry, "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False  # another person's process, or it ended
+        fields = _stat(entry)
+        if fields[0] in (b"Z", b"X"):
+            return False
+        if int(fields[3]) == session:
+            return True
+        return int(fields[19]) >= since and marker in _read(f"/proc/{entry}/environ").split(b"\0")
+    except (OSError, IndexError):
+        return False  # it ended in between, or it is another person's
+
+
+def _stat(entry: str) -> list[bytes]:
+    """Fields of /proc/PID/stat behind the command name, which may hold spaces: state, ppid, pgrp, session, ...; the
+    20th is the start."""
+    return _read(f"/proc/{entry}/stat").rpartition(b")")[2].split()
+
+
+def _read(path: str) -> bytes:
+    # Without buffers and paths as objects: this looks at each process of a node, twice a training.
+    with open(path, "rb", buffering=0) as stream:
+        return stream.readall()
 
 
 @contextlib.contextmanager

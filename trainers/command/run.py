@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainers.command.description import from_json
-from trainers.command.epochs import EpochLog
 from trainers.command.findings import DescriptionProblem
 from trainers.command.outcome import SummaryBroken, SummaryMissing, read_outcome
 from trainers.command.placeholders import as_text, fill
@@ -28,6 +28,9 @@ from trainers.contract import (
     TrialSpec,
 )
 
+if TYPE_CHECKING:
+    from trainers.command.epochs import EpochLog
+
 __all__ = ["ProgramFailed", "SummaryBroken", "SummaryMissing", "test", "train"]
 
 LOG_NAME = "program.log"
@@ -42,7 +45,7 @@ def train(spec: TrialSpec, control: Control) -> TrialResult:
     """
     description = _description(spec)
     summary = spec.out / description.summary
-    epochs = EpochLog(description.metrics_epoch, spec.out, control.report) if description.metrics_epoch else None
+    epochs = _epochs(description, spec, control)
     _run(description, description.command, spec, control, summary, epochs)
     notes: dict[str, object] = {}
     if epochs and (problem := epochs.keep()):
@@ -61,6 +64,14 @@ def test(spec: TrialSpec, control: Control) -> TrialResult:
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it where it is imported
+
+
+def _epochs(description: Description, spec: TrialSpec, control: Control) -> EpochLog | None:
+    if not description.metrics_epoch:
+        return None
+    from trainers.command.epochs import EpochLog
+
+    return EpochLog(description.metrics_epoch, spec.out, control.report)
 
 
 def _description(spec: TrialSpec) -> Description:
