@@ -32,15 +32,20 @@ class Usage:
         return self.user + self.system
 
 
-def run_child(argv: Sequence[str], *, environment: Mapping[str, str]) -> Usage:
-    """Run a program, its output thrown away, and read its usage from wait4. Raises CalledProcessError."""
+def run_child(argv: Sequence[str], *, environment: Mapping[str, str], expected: int = 0) -> Usage:
+    """Run a program, its output thrown away, and read its usage from wait4.
+
+    Raises CalledProcessError where its exit code is not `expected`; its messages are kept from the terminal only
+    where that is none.
+    """
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+    quiet += [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)] if expected else []
     begun = time.perf_counter()
     pid = os.posix_spawn(argv[0], list(argv), environment, file_actions=quiet)
     _, status, used = os.wait4(pid, 0)
     wall = time.perf_counter() - begun
     code = os.waitstatus_to_exitcode(status)
-    if code:
+    if code != expected:
         raise subprocess.CalledProcessError(code, list(argv))
     return Usage(user=used.ru_utime, system=used.ru_stime, wall=wall, peak_mb=used.ru_maxrss / 1024)
 

@@ -13,7 +13,7 @@ from agent.launch.lint import check_syntax
 from agent.launch.render import Rendered, manual_commands, render_round
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.orchestrator.context import StepResult, Work
-from agent.reference import Reference, as_successor, config_key, parse_reference, with_values
+from agent.reference import Reference, Successor, as_successor, parse_reference, successor
 from agent.store.disk import read_text
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
@@ -46,11 +46,11 @@ def apply(work: Work) -> StepResult:
     chosen = []
     for position, proposal in enumerate(valid):
         name = candidate_name(position)
-        reference, text = candidate_of(work, before, before_text, proposal)
+        made = candidate_of(work, before, before_text, proposal)
         work.store.disk.make_folder(work.paths.candidate(name))
-        work.store.disk.write(work.paths.reference(name), text)
+        work.store.disk.write(work.paths.reference(name), made.text)
         outputs.append(work.paths.reference(name))
-        chosen.append(decided(name, proposal, before, reference, text))
+        chosen.append(decided(name, proposal, before, made))
     first = read_text(work.paths.reference(candidate_name(0)))
     if not work.rerun:
         _archive(work, before_text, before, edited=bool(proposed["person_edited"]))
@@ -71,14 +71,11 @@ def before_of(work: Work) -> tuple[Reference, str]:
     return _parsed(text, str(work.paths.before)), text
 
 
-def candidate_of(
-    work: Work, before: Reference, before_text: str, proposal: Mapping[str, Any]
-) -> tuple[Reference, str]:
-    """A proposal's reference, and its text: of round 1's default the very file that the person has."""
+def candidate_of(work: Work, before: Reference, before_text: str, proposal: Mapping[str, Any]) -> Successor:
+    """A proposal's reference: of round 1's default the very file that the person has."""
     if work.number == 1 and proposal["source"] in AS_IT_STANDS:
-        return before, before_text
-    reference = _successor(work, before, proposal)
-    return reference, reference.to_text()
+        return replace(Successor.of(before), text=before_text)
+    return _successor(work, before, proposal)
 
 
 def survivors(work: Work) -> list[dict[str, Any]]:
@@ -111,12 +108,12 @@ def all_continued(store: Store, paths: RoundPaths, names: Mapping[str, str]) -> 
     return {candidate: [[folder, own] for folder in folders] for candidate, own in names.items()} if folders else {}
 
 
-def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Reference:
+def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Successor:
     version = before.version + (work.number > 1)
     if proposal["source"] in AS_IT_STANDS:
         trained = work.store.closed(below=work.number)[-1].reference(candidate_name(0))
         parent = _parsed(read_text(trained), str(trained))
-        return as_successor(
+        edited = as_successor(
             before,
             parent=parent,
             round=work.number,
@@ -124,7 +121,8 @@ def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Re
             source=proposal["source"],
             reasons=proposal["reason"],
         )
-    return with_values(
+        return Successor.of(edited)
+    return successor(
         before,
         proposal["values"],
         round=work.number,
@@ -134,11 +132,9 @@ def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Re
     )
 
 
-def decided(
-    name: str, proposal: Mapping[str, Any], before: Reference, reference: Reference, text: str
-) -> dict[str, Any]:
+def decided(name: str, proposal: Mapping[str, Any], before: Reference, made: Successor) -> dict[str, Any]:
     """A candidate's entry of the decision."""
-    old, new = before.effective(), reference.effective()
+    old, new = before.effective(), made.effective
     changes = {
         key: {"from": old.get(key), "to": new.get(key)} for key in {**old, **new} if old.get(key) != new.get(key)
     }
@@ -146,8 +142,8 @@ def decided(
         "name": name,
         "source": proposal["source"],
         "reason": proposal["reason"],
-        "key": config_key(reference),
-        "sha256": sha256(text),
+        "key": made.key,
+        "sha256": sha256(made.text),
         "values": new,
         "changes": changes,
         "details": proposal["details"],

@@ -111,12 +111,12 @@ def choose(work: Work) -> StepResult:
     before, text = prepare.before_of(parent)
     outputs, decided = [], []
     for proposal in prepare.survivors(parent):
-        reference, written = prepare.candidate_of(parent, before, text, proposal)
+        made = prepare.candidate_of(parent, before, text, proposal)
         name = proposal["name"]
         work.store.disk.make_folder(work.paths.candidate(name))
-        work.store.disk.write(work.paths.reference(name), written)
+        work.store.disk.write(work.paths.reference(name), made.text)
         outputs.append(work.paths.reference(name))
-        decided.append(prepare.decided(name, proposal, before, reference, written))
+        decided.append(prepare.decided(name, proposal, before, made))
     decision = {
         "schema_version": 1,
         "task": work.store.config.task,

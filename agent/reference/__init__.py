@@ -11,7 +11,7 @@ from agent.reference.migrate import is_old, migrated
 from agent.reference.model import Constraint, Objective, Parameter, RecordedChange, Reference
 from agent.reference.parse import check_reference, load_reference, parse_reference
 from agent.reference.proposal import check_values
-from agent.reference.rewrite import as_successor, for_study, with_values
+from agent.reference.rewrite import Successor, as_successor, for_study, successor, with_values
 from agent.reference.schema import json_schema
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Parameter",
     "RecordedChange",
     "Reference",
+    "Successor",
     "Value",
     "as_successor",
     "canonical",
@@ -39,5 +40,6 @@ __all__ = [
     "parse_expression",
     "parse_reference",
     "read_json",
+    "successor",
     "with_values",
 ]

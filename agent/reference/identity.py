@@ -10,6 +10,12 @@ from agent.reference.domain import type_refusal
 from agent.reference.expression import Value
 from agent.reference.model import Reference, show
 
+REMEMBERED = 16_384
+"""Keys that are remembered, at half a kilobyte each."""
+
+_keys: dict[tuple[Reference, str], str] = {}
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 def canonical(reference: Reference, values: Mapping[str, Value] | None = None) -> dict[str, Value]:
     """The settings that take effect with `values` over the reference's own, freed of float noise; in file order.
@@ -32,7 +38,17 @@ def config_key(reference: Reference, values: Mapping[str, Value] | None = None) 
 
     Raises as `canonical` does.
     """
+    # The steps of a round ask for each candidate's key again and again; the text tells 1, 1.0 and true apart.
+    asked = (reference, repr(dict(values or {})))
+    if (found := _keys.get(asked)) is None:
+        if len(_keys) >= REMEMBERED:
+            _keys.clear()
+        found = _keys[asked] = key_of(canonical(reference, values))
+    return found
+
+
+def key_of(settings: Mapping[str, Value]) -> str:
+    """The key of settings that are canonical already."""
     import hashlib
 
-    text = json.dumps(canonical(reference, values), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+    return hashlib.sha256(_encode(settings).encode("ascii")).hexdigest()[:16]

@@ -87,6 +87,11 @@ def _key_sanity(key: object, where: str) -> Iterator[Finding]:
         yield join(where, ascii(key)), "", "holds half a surrogate pair, which no UTF-8 file can hold"
 
 
+def is_text(value: object) -> bool:
+    """Whether it is a text that a UTF-8 file can hold."""
+    return isinstance(value, str) and _encodable(value)
+
+
 def _encodable(text: str) -> bool:
     try:
         text.encode("utf-8")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
 from agent.errors import UsageError
-from agent.reference.expression import Expression, ExpressionError, Value, equal
+from agent.reference.expression import Expression, ExpressionError, Value
 from agent.reference.keys import listed
 from agent.reference.rounding import rounded
+from agent.reference.template import Template
 
 ParameterType = Literal["float", "int", "categorical", "bool"]
 Impact = Literal["small", "medium", "radical"]
@@ -63,7 +65,7 @@ class Parameter:
         """active_value, else default."""
         return self.default if self.active_value is None else self.active_value
 
-    @property
+    @cached_property
     def allowed(self) -> str:
         """The domain in words, for messages, tables and prompts."""
         if self.type == "bool":
@@ -89,7 +91,12 @@ class Parameter:
 
     def choice(self, value: Value) -> Value | None:
         """The choice that equals `value` (1.0 equals 1, true does not), else None."""
-        return next((choice for choice in self.choices if equal(choice, value)), None)
+        return self._choices.get((isinstance(value, bool), value))
+
+    @cached_property
+    def _choices(self) -> Mapping[tuple[bool, Value], Value]:
+        # Told apart as `equal` does: 1.0 is the same key as 1, and true is not.
+        return {(isinstance(choice, bool), choice): choice for choice in reversed(self.choices)}
 
     def canonical(self, value: Value) -> Value:
         """A value in the form that files and keys have: a choice as it is listed, a float rounded (see rounding.py).
@@ -164,7 +171,12 @@ class Reference:
         raw: dict[str, Any] = json.loads(self.text)
         return raw
 
-    @property
+    @cached_property
+    def template(self) -> Template:
+        """For the texts of its successors."""
+        return Template(self.raw)
+
+    @cached_property
     def sha256(self) -> str:
         """Hex SHA-256 of the canonical text: reformatting a file by hand does not change it."""
         import hashlib
@@ -186,10 +198,31 @@ class Reference:
         their canonical form: what is noise in a value does not decide whether another one counts.
         Raises UsageError for an unknown name, ExpressionError where a condition cannot be evaluated.
         """
-        values = {**self.values(), **self.known(overrides or {})}
+        if not overrides:
+            return dict(self._own)
+        return self._effective({**self._values, **self.known(overrides)})
+
+    @cached_property
+    def _values(self) -> dict[str, Value]:
+        return self.values()
+
+    @cached_property
+    def _own(self) -> dict[str, Value]:
+        return self._effective(self._values)
+
+    @cached_property
+    def settings(self) -> Mapping[str, Value]:
+        """The canonical form of `values()`."""
+        return {name: parameter.canonical(parameter.value) for name, parameter in self.parameters.items()}
+
+    @cached_property
+    def _conditions(self) -> tuple[tuple[str, Expression | None], ...]:
+        return tuple((name, self.parameters[name].condition) for name in self.order)
+
+    def _effective(self, values: Mapping[str, Value]) -> dict[str, Value]:
         active: dict[str, Value] = {}
-        for name in self.order:
-            if self.enabled(name, active):
+        for name, condition in self._conditions:
+            if condition is None or (condition.names <= active.keys() and self._holds(condition, active)):
                 active[name] = values[name]
         return {name: active[name] for name in self.parameters if name in active}
 
@@ -246,7 +279,24 @@ class Reference:
         return overrides
 
     def _holds(self, expression: Expression, values: Mapping[str, Value]) -> bool:
-        return expression.holds({name: self.parameters[name].canonical(values[name]) for name in expression.names})
+        rule = self._rules.get(expression.text) or self._remember(expression)
+        return rule(*[values[name] for name in sorted(expression.names)])
+
+    @cached_property
+    def _rules(self) -> dict[str, Callable[..., bool]]:
+        """An expression's text -> whether it holds for the values of its names, in alphabetical order."""
+        return {}
+
+    def _remember(self, expression: Expression) -> Callable[..., bool]:
+        names = sorted(expression.names)
+
+        # Rules read mostly choices, which are few, and a round asks them 100,000 times. typed: true is not 1.
+        @lru_cache(maxsize=256, typed=True)
+        def rule(*values: Value) -> bool:
+            found = zip(names, values, strict=True)
+            return expression.holds({name: self.parameters[name].canonical(value) for name, value in found})
+
+        return self._rules.setdefault(expression.text, rule)
 
     def _shown(self, expression: Expression, values: Mapping[str, Value]) -> str:
         return listed(

@@ -100,9 +100,14 @@ class Steps:
     def hashes(self, paths: Iterable[Path]) -> dict[str, str]:
         """sha256 of the given files, by their path relative to the study; files that are not there are left out."""
         found = {}
+        below = f"{self._root}/"
         for path in paths:
+            # As text where that is enough: a large round has thousands of files, and each is hashed by several steps.
+            name = str(path)
+            name = name[len(below) :] if name.startswith(below) else str(path.relative_to(self._root))
             try:
-                found[str(path.relative_to(self._root))] = hashlib.sha256(path.read_bytes()).hexdigest()
+                with open(path, "rb", buffering=0) as stream:
+                    found[name] = hashlib.sha256(stream.read()).hexdigest()
             except FileNotFoundError:
                 continue
         return found

@@ -18,6 +18,7 @@ from agent.launch.local import LocalLauncher
 from agent.orchestrator import prepare
 from agent.policy import load_policy
 from agent.records import Outcome
+from agent.reference import parse
 from agent.resources import shipped_policy
 from agent.store import lease
 from agent.store.disk import Disk
@@ -517,3 +518,21 @@ def test_a_checkpoint_survives_an_attempt_that_never_saved_one(tmp_path: Path) -
     assert earlier_attempts(files, manifest, row, 3) == (second.root, first.root)
     first.checkpoint_last.touch()
     assert earlier_attempts(files, manifest, row, 3) == (first.root, second.root)
+
+
+def test_a_round_of_many_candidates_reads_none_of_their_references_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was written, read, written and read once more: 19 s of CPU time for 2,000 candidates."""
+    read: list[str] = []
+    examine = parse._examine
+
+    def counted(raw: object, file: str) -> Any:
+        read.append(file)
+        return examine(raw, file)
+
+    monkeypatch.setattr(parse, "_examine", counted)
+    lab.tune(auto_train=False, candidates=2)
+    few = len(read)
+    tune(lab.options(task="other", study="other", auto_train=False, candidates=30), say=lab.lines.append)
+    assert len(read) == 2 * few
