@@ -1,7 +1,8 @@
 """Anonymisation: what is sent to a language model tells neither data nor model, neither person nor machine."""
 
 from agent.anonymise.aliases import KINDS, UNNAMED, Aliases, Name, NoAliases, from_json
-from agent.anonymise.gather import Machine, gather, this_machine
+from agent.anonymise.gather import Machine, gather, own_words, this_machine
+from agent.anonymise.spelled import words_of
 from agent.anonymise.written import in_json
 
 __all__ = [
@@ -14,5 +15,7 @@ __all__ = [
     "from_json",
     "gather",
     "in_json",
+    "own_words",
     "this_machine",
+    "words_of",
 ]

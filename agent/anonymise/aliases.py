@@ -11,19 +11,40 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.anonymise.places import path_goes_on, replace_emails, replace_paths, replace_quoted_paths
+from agent.anonymise.places import (
+    path_goes_on,
+    replace_emails,
+    replace_nodes,
+    replace_paths,
+    replace_quoted_paths,
+    replace_relative,
+)
+from agent.anonymise.spelled import Spellings, is_spelled, key, spaced
 from agent.anonymise.tokens import Tokens, fold, is_word
 from agent.errors import UsageError
 
 KINDS = ("dataset", "model", "task", "study", "class", "path", "user", "host", "value")
 
-#: What stands for a path, a user or a host that nobody registered; it has no way back.
-UNNAMED = {kind: f"{kind}_unnamed" for kind in ("path", "user", "host")}
+#: What stands for a path, a user, a host or a data set that nobody registered; it has no way back.
+UNNAMED = {kind: f"{kind}_unnamed" for kind in ("path", "user", "host", "dataset")}
 
 #: Shorter names are only whole words; from here on also parts of words joined by `_` (cifar10_train).
 JOINED_FROM = 4
 
 _ALIAS = re.compile(rf"({'|'.join(KINDS)})_[A-Z]+")
+_OWN_SHAPE = re.compile(rf"(?:{'|'.join(KINDS)})_[A-Za-z]+(?![^\W_])", re.IGNORECASE)
+_OWN_END = re.compile(r"_[A-Za-z]+(?![^\W_])")
+#: nnU-Net's data sets: the number tells as much as the name, and is not in any.
+_NUMBERED = re.compile(
+    r"(?<![^\W_])(?:task|dataset)\d{2,4}(?P<joint>_?)(?P<rest>[^\W_]*(?:[_-][^\W_]+)*)", re.IGNORECASE
+)
+#: Words that are numbered without being a machine.
+_COUNTED = frozenset(
+    {"batch", "block", "class", "conv", "core", "cpu", "cuda", "device", "epoch", "fc", "fold", "gpu"}
+    | {"iter", "job", "layer", "level", "part", "pid", "rank", "round", "row", "run", "seed", "stage"}
+    | {"step", "task", "trial", "worker"}
+)
+_FAMILY = re.compile(r"([^\W\d]+(?:-[^\W\d_]+)*[-_]?)(\d+)((?:[-_.][^\W_]+)*)")
 _STRUCTURE = re.compile(r"[/\\~:@$]")
 _END = ""
 
@@ -60,9 +81,11 @@ class Aliases:
 
     **hide** replaces every registered name where it stands as a whole token: no letter, digit, combining mark or `_`
     of any script beside it; names of four characters and more also between `_`. Case and Unicode normal form do not
-    matter, the longest name wins, and what is in `keep` (parameter names) stays. Whatever looks like an absolute path
-    or an e-mail address goes too, registered or not; the rest of a path goes with its known beginning. It is
-    idempotent and linear in the text.
+    matter, the longest name wins, and what is in `keep` (parameter names) stays. After that come other spellings
+    (`spelled`): LEFT-VENTRICLE, leftVentricle, Charite; within a word a hyphen parts an alias from the rest. Whatever
+    looks like a path, an e-mail address, a numbered data set of nnU-Net's or a node in SLURM's words goes too,
+    registered or not, and so do machines called like a known one but for the number; the rest of a path goes with its
+    known beginning. It is idempotent and linear in the text.
 
     **Numbers** are the exception: a class called "3" (or "nan", "true", or like a parameter) is not replaced by
     `hide`, which would destroy every 3 in a text. A text that means the class says so: `class "3"` (`in_text`), which
@@ -78,7 +101,9 @@ class Aliases:
         """Use `Aliases.of`. table: alias -> name, in the order of registration."""
         self._table = {alias: name.text for alias, name in table}
         self._real = {fold(alias): name.text for alias, name in table}
-        self._keep = {fold(text) for text in keep}
+        # Words are written apart in texts: the rate of "learning rate" is no name where learning_rate stays.
+        self._keep = {fold(text) for given in keep for text in (given, given.replace("_", " ")) if text.strip()}
+        self._kept_keys = {key(text) for text in keep if is_spelled(text)}
         self._in_text = {fold(alias): self._shown(name) for alias, name in table}
         self._own = {fold(alias): alias for alias in (*self._table, *UNNAMED.values())}
         self._spelled: dict[str, dict[str, str]] = {}
@@ -89,8 +114,20 @@ class Aliases:
             if (shown := self._shown(name)) != name.text:
                 self._spelled.setdefault(fold(shown), {}).setdefault(shown, alias)
         self._default = {folded: next(iter(spelled.values())) for folded, spelled in self._spelled.items()}
-        hidden = [text for text in self._spelled if not is_plain_value(text) and text not in self._keep]
+        hidden = [text for text in self._spelled if not self._is_shielded(text)]
         self._names = _trie([*hidden, *self._keep])
+        loose = [
+            (text, alias)
+            for alias, name in table
+            if name.kind not in ("path", "value")
+            for text in (name.text, *name.spellings)
+            if not self._is_shielded(text) and not is_plain_value(key(text))
+        ]
+        self._spellings = Spellings(loose, [text for text in keep if is_spelled(text)])
+        self._family = _family(name.text for _, name in table if name.kind == "host")
+        choices = {fold(name.text) for _, name in table if name.kind == "value"}
+        odd = [text for text in hidden if not is_spelled(text) or text in choices]
+        self._odd = _trie([*odd, *self._keep]) if odd else None
         structured = [text for text in hidden if _STRUCTURE.search(text)]
         self._structured = _trie(structured) if structured else None
 
@@ -142,8 +179,21 @@ class Aliases:
         if self._structured is not None:
             text = self._replace(text, self._structured)
         text = replace_paths(text, self._path)
+        text = replace_relative(text, self._relative)
         text = replace_emails(text, self._email)
-        return self._replace(text, self._names)
+        # Names that are more than words first, so that no word in them is taken for another; whole numbered data sets
+        # before a part of theirs; then names in any spelling, of which "heart_mri" is longer than "heart".
+        text = self._replace(text, self._odd) if self._odd else text
+        taken = list(self._own_spans(text))
+        text = _spliced(text, spaced(text, self._spellings.find(text, taken)))
+        text = self._replace(text, self._names)
+        text = _NUMBERED.sub(self._numbered, text)
+        text = replace_nodes(
+            text, lambda node: None if fold(node) in self._own else self._alias(node) or UNNAMED["host"]
+        )
+        if self._family is not None:
+            text = self._family.sub(UNNAMED["host"], text)
+        return text
 
     def reveal(self, text: str) -> str:
         """The text with registered names in place of aliases; of a class whose name is a number, `class "3"`."""
@@ -177,7 +227,8 @@ class Aliases:
 
     def _is_shielded(self, text: str) -> bool:
         """Whether `hide` leaves a name alone where it stands in a text by itself."""
-        return is_plain_value(text) or fold(text) in self._keep
+        kept = fold(text) in self._keep or (key(text) in self._kept_keys and is_spelled(text))
+        return is_plain_value(text) or kept
 
     def _shown(self, name: Name) -> str:
         """A name as `reveal` writes it. Only classes are spoken of by such names: all numbers here are taken for one,
@@ -234,6 +285,29 @@ class Aliases:
         if scheme.lower() in ("http", "https") and scheme.lower() not in self._default:
             return None  # a public page; names in it are replaced like anywhere else
         return None if fold(path.strip("/")) in self._keep else self._alias(path) or UNNAMED["path"]
+
+    def _own_spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Where aliases of ours stand."""
+        for found in _OWN_END.finditer(text):
+            begin = found.start()
+            while begin and text[begin - 1].isalpha():
+                begin -= 1
+            if fold(text[begin : found.end()]) in self._own:
+                yield begin, found.end()
+
+    def _relative(self, parts: Sequence[str]) -> str | None:
+        """Quotients of parameters and numbers are no paths."""
+        if all(is_plain_value(part) or fold(part) in self._keep or part in (".", "..") for part in parts):
+            return None
+        return UNNAMED["path"]
+
+    def _numbered(self, found: re.Match[str]) -> str:
+        """An alias of what stands behind the number says what the data set is."""
+        if fold(found[0]) in self._keep:
+            return found[0]
+        alias = _OWN_SHAPE.match(found["rest"])
+        known = alias is not None and fold(alias[0]) in self._own and found["joint"] == "_"
+        return found["rest"] if known else UNNAMED["dataset"]
 
     def _email(self, user: str, host: str) -> str | None:
         parts = {"user": user, "host": host}
@@ -296,6 +370,22 @@ class NoAliases(Aliases):
 
     def in_text(self, name: str) -> str:
         return name
+
+
+def _family(hosts: Iterable[str]) -> re.Pattern[str] | None:
+    """The machines that are called like a known one but for the number: gpu-n018 beside gpu-n017."""
+    found = set()
+    for host in hosts:
+        match = _FAMILY.fullmatch(host)
+        if match is None or key(match[1]) in _COUNTED:
+            continue
+        width = len(match[2])
+        if len(key(match[1])) > 1 or width >= 3:
+            digits = r"\d+" if len(key(match[1])) > 1 else rf"\d{{{width}}}"
+            found.add(rf"{re.escape(match[1])}{digits}(?:{re.escape(match[3])})?")
+    if not found:
+        return None
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(found))})(?![\w-])", re.IGNORECASE)
 
 
 def from_json(raw: object) -> dict[str, str]:

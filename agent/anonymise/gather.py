@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 
 from agent.anonymise.aliases import Name
 from agent.anonymise.places import looks_like_path
+from agent.anonymise.spelled import key, parts
 from agent.anonymise.tokens import fold
 
 #: Names of files and folders that say nothing about the data in them; their folder's name is looked at too.
@@ -18,6 +19,26 @@ _COMMON = frozenset(
 )
 #: "root" is a word of the field (root mean square) and nobody's name; "localhost" is every machine.
 _NOBODY = frozenset({"root", "localhost"})
+#: Folders of a file system: the names of people's own are among the others.
+_FOLDERS = frozenset(
+    {"cluster", "data1", "data2", "export", "gpfs", "group", "groups", "home", "local", "lustre", "media"}
+    | {"mnt", "nfs", "opt", "proj", "project", "projects", "root", "runs", "scratch", "share", "shared"}
+    | {"srv", "storage", "tmp", "user", "users", "usr", "var", "work", "workspace"}
+)
+#: What machines and accounts are called that are nobody's.
+_COMPUTERS = frozenset(
+    {"admin", "cluster", "compute", "cpu", "docker", "gpu", "guest", "head", "host", "jupyter", "login", "master"}
+    | {"node", "server", "slurm", "student", "ubuntu", "user", "worker"}
+)
+#: Words that are in many names and say nothing alone.
+_GENERIC = frozenset(
+    {"all", "and", "base", "baseline", "batch", "benchmark", "challenge", "class", "classes", "clean"}
+    | {"demo", "exp", "experiment", "final", "first", "for", "from", "full", "hourly", "image", "large"}
+    | {"left", "list", "main", "mini", "model", "new", "old", "one", "part", "quick", "real", "right"}
+    | {"run", "sample", "samples", "second", "series", "set", "sets", "size", "small", "study", "sweep"}
+    | {"task", "the", "time", "tiny", "total", "trial", "try", "tune", "tuning", "two", "version", "with"}
+)
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 _NNUNET_TASK = re.compile(r"(?:task|dataset)_?\d+_(.+)", re.IGNORECASE)
 _PARTS = re.compile(r"[^\W\d_]+|\d+")
@@ -62,12 +83,15 @@ def gather(
     folder: Path | None = None,
     hosts: Iterable[str] = (),
     machine: Machine | None = None,
+    vocabulary: Collection[str] | None = None,
 ) -> list[Name]:
     """Names in a fixed order, each once: compared caseless, but classes "A" and "a" are two.
 
     data: `--data`; texts that look like paths give the path, and the file's and folder's names as data sets, other
     texts are names of data sets. classes: class names as the summaries have them. folder: the study's. hosts: nodes
-    that trials ran on. machine: by default this one.
+    that trials ran on. machine: by default this one. vocabulary: the words of our prompts and of the reference
+    (`spelled.words_of`); with it, the words in names of data, task and study are names of their own (Heart of
+    HeartMRI, folders on the way to the data) where they are none of these.
     """
     machine = this_machine() if machine is None else machine
     names = [*_written(task, "task"), *_named_in_task(task), *_written(study, "study"), *_written(trainer, "model")]
@@ -75,8 +99,14 @@ def gather(
         if isinstance(value, str):
             names += _data(value)
     names += [Name(kind="class", text=name) for name in classes if name.strip()]
-    folders = [*machine.folders, *([str(folder.absolute())] if folder is not None else [])]
-    names += [name for path in folders for name in _path(path)]
+    if vocabulary is not None:
+        folders = [part for value in (data or {}).values() if isinstance(value, str) for part in _folders(value)]
+        names += [Name(kind="dataset", text=part) for part in folders if _tells(part, vocabulary)]
+        named = [(name.text, "dataset") for name in names if name.kind == "dataset"]
+        for text, kind in [(task, "task"), (study, "study"), *named]:
+            names += [Name(kind=kind, text=word) for word in _words(text) if _tells(word, vocabulary)]
+    own = [*machine.folders, *([str(folder.absolute())] if folder is not None else [])]
+    names += [name for path in own for name in _path(path)]
     people = [machine.user, *(PurePath(home).name for home in machine.folders[:1])]
     names += [Name(kind="user", text=name) for name in people if name.strip() and fold(name) not in _NOBODY]
     for host in [*machine.hosts, *hosts]:
@@ -85,12 +115,47 @@ def gather(
     return _each_once(names)
 
 
+def _folders(value: str) -> list[str]:
+    """The parts of a path that are not a file system's own, without endings; of another text itself."""
+    return [
+        stem
+        for part in re.split(r"[/\\]", value)
+        if (stem := part.partition(".")[0] or part) and fold(stem) not in _FOLDERS and fold(stem) not in _COMMON
+    ]
+
+
+def _words(text: str) -> list[str]:
+    """The words in a name of several."""
+    found = [text[begin:end] for begin, end in parts(text)]
+    return [word for word in found if _LETTERS.fullmatch(word) and word != text]
+
+
+def _tells(word: str, vocabulary: Collection[str]) -> bool:
+    """Whether a word says whose or what data it is: of four letters and more, or of three capitals (MRI), and none
+    that every study has."""
+    long = len(key(word)) >= (3 if word.isupper() else 4)
+    common = {key(word), fold(word)} & (_GENERIC | _COMMON | _FOLDERS)
+    return long and not common and key(word) not in vocabulary
+
+
+def own_words(names: Iterable[Name], words: Collection[str], vocabulary: Collection[str]) -> list[Name]:
+    """The names that are sent as they are, because they are words that have to be understood: those of `words`
+    (parameters, choices, the metric), and people and machines that are called like a word of our own prompts
+    (`vocabulary`: a machine named node)."""
+    meant, common = {key(word) for word in words}, _COMPUTERS.union(vocabulary)
+    return [
+        name
+        for name in names
+        if key(name.text) in meant or (name.kind in ("user", "host") and key(name.text) in common)
+    ]
+
+
 def spellings(text: str) -> tuple[str, ...]:
     """Other ways in which logs write a name: resnet9, ResNet-9, resnet_9, "resnet 9" (case never matters)."""
-    parts = _PARTS.findall(text)
-    if not 2 <= len(parts) <= 4 or any(not (c.isalnum() or c in "-_ .") for c in text):
+    found = _PARTS.findall(text)
+    if not 2 <= len(found) <= 4 or any(not (c.isalnum() or c in "-_ .") for c in text):
         return ()
-    return tuple(written for joint in ("", "-", "_", " ") if (written := joint.join(parts)) != text)
+    return tuple(written for joint in ("", "-", "_", " ") if (written := joint.join(found)) != text)
 
 
 def _written(text: str, kind: str) -> list[Name]:

@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent.anonymise.tokens import is_mark
+
+#: Endings of files that hold somebody's data or results: a bare name with one is a file's name.
+_DATA_ENDINGS = frozenset(
+    {"arrow", "avi", "bmp", "csv", "dcm", "feather", "gif", "gz", "h5", "hdf5", "jpeg", "jpg", "json", "jsonl", "mha"}
+    | {"mhd", "mp4", "nii", "npy", "npz", "nrrd", "onnx", "parquet", "pkl", "png", "pt", "pth", "safetensors", "svs"}
+    | {"tar", "tfrecord", "tif", "tiff", "tsv", "txt", "wav", "webp", "xlsx", "yaml", "yml", "zip"}
+)
+#: Endings that make a path of what has a separator too; alone they are code ("math.log").
+_ENDINGS = _DATA_ENDINGS | frozenset(
+    {"c", "cfg", "cpp", "dat", "err", "h", "ini", "ipynb", "log", "m", "mat", "out", "py", "r", "sh", "toml"}
+)
+#: Our own files, which tell nothing.
+OWN_FILES = frozenset(
+    {"analysis.json", "claim.json", "dataset.json", "exit.json", "hyperparameter_reference.json", "manifest.json"}
+    | {"metrics_epoch.csv", "plan.json", "plans.json", "progress.json", "result.json", "summary.json", "trainer.json"}
+    | {"splits_final.json", "study.yaml", "test_summary.json", "val_summary.json", "profile.yaml", "policy.yaml"}
+)
+_APART = frozenset(" \t\n\r\v\f\"'`<>|,;:()[]{}*?=")
+_UP_TO = re.compile(r"""[^\s"'`<>|,;:()\[\]{}*?=]*+""")
+_ANCHOR = re.compile(rf"[/\\]|\.(?:{'|'.join(sorted(_DATA_ENDINGS))})(?![^\W_])", re.IGNORECASE)
+_SLURM = (" ON ", "srun: error: ", "slurmstepd-", "NodeList=", "BatchHost=")
+_NODES = re.compile(
+    r"(?<=\bON )\S+(?= (?:CANCELLED|FAILED|WITH)\b)|(?<=\bsrun: error: )[\w.\[\],-]+(?=: task)"
+    r"|(?<=\bslurmstepd-)[\w.-]+(?=:)|(?<=\bNodeList=)[^\s(]+|(?<=\bBatchHost=)\S+"
+)
 
 #: Where an absolute path begins: a drive, a share, a home folder, an environment variable, the root.
 _START = r"(?:[A-Za-z]:[\\/](?!/)|\\\\(?=[\w.])|~(?:[A-Za-z_][\w.-]*+)?/|\$(?:\w+|\{\w+\})/|(?<!:)//|/(?!/))"
@@ -54,6 +79,54 @@ def replace_paths(text: str, replacement: Callable[[str, str], str | None]) -> s
         return _replaced(found, found[0].rstrip(_CLOSING), found["scheme"] or "", replacement)
 
     return _BARE.sub(replaced, text) if _may_hold(text) else text
+
+
+def replace_relative(text: str, replacement: Callable[[Sequence[str]], str | None]) -> str:
+    """Replace relative paths and names of data files. `replacement(parts)` gives None to leave it.
+
+    A relative path begins with ./ or ../, ends in a file's name, or has three parts of which one is no plain word.
+    "and/or", "1/2", "train/loss/dice" and addresses of pages are none; nor are our own files' names.
+    """
+
+    made, done = [], 0
+    for anchor in _ANCHOR.finditer(text):
+        if anchor.start() < done:
+            continue
+        begin = anchor.start()
+        while begin > done and text[begin - 1] not in _APART:
+            begin -= 1
+        found = _UP_TO.match(text, begin)
+        end = found.end() if found else anchor.end()
+        path = text[begin:end].rstrip(_CLOSING)
+        # An address ends at its colon here, and goes on with its slashes.
+        if path and text[max(begin - 1, 0) : begin + 2] != "://" and text[end : end + 1] != "(":
+            parts = [part for part in re.split(r"[/\\]", path) if part]
+            if _is_relative(path, parts) and (new := replacement(parts)) is not None:
+                made += [text[done:begin], new]
+                done = begin + len(path)
+                continue
+        made.append(text[done:end])
+        done = end
+    return "".join([*made, text[done:]]) if made else text
+
+
+def _is_relative(path: str, parts: Sequence[str]) -> bool:
+    if not parts or not any(map(str.isalpha, path)):
+        return False
+    stem, dot, ending = parts[-1].rpartition(".")
+    named = bool(dot and stem)
+    if len(parts) == 1:
+        return named and ending.lower() in _DATA_ENDINGS and parts[0].lower() not in OWN_FILES and path == parts[0]
+    if path.startswith(("./", "../", ".\\", "..\\")) or (named and ending.lower() in _ENDINGS):
+        return True
+    return "/" in path and len(parts) >= 3 and any(re.search(r"[\d_.-]", part) for part in parts)
+
+
+def replace_nodes(text: str, replacement: Callable[[str], str | None]) -> str:
+    """Replace the nodes that SLURM's own messages name ("STEP 1.0 ON n07 CANCELLED")."""
+    if not any(words in text for words in _SLURM):
+        return text
+    return _NODES.sub(lambda found: replacement(found[0]) or found[0], text)
 
 
 def _replaced(found: re.Match[str], path: str, scheme: str, replacement: Callable[[str, str], str | None]) -> str:

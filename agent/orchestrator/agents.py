@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent.acceptance import Incumbent
-from agent.anonymise import Aliases, NoAliases, gather
+from agent.anonymise import Aliases, Name, NoAliases, gather, own_words, words_of
 from agent.anonymise.aliases import from_json as read_aliases
 from agent.anonymise.gather import Machine
 from agent.errors import InvalidStudy, Problem, UsageError
@@ -49,6 +50,8 @@ def aliases_of(work: Work, reference: Reference) -> Aliases:
     config = work.store.config
     # A replay knows the names that the round knew, whichever machine and folder it is done in.
     offline = work.tools.models.offline
+    shipped = config.trainer_sha256 is None
+    vocabulary = _vocabulary(work.tools.models.prompts, reference, shipped=shipped)
     names = gather(
         task=config.task,
         study=config.study,
@@ -58,15 +61,66 @@ def aliases_of(work: Work, reference: Reference) -> Aliases:
         hosts=_hosts(work),
         folder=None if offline else work.store.paths.root,
         machine=Machine() if offline else None,
+        vocabulary=vocabulary,
     )
-    # The words of our own answers' schemas are no names, even where a class is called OK.
-    keep = (*reference.parameters, config.metric, *VERDICT_WORDS)
-    choices = [c for p in reference.parameters.values() for c in p.choices or () if isinstance(c, str)]
     called = [candidate_name(position) for position in range(work.settings.candidates)]
-    aliases = Aliases.of(names, keep=keep, known=known, values=[*choices, *called])
+    aliases, own = aliases_for(
+        names, reference, config.metric, shipped=shipped, vocabulary=vocabulary, known=known, values=called
+    )
     if aliases.to_json() != known:
         work.store.disk.write_json(path, {"schema_version": 1, "aliases": aliases.to_json()}, private=True)
+        if own and not offline:
+            said = ", ".join(f"{name.kind} {name.text}" for name in own)
+            work.say(f"sent to models as they are, because they are words of the parameters or our prompts: {said}")
     return aliases
+
+
+def aliases_for(
+    names: Sequence[Name],
+    reference: Reference,
+    metric: str,
+    *,
+    shipped: bool,
+    vocabulary: frozenset[str],
+    known: Mapping[str, str],
+    values: Sequence[str],
+) -> tuple[Aliases, list[Name]]:
+    """The aliases of a study, and the names that are sent all the same because they are words of ours. Pure.
+
+    shipped: the reference is a shipped trainer's, whose words are ours. vocabulary: see `gather`. known: the table so
+    far. values: further values of answers' schemas.
+    """
+    # The words of our own answers' schemas are no names, even where a class is called OK.
+    fixed = (*reference.parameters, metric, *VERDICT_WORDS)
+    choices = [c for p in reference.parameters.values() for c in p.choices or () if isinstance(c, str)]
+    meant = _meant(choices, names, fixed, shipped=shipped)
+    earlier = [Name(kind=alias.rpartition("_")[0], text=text) for alias, text in known.items()]
+    own = own_words(dict.fromkeys([*names, *earlier]), (*fixed, *meant), vocabulary)
+    keep = (*fixed, *meant, *(name.text for name in own))
+    return Aliases.of(names, keep=keep, known=known, values=[*choices, *values]), own
+
+
+def _meant(choices: Sequence[str], names: Sequence[Name], fixed: Sequence[str], *, shipped: bool) -> list[str]:
+    """The choices that are words to be understood (adam), not names in disguise: all of a trainer that ships; of a
+    person's own trainer those without a name of data, task, model, class or path in them."""
+    if shipped:
+        return list(choices)
+    secret = Aliases.of([name for name in names if name.kind not in ("user", "host", "study")], keep=fixed)
+    return [choice for choice in choices if secret.hide(choice) == choice]
+
+
+@functools.lru_cache(maxsize=4)
+def _prompt_words(folders: tuple[Path, ...]) -> frozenset[str]:
+    texts = [path.read_text(encoding="utf-8") for folder in folders for path in sorted(folder.rglob("*.j2"))]
+    return words_of(texts)
+
+
+def _vocabulary(folders: Sequence[Path], reference: Reference, *, shipped: bool) -> frozenset[str]:
+    """The words of our prompts, and of the reference where it is ours."""
+    texts = [*reference.parameters]
+    if shipped:
+        texts += [parameter.description for parameter in reference.parameters.values()]
+    return _prompt_words(tuple(folders)) | words_of(texts)
 
 
 def _known(record: Mapping[str, Any] | None, path: Path) -> Mapping[str, str]:
