@@ -262,13 +262,19 @@ def roles_of(settings: Settings, config: LLMConfig, *, judge: bool) -> tuple[str
         analyst=settings.analyst,
         searches=config.search_provider != "none",
         critique=settings.critique,
-        judge=judge,
+        # No option turns it off, so where nobody has a provider but single roles, it has none.
+        judge=judge and config.of("judge").provider != "none",
     )
 
 
 def asks_models(settings: Settings) -> bool:
     """Whether any role of the study has a provider. Raises InvalidLLMConfig, UsageError."""
     return settings.provider != "none" or any_model(_stored(settings))
+
+
+def draws_judge(store: Store, settings: Settings) -> bool:
+    """Whether the study has a judge, and a provider for it."""
+    return has_judge(store) and _stored(settings).of("judge").provider != "none"
 
 
 def has_judge(store: Store) -> bool:

@@ -46,7 +46,7 @@ def _write(graph: Graph, output: Path) -> None:
 
 def _of_study(parsed: argparse.Namespace) -> Workflow:
     """The workflow that a study's settings make; a study before its first round has the defaults."""
-    from agent.api.models import asks_models, has_judge
+    from agent.api.models import asks_models, draws_judge
     from agent.store.store import Store
     from agent.store.study import Settings
 
@@ -67,7 +67,7 @@ def _of_study(parsed: argparse.Namespace) -> Workflow:
         analyst=settings.analyst,
         researcher=settings.llm.get("search_provider", "none") != "none",
         critique=settings.critique,
-        judge=has_judge(store),
+        judge=draws_judge(store, settings) or not asks,
         auto_train=settings.auto_train,
         confirm=settings.confirm == "final" and settings.auto_train,
         confirm_seeds=settings.confirm_seeds,
