@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from agent.cli import options
+from agent.cli.streams import open_closed_descriptors, tolerant
 
 #: Exit codes: 0 done, 1 an internal error, 2 a RoundtableError, 3 results are missing, 130 interrupted.
 INTERRUPTED = 130
+#: What was asked for was done, and its output could not be written.
+OUTPUT_LOST = 2
 
 COMMANDS = {
     "init": "begin a study and write its reference for editing",
@@ -37,6 +39,21 @@ COMMANDS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Parse and run; every RoundtableError becomes one message and its exit code."""
+    open_closed_descriptors()
+    with tolerant() as out:
+        try:
+            code = _run(arguments)
+        except SystemExit as ended:  # argparse, after --help and errors
+            code = ended.code if isinstance(ended.code, int) else 0
+        out.flush()
+        if out.trouble and code == 0:
+            # What was done is done and on disk; but whoever called has not read it.
+            sys.stderr.write(f"roundtable: error: standard output: {out.trouble}; what was to be read is lost\n")
+            return OUTPUT_LOST
+        return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
     parsed = parser(wanted or "").parse_args(arguments)
 
@@ -46,7 +63,6 @@ def run(arguments: Sequence[str]) -> int:
     try:
         command = importlib.import_module(f"agent.cli.{parsed.command}")
         code: int = command.run(parsed)
-        sys.stdout.flush()
         return code
     except RoundtableError as error:
         if getattr(parsed, "debug", False):
@@ -59,10 +75,18 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) has gone: that is its right, and stdout must not be flushed again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        # A file that may not be read, a disk that is gone: as every failure, one line with the file's name.
+        if getattr(parsed, "debug", False) or error.filename is None:
+            raise
+        sys.stderr.write(f"roundtable {parsed.command}: error: {error.filename}: {error.strerror}{_remedy(error)}\n")
+        return RoundtableError.exit_code
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "; its owner can allow it, or choose another --output-dir or --study"
+    return ""
 
 
 def _switched_by_variables(parsed: argparse.Namespace) -> bool:
@@ -120,9 +144,54 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 class _Parser(argparse.ArgumentParser):
     """Also of every command: subparsers are made of the same class."""
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse, but a misspelled name is answered with the nearest that is known, whatever else is missing."""
+        words = list(args or ())
+        command = next((word for word in words if not word.startswith("-")), "")
+        chosen = self._command(command)
+        if chosen is None and command:
+            near = _nearest(command, COMMANDS)
+            self.error(f"there is no command {command!r}{near or '; choose from ' + ', '.join(COMMANDS)}")
+        target = chosen or self
+        known = sorted(_options_of(target))
+        for word in words[: words.index("--")] if "--" in words else words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                target.error(f"unknown option {name}{_nearest(name.replace('_', '-'), known)}")
+        found, rest = self.parse_known_args(words, namespace)
+        if rest:
+            what = f"{rest[0]!r}: values follow their option, and texts with spaces stand in quotes"
+            target.error(f"unknown option {rest[0]}" if rest[0].startswith("-") else f"unexpected argument {what}")
+        return found
+
+    def _command(self, name: str) -> argparse.ArgumentParser | None:
+        """The parser of a command."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                chosen: argparse.ArgumentParser | None = action.choices.get(name)
+                return chosen
+        return None
+
     def error(self, message: str) -> NoReturn:
         """One line: the usage of `tune` alone would be 25 above it."""
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """The long options of a command and of its actions."""
+    found = {option for option in parser._option_string_actions if option.startswith("--")}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*map(_options_of, action.choices.values()))
+    return found
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """A question after the nearest known name, or nothing where none is near."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class _Version(argparse.Action):
