@@ -103,7 +103,7 @@ def with_opinion(judgement: Judgement, opinion: Mapping[str, Any]) -> Judgement:
 
 def numbers(c: Comparison) -> str:
     """Gain, standard error, degrees of freedom and n, as a sentence begins."""
-    percent = "" if c.gain_percent is None else f" ({c.gain_percent:+.2g} %)"
+    percent = "" if c.gain_percent is None else f" ({_percent(c.gain_percent)} %)"
     rows = f"{c.n} {'pair' if c.paired else 'unpaired row'}{'' if c.n == 1 else 's'}"
     gain = f"gain in {c.metric} {_signed(c.gain)}{percent} over round {c.against_round} {c.against}"
     if c.standard_error is None or c.df is None:
@@ -128,6 +128,15 @@ def _thin(c: Comparison) -> bool:
 
 def _number(value: float) -> str:
     return f"{value:.3g}"
+
+
+def _percent(value: float) -> str:
+    """Two digits where they matter, and never an exponent: +0.42, +3.1, +310, above a millionfold just that."""
+    if abs(value) >= 1e8:
+        return "above +100,000,000" if value > 0 else "below -100,000,000"
+    if abs(value) >= 10:
+        return f"{value:+,.0f}"
+    return f"{value:+.1f}" if abs(value) >= 1 else f"{float(f'{value:.2g}'):+.10f}".rstrip("0").rstrip(".")
 
 
 def _signed(value: float) -> str:

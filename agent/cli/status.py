@@ -13,7 +13,7 @@ from typing import Any
 from agent.cli.common import study_folder
 from agent.errors import UsageError
 from agent.report.overview import overview, to_json
-from agent.report.status import print_overview
+from agent.report.status import MOST_CANDIDATES, MOST_ROWS, print_overview
 from agent.store.store import Store
 
 
@@ -46,7 +46,7 @@ def _watch(root: Path, parsed: argparse.Namespace) -> int:
 
 
 def _redraw(root: Path, parsed: argparse.Namespace) -> None:
-    """In place on a terminal, cut at its height."""
+    """In place on a terminal, with as much of the study as its height has room for."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -54,9 +54,19 @@ def _redraw(root: Path, parsed: argparse.Namespace) -> None:
     console = Console()
     with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while True:
-            text = _text(overview(Store.open(root), only=parsed.round), width=console.width, colour=True)
-            live.update(Text.from_ansi(text), refresh=True)
+            view = overview(Store.open(root), only=parsed.round)
+            live.update(Text.from_ansi(_fitting(view, width=console.width, height=console.height)), refresh=True)
             time.sleep(parsed.watch)
+
+
+def _fitting(view: Mapping[str, Any], *, width: int, height: int) -> str:
+    """The study in so many lines: of a long one fewer candidates and rows, and at last only its end, which is now."""
+    for most, rows in ((200, 40), (20, 20), (12, 10), (6, 8), (3, 5), (1, 3)):
+        lines = _text(view, width=width, colour=True, most=most, rows=rows).rstrip("\n").split("\n")
+        if len(lines) <= height:
+            return "\n".join(lines)
+    cut = len(lines) - height + 2
+    return "\n".join([lines[0], f"... {cut} lines: `roundtable status` shows them", *lines[cut + 1 :]])
 
 
 def _blocks(root: Path, parsed: argparse.Namespace) -> None:
@@ -79,9 +89,17 @@ def _without_heartbeat(view: Mapping[str, Any]) -> dict[str, Any]:
     return dict(view) | {"control": dict(view["control"]) | {"controller": steady}}
 
 
-def _text(view: Mapping[str, Any], *, width: int, colour: bool = False) -> str:
+def _text(
+    view: Mapping[str, Any],
+    *,
+    width: int,
+    colour: bool = False,
+    most: int = MOST_CANDIDATES,
+    rows: int = MOST_ROWS,
+) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
-    print_overview(view, Console(file=stream, width=width, force_terminal=colour, no_color=not colour))
+    console = Console(file=stream, width=width, force_terminal=colour, no_color=not colour)
+    print_overview(view, console, most=most, rows=rows)
     return stream.getvalue()

@@ -67,7 +67,11 @@ class _Screen:
         if self._live is None:
             self._live = Live(transient=True, auto_refresh=False)
             self._live.start()
-        self._live.update(open_table(open_round_state(store, report.round), bar=True), refresh=True)
+        console = self._live.console
+        # The title, the bar and notes take their share of a terminal's height.
+        most = max(3, console.height - 8)
+        state = open_round_state(store, report.round)
+        self._live.update(open_table(state, bar=True, most=most, width=console.width), refresh=True)
 
     def close(self) -> None:
         if self._live is not None:

@@ -161,9 +161,9 @@ def _around(made: Sequence[tuple[str, Submission]], polled: Mapping[tuple[str, i
 def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> StepResult | None:
     """None when each candidate has a summary of exactly these results; else wait for, or start, the evaluation."""
     stale = _stale(work, manifest, results)
-    if not stale:
-        return None
     made = submissions(work.store, work.paths, "eval")
+    if not stale:
+        return _wait_for_the_local_end(work, [submission for _, submission in made])
     polled = work.tools.launcher().poll([submission for _, submission in made])
     if any(status.state is not State.GONE for status in polled.values()):
         around = _around([("eval", one) for _, one in made], polled)
@@ -201,6 +201,16 @@ def _put_empty(work: Work, manifest: Manifest, positions: Sequence[int]) -> None
         for split in ("val", "test") if manifest.use_test else ("val",):
             summary = fold_results(manifest, name, rows, split=split)
             work.store.disk.write_json(work.paths.candidate_summary(name, split), summary)
+
+
+def _wait_for_the_local_end(work: Work, made: Sequence[Submission]) -> StepResult | None:
+    """A local evaluation ends a moment after its files are there; until then nobody knows how long it took."""
+    if work.tools.launcher().name != "local" or not made:
+        return None
+    states = {status.state for status in work.tools.launcher().poll(made).values()}
+    if states & {State.RUNNING, State.PENDING}:
+        return StepResult(status=Status.WAITING, message=f"{work.label}: evaluating")
+    return None
 
 
 def _stale(work: Work, manifest: Manifest, results: Results) -> list[int]:

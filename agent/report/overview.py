@@ -57,7 +57,7 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         "folds": list(config.folds),
         "seeds": list(config.seeds),
         "incumbent": incumbent,
-        "rounds": [_closed_round(record, trials=only is not None) for record in records],
+        "rounds": [_closed_round(store, paths, trials=only is not None) for paths in closed],
         "warning": study_warning(records, incumbent, names),
         "confirmations": [_confirmation(record) for record in confirmations if "gain" in record],
         "open": open_round_state(store, open_round) if open_round is not None else None,
@@ -102,7 +102,10 @@ def ended(store: Store) -> dict[str, Any] | None:
     return {name: entry[name] for name in ("round", "by", "reason")}
 
 
-def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
+def _closed_round(store: Store, paths: RoundPaths, *, trials: bool) -> dict[str, Any]:
+    record = store.round_record(paths)
+    # Beside the decision, never in it: round.json is what agents are told from.
+    tested = paths.test_summary.exists()
     names = ["name", "source", "value", "std", "n", "rows", "outcomes", "values", "message"]
     names += ["trials"] if trials else []
     candidates = [{name: c[name] for name in names} for c in record["candidates"]]
@@ -112,6 +115,7 @@ def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
         shown["verdict"] = candidate.get("verdict")
         shown["violates"] = candidate.get("violates", "")
         shown["measures"] = quantities(candidate)
+        shown["test"] = _test_values(paths, candidate["name"]) if tested else {}
         shown["why"] = (candidate.get("judgement") or {}).get("text", "")
     head = {name: record[name] for name in ("round", "closed_at", "ranking")}
     noise = (record.get("acceptance") or {}).get("noise")
@@ -119,6 +123,24 @@ def _closed_round(record: Mapping[str, Any], *, trials: bool) -> dict[str, Any]:
     if "screened" in record:
         told["rungs"] = [_rung(rung) for rung in record["screened"]]
     return head | told | {"candidates": candidates}
+
+
+def _test_values(paths: RoundPaths, candidate: str) -> dict[str, Any]:
+    """{metric: {"value", "std", "n", ...}} of a candidate's test summary; nothing where none can be read."""
+    try:
+        raw: Any = read_json_object(paths.candidate_summary(candidate, "test"))
+    except FileProblem:
+        return {}
+    metrics = raw.get("metrics")
+    if not isinstance(metrics, dict):
+        return {}
+    return {
+        name: found for name, found in metrics.items() if isinstance(found, dict) and _is_number(found.get("value"))
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rung(rung: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent.report.columns import Column, fit, table_of
 from agent.report.control import control_lines
 from agent.report.costs import summary
 from agent.report.hours import hours_lines
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Candidates that the table shows line by line; of the rounds before them only the best of each.
 MOST_CANDIDATES = 200
+#: Rows of an open round that are shown.
+MOST_ROWS = 40
 #: Failures told in words, the newest; round.json has all of them.
 MOST_FAILURES = 5
 #: Rounds whose notes are told, the newest.
@@ -30,49 +33,28 @@ MOST_NOTED = 3
 MOST_VERDICTS = 8
 
 
-def print_overview(view: Mapping[str, Any], console: Console) -> None:
-    """Rounds and candidates as one table, then the open round, the best and the confirmation."""
-    from rich.table import Table
+def print_overview(
+    view: Mapping[str, Any], console: Console, *, most: int = MOST_CANDIDATES, rows: int = MOST_ROWS
+) -> None:
+    """Rounds and candidates as one table, then the open round, the best and the confirmation.
+
+    most: candidates that are shown line by line; rows: of the open round.
+    """
     from rich.text import Text
 
     goal = view["objective"]
-    console.print(
-        Text(
-            f"{view['study']}: {view['trainer']} on {view['task']}, {goal['direction']} {goal['metric']}",
-            style="bold",
-        )
-    )
-    best = view["incumbent"]
-    table = Table(box=None, pad_edge=False)
-    for name, justify in (("round", "right"), ("candidate", "left"), ("source", "left"), ("trials", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column(goal["metric"], justify="right", no_wrap=True)
-    for name in view["also"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    efficient = {(one["round"], one["candidate"]) for one in (view["pareto"] or {}).get("front", ())}
-    failures: list[str] = []
+    title = f"{view['study']}: {view['trainer']} on {view['task']}, {goal['direction']} {goal['metric']}"
+    console.print(Text(title, style="bold"))
     rounds = view["rounds"]
-    earlier = _folded(rounds)
-    for number, (entry, candidate, trials) in enumerate(_lines(rounds, earlier, best)):
-        place = entry["round"], candidate["name"]
-        chosen = best and (best["round"], best["candidate"]) == place
-        table.add_row(
-            str(entry["round"]),
-            candidate["name"] + (f" of {len(entry['candidates'])}" if number < earlier else ""),
-            Text(_source(candidate)),
-            Text(_outcomes(trials)),
-            _value(candidate),
-            *(_quantity(candidate, name) for name in view["also"]),
-            Text(", ".join(_standing(candidate, best if chosen else None, front=place in efficient))),
-        )
-        if candidate["message"]:
-            failures.append(f"round {entry['round']} {candidate['name']}: {' '.join(candidate['message'].split())}")
-        for trial in candidate.get("trials", ()):
-            table.add_row(*_trial_cells(trial, goal["metric"]))
-    console.print(table)
-    if view.get("warning"):
-        console.print(Text(f"warning: {view['warning']}", style="bold yellow"))
+    earlier = _folded(rounds, most)
+    columns, failures = _columns(view, earlier)
+    kept, left_out = fit(columns, console.width)
+    best_is = _mark_best(columns) if columns[-1] not in kept else ""
+    console.print(table_of(kept))
+    if best_is:
+        console.print(Text(f"* {best_is}"))
+    if left_out:
+        console.print(Text(f"left out at this width: {', '.join(reversed(left_out))} (--json has all)"))
     # Below the table: a message is wider than any column that leaves the others readable.
     for line in failures[-MOST_FAILURES:]:
         console.print(Text(line))
@@ -88,7 +70,7 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
     for line in _verdict_lines(rounds[-1]) if rounds else ():
         console.print(Text(line))
     if view["open"] is not None:
-        console.print(open_table(view["open"]))
+        console.print(open_table(view["open"], most=rows, width=console.width))
     if end := view.get("ended"):
         who = "the planner" if end["by"] == "model" else "the patience"
         console.print(Text(f"ended before round {end['round']} by {who}: {end['reason']}"))
@@ -102,6 +84,69 @@ def print_overview(view: Mapping[str, Any], console: Console) -> None:
         console.print(Text(line))
     if spent := summary(view["llm"]):
         console.print(Text(spent))
+
+
+def _columns(view: Mapping[str, Any], earlier: int) -> tuple[list[Column], list[str]]:
+    """The columns of the table of candidates, and what is to be said of failures below it."""
+    metric, best = view["objective"]["metric"], view["incumbent"]
+    tested = _tested_metrics(view)
+    number, candidate = Column(name="round", right=True), Column(name="candidate")
+    source, trials, value = (
+        Column(name="source", rank=9),
+        Column(name="trials", rank=8),
+        Column(name=metric, right=True),
+    )
+    tests = [Column(name=name if name.startswith("test") else f"test {name}", right=True, rank=5) for name in tested]
+    also = [Column(name=name, right=True, rank=2 + place) for place, name in enumerate(view["also"])]
+    standing = Column(name="", rank=1)
+    columns = [number, candidate, source, trials, value, *tests, *also, standing]
+    efficient = {(one["round"], one["candidate"]) for one in (view["pareto"] or {}).get("front", ())}
+    failures: list[str] = []
+    for line, (entry, shown, counted) in enumerate(_lines(view["rounds"], earlier, best)):
+        place = entry["round"], shown["name"]
+        chosen = best and (best["round"], best["candidate"]) == place
+        number.cells.append(str(entry["round"]))
+        candidate.cells.append(shown["name"] + (f" of {len(entry['candidates'])}" if line < earlier else ""))
+        source.cells.append(_source(shown))
+        trials.cells.append(_outcomes(counted))
+        value.cells.append(_value(shown))
+        for column, name in zip(tests, tested, strict=True):
+            column.cells.append(_test_value(shown, name))
+        for column in also:
+            column.cells.append(_quantity(shown, column.name))
+        standing.cells.append(", ".join(_standing(shown, best if chosen else None, front=place in efficient)))
+        if shown["message"]:
+            failures.append(f"round {entry['round']} {shown['name']}: {' '.join(shown['message'].split())}")
+        for trial in shown.get("trials", ()):
+            for column, cell in zip(columns, _trial_cells(trial, metric), strict=False):
+                column.cells.append(cell)
+            for column in columns[5:]:
+                column.cells.append("")
+    return columns, failures
+
+
+def _mark_best(columns: Sequence[Column]) -> str:
+    """Where the last column, which tells how candidates stand, has no room: a star at the best. Returns its words."""
+    for line, words in enumerate(columns[-1].cells):
+        if words.startswith("best"):
+            columns[1].cells[line] += "*"
+            return words
+    return ""
+
+
+def _tested_metrics(view: Mapping[str, Any]) -> list[str]:
+    """What stands beside the objective: the test metric that is its counterpart, or the first there is; or none."""
+    names = {name: None for entry in view["rounds"] for c in entry["candidates"] for name in c.get("test", {})}
+    if not names:
+        return []
+    metric = view["objective"]["metric"]
+    like = [name for name in names if name in (metric, f"test_{metric}", metric.replace("val_", "test_"))]
+    return (like or list(names))[:1]
+
+
+def _test_value(candidate: Mapping[str, Any], name: str) -> str:
+    found = candidate.get("test", {}).get(name)
+    return "" if found is None else f"{found['value']:.4f}"
 
 
 def _plan_line(number: int, plan: Mapping[str, Any]) -> str:
@@ -151,15 +196,24 @@ def _verdict_lines(entry: Mapping[str, Any]) -> Iterator[str]:
     if len(told) > MOST_VERDICTS:
         yield f"round {entry['round']}: {len(told) - MOST_VERDICTS} more verdicts in its round.json"
     if noise := entry.get("noise"):
-        yield f"noise: one trial varies by {noise['sd']:.3g} (standard deviation, {noise['df']} degrees of freedom)"
+        yield _noise_line(noise)
 
 
-def _folded(rounds: Sequence[Mapping[str, Any]]) -> int:
+def _noise_line(noise: Mapping[str, Any]) -> str:
+    if noise["sd"] == 0:
+        return (
+            f"noise: 0 ({noise['df']} degrees of freedom): trials of one candidate gave exactly the same value, so "
+            "any gain counts as real; where folds and seeds are meant to differ, look whether they reach the training"
+        )
+    return f"noise: one trial varies by {noise['sd']:.3g} (standard deviation, {noise['df']} degrees of freedom)"
+
+
+def _folded(rounds: Sequence[Mapping[str, Any]], most: int) -> int:
     """How many of the oldest rounds get one line each, so that the others' candidates fit; never the newest round."""
     lines = 0
     for position in range(len(rounds) - 1, -1, -1):
         lines += len(rounds[position]["candidates"])
-        if lines > MOST_CANDIDATES:
+        if lines > most:
             return min(position + 1, len(rounds) - 1)
     return 0
 
@@ -209,7 +263,9 @@ def _value(candidate: Mapping[str, Any]) -> str:
     return f"{candidate['value']:.4f}{spread} (n={candidate['n']})"
 
 
-def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -> RenderableType:
+def open_table(
+    state: Mapping[str, Any], *, most: int = MOST_ROWS, bar: bool = False, width: int = 80
+) -> RenderableType:
     """The rows of an open round, beyond `most` those that run or failed first; `bar`: a progress bar above them."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -218,18 +274,18 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
 
     counts = ", ".join(f"{count} {name}" for name, count in sorted(state.get("counts", {}).items()))
     title = Text(f"{state['label']} is open (step {state['step']}){': ' + counts if counts else ''}")
-    table = Table(box=None, pad_edge=False)
-    for name in ("row", "candidate", "fold", "seed", "state", "epoch", "value"):
-        table.add_column(name)
+    ranks = {"row": 2, "candidate": 0, "fold": 4, "seed": 5, "state": 1, "epoch": 3, "value": 0}
+    columns = [Column(name=name, rank=rank) for name, rank in ranks.items()]
     order = {"running": 0, "pending": 2, "ok": 3}
     rows = sorted(state["rows"], key=lambda row: (order.get(row["state"], 1), row["row"]))
     for row in sorted(rows[:most], key=lambda row: row["row"]):
         value = row.get("value")
-        epoch = f"{row['epoch']}/{row['epochs']}" if row.get("epoch") is not None else ""
         cells = [str(row[name]) for name in ("row", "candidate", "fold", "seed", "state")]
-        table.add_row(*cells, epoch, f"{value:.4f}" if isinstance(value, int | float) else "")
-    if len(rows) > most:
-        table.add_row("...", f"{len(rows) - most} more")
+        cells += [_epoch(row), f"{value:.4f}" if isinstance(value, int | float) else ""]
+        for column, cell in zip(columns, cells, strict=True):
+            column.cells.append(cell)
+    table = table_of(fit(columns, width)[0])
+    more = [Text(f"... {len(rows) - most} more rows")] if len(rows) > most else []
     notes = [Text(f"waiting: {state['waiting']}")] if "waiting" in state else []
     notes += [Text(note) for note in state.get("notes", ())]
     notes += [Text(_plan_line(state["round"], state["plan"]))] if state.get("plan") else []
@@ -239,8 +295,18 @@ def open_table(state: Mapping[str, Any], *, most: int = 40, bar: bool = False) -
         needs = "needs you: " if group["needs_action"] else ""
         notes.append(Text(needs + group["text"], style="bold red" if group["needs_action"] else ""))
     if not bar or not rows:
-        return Group(title, *notes, table)
-    return Group(title, *notes, ProgressBar(total=len(rows), completed=sum(map(_part, rows)), width=40), table)
+        return Group(title, *notes, table, *more)
+    # In a grid of its own: a bar alone does not end its line.
+    progress = Table.grid()
+    progress.add_row(ProgressBar(total=len(rows), completed=sum(map(_part, rows)), width=min(40, width)))
+    return Group(title, *notes, progress, table, *more)
+
+
+def _epoch(row: Mapping[str, Any]) -> str:
+    """ "3/8"; a trainer that does not say how many there are is at 3."""
+    if row.get("epoch") is None:
+        return ""
+    return f"{row['epoch']}/{row['epochs']}" if row.get("epochs") is not None else str(row["epoch"])
 
 
 def _part(row: Mapping[str, Any]) -> float:
