@@ -179,11 +179,17 @@ def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
 
 
 def _train(
-    spec: TrialSpec, folder: AttemptFiles, identity: Mapping[str, Any], stop: StopFlag, *, refused: str = ""
+    spec: TrialSpec,
+    folder: AttemptFiles,
+    identity: Mapping[str, Any],
+    stop: StopFlag,
+    *,
+    refused: str = "",
+    by_hand: bool = False,
 ) -> int:
     """Call the trainer and put down how it ended. Only an interruption leaves no result, so that it is resumed.
 
-    refused: why it is not even called.
+    refused: why it is not even called. by_hand: whoever started it (`roundtable train`) says what failed.
     """
     # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
     os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
@@ -218,11 +224,12 @@ def _train(
     except OutOfMemory as caught:
         outcome, error = "gpu_oom", caught
     except (Exception, SystemExit) as caught:
-        _traceback()
+        if not (by_hand and isinstance(caught, TrainerError)):
+            _traceback()
         if refuses(caught):
             return _without_room(folder, caught)
         outcome, error = "crashed", caught
-    if error is not None:
+    if error is not None and not by_hand:
         _say(f"row {spec.row}: {outcome}: {error}")
     seconds = time.monotonic() - clock
     record = dict(identity) | {
@@ -454,7 +461,7 @@ def run_by_hand(options: argparse.Namespace | SimpleNamespace) -> int:
     stop.install()
     identity = {k: plan[k] for k in ("study", "round", "row", "candidate", "fold", "seed", "attempt")}
     identity |= {"schema_version": SCHEMA_VERSION, "reference_sha256": plan["reference_sha256"]}
-    return _train(spec, folder, identity, stop)
+    return _train(spec, folder, identity, stop, by_hand=True)
 
 
 def probe(trainer: str, modules: Sequence[str]) -> int:

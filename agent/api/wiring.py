@@ -136,6 +136,9 @@ def tools_for(
     @functools.cache
     def check_environment() -> None:
         frozen = store.paths.trainer_file if found.frozen is not None else None
+        if found.trainer.requires:
+            # Importing torch takes seconds, and on a cold shared disk minutes.
+            say(f"looking whether {training_python(profile)} has what {found.trainer.name} needs")
         ensure(profile, found.trainer, root=root, trainer_file=frozen, environment=without_keys(settings))
 
     def check_edit(reference: Reference) -> None:

@@ -190,7 +190,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     """A question after the nearest known name, or nothing where none is near."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent.api.run import Outcome, tune
-from agent.cli.common import tune_options
-from agent.store.store import Store
+if TYPE_CHECKING:
+    from agent.api.run import Outcome
+    from agent.store.store import Store
 
 
 def run(parsed: argparse.Namespace) -> int:
     if parsed.dry_run:
         return _dry_run(parsed)
     screen = _Screen(quiet=parsed.quiet)
+    screen.say(_first_line(parsed))
+    # Imported behind the first line: it takes a second on a login node's shared disk, and longer on a busy one.
+    from agent.api.run import tune
+    from agent.cli.common import tune_options
+
     try:
         detail = screen.say if parsed.verbose else screen.ignore
         outcome = tune(tune_options(parsed), say=screen.say, detail=detail, watch=screen.watch)
@@ -24,9 +29,18 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _first_line(parsed: argparse.Namespace) -> str:
+    """Which study this is about, and whether it is there already."""
+    from agent.store.paths import slug
+
+    root = parsed.output_dir / (parsed.study or slug(parsed.task))
+    return f"study {root.name} in {root} ({'goes on' if root.exists() else 'new'})"
+
+
 def _dry_run(parsed: argparse.Namespace) -> int:
     """2 where the submission would be refused, as the submission itself would end."""
     from agent.api.dry_run import dry_run
+    from agent.cli.common import tune_options
 
     found = dry_run(tune_options(parsed))
     sys.stdout.write("".join(f"{line}\n" for line in (*found.lines, "dry run: nothing was submitted or changed")))
