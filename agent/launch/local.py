@@ -167,7 +167,14 @@ class LocalLauncher:
         return found
 
     def held(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], Mapping[str, float]]:
-        return {}
+        """CPU-seconds that tasks used: nothing is allocated on a machine of one's own."""
+        found: dict[tuple[str, int], Mapping[str, float]] = {}
+        for submission in submissions:
+            for item, events in _events(Path(submission.job_id)).items():
+                for event in events:
+                    if event["state"] == "gone" and "cpu_s" in event:
+                        found[submission.name, item] = {"cpu": float(event["cpu_s"])}
+        return found
 
     def test_only(self, batch: Batch) -> str | None:
         return None

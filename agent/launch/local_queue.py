@@ -238,6 +238,22 @@ class Task:
     """Monotonic time at which what is left of the group gets SIGKILL; None while nobody wants it to end."""
     told: bool = False
     """Whether it was told to stop while it ran, whatever its exit code then says."""
+    cpu_s: float | None = None
+    """CPU time of the script and of all that it waited for, once it has ended."""
+
+    def ended(self) -> bool:
+        """Whether the script is over. Waits for it by wait4, which also tells what it took."""
+        process = self.process
+        if process.returncode is None:
+            try:
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            except ChildProcessError:
+                return process.poll() is not None
+            if pid == 0:
+                return False
+            process.returncode = os.waitstatus_to_exitcode(status)
+            self.cpu_s = usage.ru_utime + usage.ru_stime
+        return True
 
     def group_left(self) -> bool:
         """Whether the group still has a process that can do something."""
@@ -338,14 +354,14 @@ class Queue:
         """Looked for rather than signalled: whoever cancels may be on another machine."""
         if (self.folder / "stop").is_dir():
             for item, task in self.running.items():
-                if stop_mark(self.folder, item).exists() and task.process.poll() is None:
+                if stop_mark(self.folder, item).exists() and not task.ended():
                     task.told = True
                     task.press(self.spec["grace_s"])
 
     def _reap(self) -> bool:
         ended = []
         for item, task in self.running.items():
-            if task.process.poll() is None:
+            if not task.ended():
                 continue
             if task.group_left():
                 task.press(self.spec["grace_s"])  # what a script leaves behind would train on unseen
@@ -354,8 +370,10 @@ class Queue:
         for item in ended:
             task = self.running.pop(item)
             self.free += task.gpus
-            told = {"told": True} if task.told else {}
-            self._event(item=item, state="gone", code=task.process.returncode, **told)
+            more: dict[str, object] = {"told": True} if task.told else {}
+            if task.cpu_s is not None:
+                more["cpu_s"] = round(task.cpu_s, 3)
+            self._event(item=item, state="gone", code=task.process.returncode, **more)
         return bool(ended)
 
     def _start(self, item: int) -> None:
@@ -384,7 +402,7 @@ class Queue:
     def _stop_all(self) -> None:
         while self.running:
             for task in self.running.values():
-                task.told = task.told or task.process.poll() is None
+                task.told = task.told or not task.ended()
                 task.press(self.spec["grace_s"])
             if not self._reap():
                 self._sleep(0.1)

@@ -335,3 +335,14 @@ def test_a_cluster_that_is_asked_nothing_else_refuses_nothing(lab: Lab, slurm: C
     assert "an unknown number of CPU-hours" in told[0]
     with pytest.raises(RoundtableError, match="no time limit"):
         lab.tune(launcher="sbatch", poll_s=0.3, max_cpu_hours=10)
+
+
+def test_a_local_study_is_charged_for_the_cpu_time_that_its_tasks_used(lab: Lab) -> None:
+    lab.tune(max_rounds=1, candidates=2)
+    journal = lab.store().journal
+    charged = {entry["name"]: set(map(str, entry["items"])) for entry in journal.of("charge")}
+    refunds = {entry["name"]: entry for entry in journal.of("refund")}
+    assert refunds.keys() == charged.keys(), "the evaluation's task is accounted for, too"
+    for name, entry in refunds.items():
+        assert set(entry["seconds"]) == set(entry["held"]) == charged[name]
+        assert all(held["cpu"] > 0 for held in entry["held"].values())
