@@ -40,6 +40,9 @@ CLOCK_TOLERANCE_S = 300.0
 #: How far back a job is looked for by its name alone.
 FIND_WINDOW_S = 30 * 86400.0
 
+#: The key of accounting in a reader's memory; a task's has a space.
+_ACCOUNTING = "accounting"
+
 Key = tuple[str, int]
 
 
@@ -58,10 +61,10 @@ class Pace:
 
 
 class SlurmReader:
-    """Asks squeue and sacct, and remembers since when a task is missing.
+    """Asks squeue and sacct, and remembers since when a task is missing and since when accounting does not answer.
 
-    memory: a JSON file for that, so that ticks of a few seconds each (cron) reach the deadline too; None keeps it in
-    this process only. cluster: where jobs are whose submission names no cluster; None: the one of slurm.conf.
+    memory: a JSON file for that, so that ticks of a few seconds each (cron) reach the deadline too and say a trouble
+    once; None keeps it in this process only. cluster: where jobs are whose submission names no cluster; None: the one of slurm.conf.
     """
 
     def __init__(
@@ -85,7 +88,6 @@ class SlurmReader:
         self._failures = 0
         self._trouble = ""
         self._config: dict[str, str] | None = None
-        self._unaccounted = False
         self._seconds: dict[Key, float] = {}
         self._held: dict[Key, dict[str, float]] = {}
         self._owed: dict[str, Submission] = {}
@@ -174,9 +176,9 @@ class SlurmReader:
             self._without_accounting(str(error))
             return [], self.pace.lost_after_s
         if reply.code == 0:
-            if self._unaccounted:
+            if self._absences().pop(_ACCOUNTING, None) is not None:
                 _log.warning("accounting answers again")
-                self._unaccounted = False
+                self._remember()
             return parse_sacct(reply.out), self.pace.lost_after_s
         if no_accounting(reply):
             return [], self.pace.unaccounted_after_s
@@ -184,10 +186,11 @@ class SlurmReader:
         return [], self.pace.lost_after_s
 
     def _without_accounting(self, why: str) -> None:
-        """Said once for as long as it lasts, not at every look."""
-        if not self._unaccounted:
+        """Said once for as long as it lasts, not at every look, be each look a process of its own (cron)."""
+        if _ACCOUNTING not in self._absences():
             _log.warning("no accounting now, so only squeue and results tell how rows stand: %s", why)
-        self._unaccounted = True
+            self._absences()[_ACCOUNTING] = self._clock()
+            self._remember()
 
     # --- reconciling ---
 
@@ -245,7 +248,8 @@ class SlurmReader:
         return TaskStatus(state=State.GONE, raw="LOST", reason=f"missing from SLURM for {now - since:.0f} s")
 
     def _absences(self) -> dict[str, float]:
-        """Since when each missing task is missing (seconds since the epoch), keyed by name and item."""
+        """Since when each missing task is missing (seconds since the epoch), keyed by name and item; accounting that
+        does not answer stands among them as `_ACCOUNTING`."""
         if self._absent is None:
             self._absent = {}
             if self._memory is not None:

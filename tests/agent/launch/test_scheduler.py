@@ -228,6 +228,30 @@ def test_accounting_that_does_not_answer_is_said_once_until_it_does(
     assert caplog.text.count("accounting answers again") == 1
 
 
+def test_ticks_of_short_life_say_once_that_accounting_does_not_answer_and_once_that_it_does(
+    slurm: FakeSlurm, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cron's looks are processes of their own: the study remembers what was said, also where no task is missing."""
+
+    def tick() -> None:
+        clock.now += 300
+        SlurmReader(PACE, memory=tmp_path / "scheduler.json", environment=slurm.environment(), clock=clock).elapsed(
+            [submission()]
+        )
+
+    for outage in (1, 2):
+        slurm.answer("sacct", err="sacct: error: Connection refused", code=1)
+        with caplog.at_level(logging.WARNING):
+            for _ in range(3):
+                tick()
+        assert caplog.text.count("no accounting now") == outage
+        slurm.answer("sacct")
+        with caplog.at_level(logging.WARNING):
+            tick()
+            tick()
+        assert caplog.text.count("accounting answers again") == outage
+
+
 def test_an_unknown_state_is_not_an_end(reader: SlurmReader, slurm: FakeSlurm) -> None:
     slurm.answer("squeue", squeue("15_0", "WARPED"))
     status = only(reader)
