@@ -66,7 +66,8 @@ def retry_rows(
     detail: Say = _quiet,
 ) -> tuple[Report, list[int]]:
     """Start rows of the open round again: those given, else those without a result, with `failed` also those whose
-    result is no score. Returns the rows too; none where a submission in doubt had to be settled first.
+    result is no score. Returns the rows too; none where a submission in doubt had to be settled first or only a
+    cancelled evaluation was started again, as the report's message says.
 
     Raises as `submit_round`.
     """

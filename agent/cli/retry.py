@@ -28,5 +28,5 @@ def run(parsed: argparse.Namespace) -> int:
         detail=say if parsed.verbose else ignore,
     )
     if not rows:
-        say(f"a submission was in doubt when it was cancelled: {report.message or report.state}; then call again")
+        say(report.message or report.state)
     return 0

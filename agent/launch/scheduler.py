@@ -64,7 +64,8 @@ class SlurmReader:
     """Asks squeue and sacct, and remembers since when a task is missing and since when accounting does not answer.
 
     memory: a JSON file for that, so that ticks of a few seconds each (cron) reach the deadline too and say a trouble
-    once; None keeps it in this process only. cluster: where jobs are whose submission names no cluster; None: the one of slurm.conf.
+    once; None keeps it in this process only. cluster: where jobs are whose submission names no cluster; None: the
+    one of slurm.conf.
     """
 
     def __init__(

@@ -72,9 +72,14 @@ def _newest_attempts(work: Work) -> dict[int, int]:
 
 def plan(work: Work, manifest: Manifest, rows: Sequence[int]) -> None:
     """Journal a person's retry; the collect step hands it over, also after a kill."""
+    journal(work, rows)
+    Fates(work).plan(rows, manifest)
+
+
+def journal(work: Work, rows: Sequence[int]) -> None:
+    """That a person wants a round to go on, with these rows trained again. It is not halted any more."""
     folder = work.paths.root.name
     work.store.journal.append("retry_asked", folder=folder, round=work.number, rows=list(rows), source="person")
-    Fates(work).plan(rows, manifest)
 
 
 def on_their_way(work: Work) -> StepResult | None:

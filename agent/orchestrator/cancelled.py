@@ -1,15 +1,15 @@
 """A person who stops a round's tasks with the scheduler's own command means what `roundtable cancel` means.
 
 Going on, with a new round in the queue, would be against their will; so the round is halted and waits for them. One
-task of many that was cancelled is that row's end, and the round goes on without it.
+task of many that was cancelled is that row's end, and the round goes on without it. So is it with an evaluation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from agent.launch.base import TaskStatus
+from agent.launch.base import Submission, TaskStatus
 from agent.orchestrator.attempts import Fates
 from agent.orchestrator.cancel import check_halted
 from agent.orchestrator.context import Work
@@ -38,15 +38,53 @@ def halt_if_cancelled(
     # A row that was cancelled alone, where others have told something, is left out; all that was left is a round.
     if (learnt and len(rows) < 2) or not _all_that_was_left(rows, others, results, statuses):
         return
+    _halt(work, rows, {fates.handed[row].submission.name for row in rows}, statuses[rows[0]].raw)
+
+
+def halt_if_evaluation_cancelled(
+    work: Work,
+    made: Sequence[Submission],
+    items: Collection[int],
+    statuses: Mapping[tuple[str, int], TaskStatus],
+) -> None:
+    """Halt the round if a person has cancelled these items of its newest evaluation, beside Roundtable.
+
+    made: the round's evaluations, oldest first, all gone. What was cancelled before a person had the round go on
+    (`retry`, `collect`) has been obeyed. Raises RoundCancelled.
+    """
+    if work.tools.launcher().name == "local":
+        return
+    folder, names = work.paths.root.name, {one.name for one in made}
+    fresh: dict[str, int] = {}
+    for entry in work.store.journal.of("submitted", "retry_asked", "released"):
+        if entry["folder"] != folder:
+            continue
+        if entry["event"] != "submitted":
+            fresh.clear()
+        elif entry["name"] in names:
+            fresh[entry["name"]] = entry["attempt"]
+    newest = [one for one in made if fresh.get(one.name) == max(fresh.values(), default=0)]
+    found = {
+        one.name: statuses[one.name, item].raw
+        for one in newest
+        for item in one.items
+        if item in items and statuses[one.name, item].raw.startswith("CANCELLED")
+    }
+    if found:
+        _halt(work, [], found, next(iter(found.values())))
+
+
+def _halt(work: Work, rows: Sequence[int], names: Collection[str], raw: str) -> None:
+    """Journal the cancellation of a whole round, of which these rows were left (none: its evaluation alone)."""
     work.store.journal.append(
         "cancelled",
         folder=work.paths.root.name,
         round=work.number,
-        rows=rows,
+        rows=list(rows),
         whole=True,
-        names=sorted({fates.handed[row].submission.name for row in rows}),
+        names=sorted(names),
         who="scancel",
-        by=_by(statuses[rows[0]].raw),
+        by=_by(raw),
         request=None,
     )
     check_halted(work)

@@ -13,14 +13,14 @@ from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavaila
 from agent.launch.base import State, Submission, TaskStatus
 from agent.orchestrator import pending, prepare
 from agent.orchestrator.attempts import Fates, carry_out, close_by_quorum, next_attempt, open_wave
-from agent.orchestrator.cancelled import halt_if_cancelled
+from agent.orchestrator.cancelled import halt_if_cancelled, halt_if_evaluation_cancelled
 from agent.orchestrator.context import Around, StepResult, Work
 from agent.orchestrator.overtaken import stop_overtaken
 from agent.orchestrator.submit import NotYet, begun, interrupted, start, submissions
 from agent.pasteable import quoted
 from agent.records import Outcome
 from agent.store.disk import read_text
-from agent.store.requests import open_requests
+from agent.store.requests import cancelled_names, open_requests
 from agent.store.steps import Status
 from agent.summaries import read_summary, refuse_impossible
 from trainers.files import FileProblem, read_json_object
@@ -73,8 +73,7 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     if not active:
         if (late := _late(fates, unfinished, results, statuses)) and not _grace_is_over(work, fates, late):
             return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(late)} rows")
-        if any(request.folder == work.paths.root.name for request in open_requests(work.store)):
-            # A person is cancelling through Roundtable: what they meant is journaled before it is judged.
+        if _being_cancelled(work):
             return StepResult(status=Status.WAITING, message=f"{work.label}: a cancellation is under way")
         halt_if_cancelled(work, fates, results, statuses)
         _judge(fates, unfinished, results, statuses)
@@ -90,6 +89,11 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
         fates.plan(again, manifest)
     wave = open_wave(work)
     return _retried(work, manifest, wave) if wave is not None else None
+
+
+def _being_cancelled(work: Work) -> bool:
+    """Whether a person is cancelling through Roundtable: what they meant is journaled before it is judged."""
+    return any(request.folder == work.paths.root.name for request in open_requests(work.store))
 
 
 def _retried(work: Work, manifest: Manifest, wave: Mapping[str, Any]) -> StepResult:
@@ -179,8 +183,11 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
         # the evaluation from it.
         _put_empty(work, manifest, stale)
         return None
+    if _being_cancelled(work):
+        return StepResult(status=Status.WAITING, message=f"{work.label}: a cancellation is under way")
+    halt_if_evaluation_cancelled(work, [one for _, one in made], manifest.evaluation_items(stale), polled)
     trained = max(attempt for attempt, _ in submissions(work.store, work.paths, "train"))
-    stopped = interrupted(work.store)
+    stopped = interrupted(work.store) | cancelled_names(work.store, work.paths)
     tried = [attempt for attempt, one in made if attempt >= trained and one.name not in stopped]
     if len(tried) >= EVAL_ATTEMPTS:
         names = ", ".join(list(manifest.candidates)[position] for position in stale)

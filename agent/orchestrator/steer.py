@@ -135,8 +135,9 @@ def retry_rows(
 ) -> tuple[Report, list[int]]:
     """Start rows of the open round again, as a new attempt with their original indices and a fresh evaluation.
 
-    Returns the rows too. Raises UsageError as `again.choose` does, and for a round that is closed or was not
-    submitted by Roundtable.
+    Returns the rows too: none where only a cancelled evaluation was to start again, or where a submission in doubt
+    had to be settled first; the report's message says which. Raises UsageError as `again.choose` does, and for a
+    round that is closed or was not submitted by Roundtable.
     """
     with engine.named_problems():
         engine.check_place(store, tools, store.settings())
@@ -152,7 +153,15 @@ def retry_rows(
         if doubtful or submitted is None or not submitted.final:
             return _settle_first(work, [one.name for one in doubtful]), []
         manifest = load_manifest(work.paths.manifest)
-        chosen = again.choose(work, manifest, rows, failed=failed)
+        try:
+            chosen = again.choose(work, manifest, rows, failed=failed)
+        except UsageError:
+            if rows is not None or failed or not _evaluation_alone(work):
+                raise
+            # No row is to be trained, and the evaluation that a person cancelled is started again.
+            again.journal(work, [])
+            waiting, ran = engine.advance(work)
+            return _report(work, waiting, ran), []
         tools.check_environment()
         again.plan(work, manifest, chosen)
         # What an interrupted call collected counts the earlier attempts.
@@ -169,7 +178,15 @@ def _settle_first(work: Work, doubtful: list[str]) -> Report:
             f"{work.label}: {names} is not settled yet; `{work.store.command('tick')}` looks it up, then retry"
         )
     waiting, ran = engine.advance(work)
-    return _report(work, waiting, ran)
+    report = _report(work, waiting, ran)
+    said = f"a submission was in doubt when it was cancelled: {report.message or report.state}; then call again"
+    return replace(report, message=said)
+
+
+def _evaluation_alone(work: Work) -> bool:
+    """Whether the round is halted, and nothing but its evaluation was left to cancel."""
+    entry = halted(work.store, work.paths)
+    return entry is not None and not entry["rows"]
 
 
 def _release(work: Work) -> bool:

@@ -107,6 +107,12 @@ def cancelled_rows(store: Store, paths: RoundPaths) -> set[int]:
     return found
 
 
+def cancelled_names(store: Store, paths: RoundPaths) -> set[str]:
+    """Names of a round's submissions that were stopped because a person wanted it."""
+    entries = [entry for entry in store.journal.of("cancelled") if entry["folder"] == paths.root.name]
+    return {name for entry in entries for name in entry["names"]}
+
+
 def halted(store: Store, paths: RoundPaths) -> Entry | None:
     """The journal's entry of a whole round's cancellation while it stands: nothing is done until a person retries
     the round or has it collected as it is."""
@@ -124,8 +130,13 @@ def halted_text(store: Store, paths: RoundPaths) -> str:
     """What a person can do about a cancelled round."""
     entry = halted(store, paths)
     how = f" with scancel ({entry['by']})" if entry is not None and entry.get("who") == "scancel" else ""
+    anew = f"`{store.tune_command('--force-round', paths.number)}` begins the round anew"
+    if entry is not None and not entry["rows"]:
+        return (
+            f"the evaluation of {paths.label} was cancelled{how}: `{store.command('retry')}` or "
+            f"`{store.command('collect')}` starts it again, and {anew}"
+        )
     return (
         f"{paths.label} was cancelled{how}: `{store.command('retry')}` starts its missing rows again, "
-        f"`{store.command('collect')}` closes it with what is there, and "
-        f"`{store.tune_command('--force-round', paths.number)}` begins it anew"
+        f"`{store.command('collect')}` closes it with what is there, and {anew}"
     )

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from agent.api import tick_once
+from agent.api.steer import collect_round, retry_rows
+from agent.errors import MissingResults, RoundCancelled
 from agent.launch.states import format_time
 from agent.orchestrator.submit import submissions
 from agent.report.overview import overview
@@ -95,3 +97,34 @@ def test_what_only_waits_its_turn_needs_nobody(lab: Lab, fake: FakeSlurm) -> Non
     (group,) = shown(store)
     assert not group["needs_action"] and "waits its turn" in group["text"]
     assert report.message.endswith("evaluating")
+
+
+def cancel_evaluation(fake: FakeSlurm, store: Store) -> None:
+    """Accounting as it is after `scancel` of each evaluation."""
+    made = [one for _, one in submissions(store, store.at_work()[0], "eval")]  # type: ignore[index]
+    fake.answer("squeue")
+    ends = [(one, format_time(one.submitted_at)) for one in made]
+    lines = (f"{one.tasks[0]}|CANCELLED by 0|0:0|00:00:03|{at}|{at}|n1|{one.name}\n" for one, at in ends)
+    fake.answer("sacct", "".join(lines))
+
+
+@pytest.mark.parametrize("go_on", ["retry", "collect"])
+def test_an_evaluation_that_a_person_cancelled_alone_halts_the_round(lab: Lab, fake: FakeSlurm, go_on: str) -> None:
+    """With scancel, when the rows had ended: it was started again at each look, against their will."""
+    root = begin(lab).paths.root
+    put_results(Store.open(root).at_work()[0], [0])  # type: ignore[index]
+    for count in (1, 2):
+        cancel_evaluation(fake, Store.open(root))
+        for _ in range(2):
+            with pytest.raises(RoundCancelled, match=r"evaluation of round 1 was cancelled with scancel \(by root\)"):
+                tick_once(Store.open(root))
+        store = Store.open(root)
+        assert len(submissions(store, store.at_work()[0], "eval")) == count  # type: ignore[index]
+        if go_on == "retry":
+            report, rows = retry_rows(root)
+            assert rows == [] and report.message == "round 1: evaluation started again"
+        else:
+            with pytest.raises(MissingResults, match="evaluation started again"):
+                collect_round(root)
+        store = Store.open(root)
+        assert len(submissions(store, store.at_work()[0], "eval")) == count + 1  # type: ignore[index]
