@@ -7,7 +7,8 @@ one naming scheme (QOS..., Assoc..., MaxCpuPerAccount) and are told apart by wha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,19 +50,45 @@ class Waiting:
         return waiting_line(self.explanation, len(self.items), compact(self.items))
 
 
-def waiting_line(explanation: Explanation, count: int, rows: str) -> str:
-    """One line about `count` rows; which ones (a compact list) is told where somebody has to look after them."""
+def waiting_line(
+    explanation: Explanation, count: int, rows: str, jobs: Sequence[str] = (), cluster: str | None = None
+) -> str:
+    """One line about `count` rows; which ones (a compact list) is told where somebody has to look after them.
+
+    jobs: their ids as `job_list` gives them, for the remedy; JOBID stays in it where they are not known. cluster:
+    where they are, None for the one of slurm.conf.
+    """
     which = f" ({rows})" if explanation.need is Need.ACTION else ""
-    return f"{count} {'row' if count == 1 else 'rows'}{which} pending: {explanation}"
+    return f"{count} {'row' if count == 1 else 'rows'}{which} pending: {_with_ids(explanation, jobs, cluster)}"
 
 
-def around_line(kind: str, job: str, explanation: Explanation) -> str:
+def around_line(kind: str, job: str, explanation: Explanation, cluster: str | None = None) -> str:
     """One line about a job of a round that trains no row; its id stands in the remedy.
 
     kind: "prepare" or "eval".
     """
     what = {"prepare": "the preparation of data", "eval": "the evaluation"}[kind]
-    return f"{what} (SLURM job {job}) is pending: {str(explanation).replace('JOBID', job)}"
+    return f"{what} (SLURM job {job}) is pending: {_with_ids(explanation, [job], cluster)}"
+
+
+def _with_ids(explanation: Explanation, jobs: Sequence[str], cluster: str | None) -> str:
+    """An explanation whose remedy can be pasted. Quoted: zsh takes brackets for a pattern of file names."""
+    said = str(explanation)
+    if cluster:
+        said = said.replace("scontrol release", f"scontrol --clusters={shlex.quote(cluster)} release")
+    return said.replace("JOBID", shlex.join(jobs)) if jobs else said
+
+
+def job_list(tasks: Iterable[str]) -> list[str]:
+    """Tasks ("123_4", "123_5", "124_0") as scontrol takes them, one word an array: "123_[4-5]", "124_0"."""
+    found: dict[str, list[int]] = {}
+    for task in tasks:
+        job, _, index = task.partition("_")
+        found.setdefault(job, []).extend([int(index)] if index else [])
+    return [
+        f"{job}_[{compact(indices)}]" if len(indices) > 1 else "_".join([job, *map(str, indices)])
+        for job, indices in found.items()
+    ]
 
 
 _PATIENCE = {

@@ -155,7 +155,7 @@ def _statuses(work: Work) -> tuple[Mapping[int, TaskStatus], list[Around]]:
 def _around(made: Sequence[tuple[str, Submission]], polled: Mapping[tuple[str, int], TaskStatus]) -> list[Around]:
     """How the tasks of a preparation or evaluation stand, by (kind, submission). A local one only waits its turn."""
     return [
-        Around(kind=kind, job_id=one.job_id, status=polled[one.name, item])
+        Around(kind=kind, job_id=one.job_id, status=polled[one.name, item], cluster=one.cluster)
         for kind, one in made
         if one.job_id.isdecimal()
         for item in one.items

@@ -154,6 +154,7 @@ class Around:
     """"prepare" or "eval"."""
     job_id: str
     status: TaskStatus
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -192,9 +192,11 @@ def _pending(paths: RoundPaths) -> list[dict[str, Any]]:
     for group in raw["groups"]:
         explanation = explain(group["reason"])
         if "kind" in group:
-            text = around_line(group["kind"], group["job"], explanation)
+            text = around_line(group["kind"], group["job"], explanation, group.get("cluster"))
         else:
-            text = waiting_line(explanation, group["count"], group["rows"])
+            # Earlier versions noted no ids.
+            jobs, cluster = group.get("jobs", ()), group.get("cluster")
+            text = waiting_line(explanation, group["count"], group["rows"], jobs, cluster)
         action = explanation.need is Need.ACTION
         found.append({**group, "at": raw["at"], "needs_action": action, "text": text})
     return found

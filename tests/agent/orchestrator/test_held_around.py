@@ -11,6 +11,7 @@ import pytest
 from agent.api import tick_once
 from agent.api.steer import collect_round, retry_rows
 from agent.errors import MissingResults, RoundCancelled
+from agent.launch.reasons import around_line, explain, job_list, waiting_line
 from agent.launch.states import format_time
 from agent.orchestrator.submit import submissions
 from agent.report.overview import overview
@@ -30,10 +31,10 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     return fake
 
 
-def begin(lab: Lab) -> Store:
+def begin(lab: Lab, **options: Any) -> Store:
     from agent.api.begin import begin
 
-    store = begin(lab.options())
+    store = begin(lab.options(**options))
     store.put_settings(Settings(auto_train=True, launcher="sbatch", target_round=1, poll_s=0.001))
     tick_once(store)
     return Store.open(store.paths.root)
@@ -97,6 +98,32 @@ def test_what_only_waits_its_turn_needs_nobody(lab: Lab, fake: FakeSlurm) -> Non
     (group,) = shown(store)
     assert not group["needs_action"] and "waits its turn" in group["text"]
     assert report.message.endswith("evaluating")
+
+
+@pytest.mark.parametrize(
+    ("rows", "command"),
+    [((1,), "scontrol release 4242_1"), ((0, 2, 3), "scontrol release '4242_[0,2-3]'")],
+)
+def test_held_rows_are_shown_with_the_line_that_releases_them(
+    lab: Lab, fake: FakeSlurm, rows: tuple[int, ...], command: str
+) -> None:
+    store = begin(lab, seeds=(0, 1, 2, 3))
+    ((_, made),) = submissions(store, store.at_work()[0], "train")  # type: ignore[index]
+    at = format_time(made.submitted_at)
+    reasons = {row: "JobHeldUser" if row in rows else "Priority" for row in range(4)}
+    lines = (f"{made.tasks[row]}|PENDING|{at}|0:00||{why}|{made.name}\n" for row, why in reasons.items())
+    fake.answer("squeue", "".join(lines))
+    tick_once(Store.open(store.paths.root))
+    held, others = overview(Store.open(store.paths.root))["open"]["pending"]
+    assert held["needs_action"] and f"held by a person: `{command}` lets it go" in held["text"]
+    assert others["reason"] == "Priority" and "jobs" not in others
+
+
+def test_on_another_cluster_the_line_names_it() -> None:
+    assert job_list(["7_1", "7_2", "8", "9_4"]) == ["7_[1-2]", "8", "9_4"]
+    line = waiting_line(explain("JobHeldUser"), 2, "1-2", ["7_[1-2]"], "gpu cluster")
+    assert "`scontrol --clusters='gpu cluster' release '7_[1-2]'` lets it go" in line
+    assert "`scontrol --clusters=c2 release 9` lets it go" in around_line("eval", "9", explain("JobHeldUser"), "c2")
 
 
 def cancel_evaluation(fake: FakeSlurm, store: Store) -> None:

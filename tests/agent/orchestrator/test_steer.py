@@ -633,7 +633,8 @@ def test_line_27_pending_reasons_are_shown_by_status(cluster_bench: Any, slurm: 
         assert bench.round().pending.stat().st_mtime_ns == written, "written when it changes, not at every look"
         assert bench.call("status") == 0
         shown = " ".join(out().split())
-        assert "needs you: 1 row (2) pending: JobHeldUser (held by a person: `scontrol release JOBID`" in shown
+        held = f"held by a person: `scontrol release {job}_2` lets it go"
+        assert f"needs you: 1 row (2) pending: JobHeldUser ({held}" in shown
         assert "3 rows pending: PartitionDown" in shown
         assert bench.call("collect") == 3 and "row 2: pending (JobHeldUser)" in out()
     finally:
