@@ -6,12 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainers.contract import DataProblem
+from trainers.resnet9.deep import Refused, deep_colours, has_deep_colours
 from trainers.resnet9.folders import SHOWN, ImageFile
 from trainers.resnet9.memory import refuse_oversize
 from trainers.resnet9.options import BACKGROUNDS, DataOptions, shown
@@ -23,12 +25,8 @@ Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 EIGHT_BIT = (0.0, 255.0)
-BYTES_OF_DEEP = 7
-"""Of a pixel of more than 8 bits while it is read: a float32 beside the three bytes that it becomes."""
-
-
-class _Refused(Exception):
-    """An image that is not read; the text says why."""
+BYTES_OF_PIXEL = 3
+"""What a pixel becomes; while images of more than 8 bits are read, their float32 values are held beside it."""
 
 
 class Reader:
@@ -47,7 +45,8 @@ class Reader:
 
     @property
     def notes(self) -> dict[str, object]:
-        """What was found and done: images by PIL's mode, the values that became 0 and 255, images with alpha."""
+        """What was found and done: images by PIL's mode (";16" behind
+        it: 16 bits a channel), the values that became 0 and 255, images with alpha."""
         found: dict[str, object] = {"modes": dict(sorted(self._modes.items()))}
         if self._range is not None and any(map(_is_deep, self._modes)):
             found["intensity"] = list(self._range)
@@ -79,14 +78,15 @@ class Reader:
         def one(i: int) -> str | None:
             try:
                 found = self._one(files[i])
-            except _Refused as error:
+            except Refused as error:
                 return f"{shown(str(files[i].path))} ({error})"
             if found.dtype == np.uint8:
                 images[i] = found
             else:
                 with self._lock:
                     if not deep:
-                        refuse_oversize(len(files) * self._options.size**2 * BYTES_OF_DEEP, str(files[i].path.parent))
+                        each = self._options.size**2 * BYTES_OF_PIXEL + found.nbytes
+                        refuse_oversize(len(files) * each, str(files[i].path.parent))
                     deep[i] = found
             return None
 
@@ -102,24 +102,25 @@ class Reader:
         return images, np.asarray([file.label for file in files], dtype=np.int64)
 
     def _one(self, file: ImageFile) -> NDArray[Any]:
-        """(size, size, 3) uint8, or (size, size) float32 of an image of more than 8 bits. Raises _Refused."""
+        """(size, size, 3) uint8, or float32 of an image of more than 8 bits: (size, size), of colours (size, size,
+        3). Raises Refused."""
         from PIL import Image
 
         try:
             with Image.open(file.path) as image:
-                mode, found, composed = self._prepared(image)
-        except _Refused:
+                mode, found, composed = self._prepared(image, file.path)
+        except Refused:
             raise
         except Exception as error:
             # A damaged file makes Pillow raise anything, struct.error and IndexError included (and warnings, where
             # they are errors); whatever it is, the file is what is wrong.
-            raise _Refused(str(error).replace(str(file.path), "file") or type(error).__name__) from error
+            raise Refused(str(error).replace(str(file.path), "file") or type(error).__name__) from error
         with self._lock:
             self._modes[mode] += 1
             self._composed += composed
         return np.asarray(found)
 
-    def _prepared(self, image: Image) -> tuple[str, Any, bool]:
+    def _prepared(self, image: Image, path: Path) -> tuple[str, Any, bool]:
         """The image's mode, its pixels, and whether something was seen through it."""
         from PIL import Image, ImageOps
 
@@ -127,14 +128,18 @@ class Reader:
         # A photograph in MPO format carries a preview beside the picture.
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO" and self._options.frames == "one":
-            raise _Refused(f"holds {frames} frames; --data frames=first reads the first of each file")
+            raise Refused(f"holds {frames} frames; --data frames=first reads the first of each file")
+        if has_deep_colours(image):
+            colours = np.moveaxis(deep_colours(path), -1, 0)
+            resized = [np.asarray(Image.fromarray(values).resize(self._size, how)) for values in colours]
+            return f"{mode};16", np.stack(resized, axis=-1), False
         upright = ImageOps.exif_transpose(image)
         if _is_deep(mode):
             if "transparency" in image.info:
-                raise _Refused(f"mode {mode} with a transparent value; save it without")
+                raise Refused(f"mode {mode} with a transparent value; save it without")
             values = np.asarray(upright).astype(np.float32)
             if not np.isfinite(values).all():
-                raise _Refused("holds values that are NaN or infinite")
+                raise Refused("holds values that are NaN or infinite")
             return mode, np.asarray(Image.fromarray(values).resize(self._size, how)), False
         opaque, composed = self._opaque(upright)
         return mode, np.asarray(opaque.resize(self._size, how)), composed
@@ -156,7 +161,7 @@ class Reader:
         colours: Any = opaque.getextrema()  # of each channel the least and the largest value
         if low != high and all(least == largest for least, largest in colours):
             others = " or ".join(f"background={name}" for name in BACKGROUNDS if name != self._options.background)
-            raise _Refused(f"its picture has the colour of the background that is put behind it; use --data {others}")
+            raise Refused(f"its picture has the colour of the background that is put behind it; use --data {others}")
         return opaque, True
 
     def _refuse_mixed(self, files: Sequence[ImageFile], deep: dict[int, NDArray[np.float32]]) -> None:
@@ -188,12 +193,13 @@ class Reader:
             self._range = EIGHT_BIT if low >= 0 and 127 < high <= EIGHT_BIT[1] else (low, high)
         low, high = self._range
         for i, values in deep.items():
-            images[i] = np.round((values.clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)[..., None]
+            scaled = np.round((values.clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)
+            images[i] = scaled if scaled.ndim == 3 else scaled[..., None]
 
 
 def _is_deep(mode: str) -> bool:
-    """Whether PIL's mode has more than 8 bits a value, which `convert` would cut off at 255."""
-    return mode == "F" or mode.startswith("I")
+    """Whether PIL's mode has more than 8 bits a value, which `convert` would cut off at 255, or stands for such."""
+    return mode == "F" or mode.startswith("I") or mode.endswith(";16")
 
 
 def _bound(value: float) -> str:
@@ -206,7 +212,7 @@ def _from_lab(image: Image) -> Image:
     try:
         from PIL import ImageCms
     except ImportError as error:
-        raise _Refused("mode LAB, and this Pillow has no LittleCMS; save it as RGB") from error
+        raise Refused("mode LAB, and this Pillow has no LittleCMS; save it as RGB") from error
     lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     found = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB"))
     assert found is not None  # only where it works in place

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -144,6 +147,122 @@ def test_the_range_is_that_of_training_and_the_same_for_all(tmp_path: Path) -> N
     assert data.notes["intensity"] == [0.0, 2000.0] and data.notes["modes"] == {"I;16": 8}
     wider = load(root, tmp_path, intensity="0,4000")
     assert wider.test is not None and wider.test.images.amax((1, 2, 3)).tolist() == [255, 64]
+
+
+def png16(path: Path, values: Any) -> Path:
+    """A PNG of 16 bits a channel, (height, width, channels), which Pillow cannot write."""
+    height, width, channels = values.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+def tiff16(path: Path, values: Any, order: str, *, deflated: bool = False, planes: bool = False) -> Path:
+    """A TIFF of 16 bits a channel in one strip (or a strip a channel), of either byte order."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2")
+    strips = [data[..., c].tobytes() for c in range(channels)] if planes else [data.tobytes()]
+    strips = [zlib.compress(strip) for strip in strips] if deflated else strips
+    fields: list[tuple[int, int, list[int]]] = [
+        (256, 4, [width]),
+        (257, 4, [height]),
+        (258, 3, [16] * channels),
+        (259, 3, [8 if deflated else 1]),
+        (262, 3, [2]),
+        (273, 4, [0] * len(strips)),
+        (277, 3, [channels]),
+        (278, 4, [height]),
+        (279, 4, [len(strip) for strip in strips]),
+        (284, 3, [2 if planes else 1]),
+    ]
+    begin = 8 + 2 + 12 * len(fields) + 4
+    room = sum(n * len(f[2]) for f in fields if (n := {3: 2, 4: 4}[f[1]]) * len(f[2]) > 4)
+    starts = [begin + room + sum(map(len, strips[:i])) for i in range(len(strips))]
+    entries, extra = b"", b""
+    for tag, kind, found in fields:
+        packed = struct.pack(f"{order}{len(found)}{'H' if kind == 3 else 'I'}", *(starts if tag == 273 else found))
+        if len(packed) > 4:
+            packed, extra = struct.pack(f"{order}I", begin + len(extra)), extra + packed
+        entries += struct.pack(f"{order}HHI", tag, kind, len(found)) + packed.ljust(4, b"\0")
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(fields))
+    path.write_bytes(head + entries + b"\0" * 4 + extra + b"".join(strips))
+    return path
+
+
+def colours(high: list[int], low: list[int]) -> Any:
+    """The left half `high`, the right half `low`."""
+    return np.where(LEFT[..., None], high, low)
+
+
+CAMERA = colours([4095, 2000, 0], [100, 1000, 300])
+"""Twelve bits of a camera, in sixteen."""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: png16(path, CAMERA),
+        lambda path: png16(path, np.dstack([CAMERA, np.full((SIDE, SIDE), 65535)])),
+        lambda path: tiff16(path, CAMERA, "<"),
+        lambda path: tiff16(path, CAMERA, ">"),
+        lambda path: tiff16(path, CAMERA, "<", deflated=True),
+        lambda path: tiff16(path, CAMERA, ">", deflated=True),
+    ],
+    ids=["png", "png-opaque", "tiff-little", "tiff-big", "tiff-little-deflated", "tiff-big-deflated"],
+)
+def test_colours_of_sixteen_bits_are_read_whole(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    """Pillow's RGB has their high bytes alone: 15, 7 and 0 of these."""
+    path = write(tmp_path / "x.tif")
+    assert halves(read(path)[0]) == ([255, 125, 0], [6, 62, 19])
+    scaled = halves(read(path, intensity="0,65535")[0])
+    assert scaled == ([16, 8, 0], [0, 4, 1]), "the whole scale of the file, rounded"
+
+
+def test_grey_and_alpha_of_sixteen_bits(tmp_path: Path) -> None:
+    grey = colours([4095, 65535], [0, 65535])
+    assert halves(read(png16(tmp_path / "x.png", grey))[0]) == (WHITE, BLACK)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda path: png16(path, colours([4095, 0, 0, 65535], [0, 0, 0, 9])), "partly transparent; save it without"),
+        (lambda path: tiff16(path, CAMERA, "<", planes=True), "planes apart: True.*save it as RGB"),
+        (lambda path: tiff16(path, CAMERA, "<", planes=True, deflated=True), "planes apart: True.*save it as RGB"),
+    ],
+)
+def test_deep_colours_that_would_be_read_wrongly_are_refused(
+    write: Callable[[Path], Path], said: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "x.tif")
+    assert re.search(rf"{path.name}.*{said}", refused(lambda: read(path)))
+
+
+def test_photographs_of_sixteen_bits_keep_one_range_and_their_name_in_the_notes(tmp_path: Path) -> None:
+    root = tmp_path / "deep"
+    for place, value in {
+        "train/a/1": 4000,
+        "train/a/2": 2000,
+        "train/b/1": 1000,
+        "train/b/2": 0,
+        "test/a/1": 2000,
+    }.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        png16(root / f"{place}.png", colours([value] * 3, [value] * 3))
+    data = load(root, tmp_path, val_fraction=0.5)
+    assert data.notes["intensity"] == [0.0, 4000.0] and data.notes["modes"] == {"RGB;16": 5}
+    assert data.test is not None and data.test.images.unique().tolist() == [128]
+    told = "; ".join(check("own", {"path": str(root)}, {}, folds=1))
+    assert "5 of 5 images looked at have more than 8 bits; values from 0 to 4000" in told
+    folder(root, {"train/c": [picture(0, 255, np.uint8)] * 2})
+    assert "has more than 8 bits" in refused(lambda: load(root, tmp_path))
 
 
 def refused(action: Callable[[], object]) -> str:
