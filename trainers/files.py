@@ -17,7 +17,9 @@ from typing import Any
 PRIVATE = 0o600
 """The mode of what its owner alone reads."""
 
-_IRREGULAR = "is no regular file: remove it, and find out who put it there"
+IRREGULAR = "is no regular file: remove it, and find out who put it there"
+_HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+"""How files begin that are pipes because a person wants it: `--profile <(command)` in a shell."""
 
 
 def write_atomic(
@@ -124,13 +126,43 @@ def open_in_place(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -
             if error.errno == errno.ELOOP:
                 raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", os.fspath(path)) from error
             if error.errno == errno.ENXIO:
-                raise OSError(errno.EINVAL, _IRREGULAR, os.fspath(path)) from error
+                raise OSError(errno.EINVAL, IRREGULAR, os.fspath(path)) from error
             raise
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.set_blocking(descriptor, True)
             return descriptor
         os.close(descriptor)
-        raise OSError(errno.EINVAL, _IRREGULAR, os.fspath(path))
+        raise OSError(errno.EINVAL, IRREGULAR, os.fspath(path))
+
+
+def open_to_read(path: str | os.PathLike[str], flags: int) -> int:
+    """A descriptor of a file that is read; usable as `opener` of `open`. Links are followed.
+
+    A pipe that stands where a file of a study belongs would be waited for until somebody writes to it, and a device
+    may have no end. Neither is read, unless a shell hands it over (`<(command)`).
+
+    Raises OSError: EINVAL for what is no regular file (a folder is left to `open`); and as the filesystem gives it.
+    """
+    if os.fspath(path).startswith(_HANDED_OVER):
+        return os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device of which there is none
+            raise OSError(errno.EINVAL, IRREGULAR, os.fspath(path)) from error
+        raise
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind) or stat.S_ISDIR(kind):
+        os.set_blocking(descriptor, True)
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, IRREGULAR, os.fspath(path))
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """All of a file. Raises OSError as `open_to_read` does."""
+    with open(path, "rb", buffering=0, opener=open_to_read) as stream:
+        return stream.readall()
 
 
 def to_json(value: object) -> str:
@@ -150,10 +182,12 @@ class FileProblem(Exception):
 def read_bounded(path: Path, limit: int) -> str:
     """The text of a file of at most `limit` bytes. Raises FileProblem, which names the file and the reason."""
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise FileProblem(f"{path}: {size} bytes, more than the {limit} that are read")
-        return decoded(path.read_bytes(), name=str(path))
+        with open(path, "rb", buffering=0, opener=open_to_read) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > limit:
+                raise FileProblem(f"{path}: {size} bytes, more than the {limit} that are read")
+            data = stream.readall()
+        return decoded(data, name=str(path))
     except OSError as error:
         raise FileProblem(f"{path}: {error.strerror or error}") from error
 

@@ -39,7 +39,7 @@ from trainers.contract import (
     TrialSpec,
 )
 from trainers.disk import keep, refuses
-from trainers.files import FileProblem, read_json_object, to_json, write_atomic, write_json
+from trainers.files import FileProblem, read_json_object, read_regular, to_json, write_atomic, write_json
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
 from trainers.registry import TRAINERS, accumulator, preparer, trainer_module
@@ -424,7 +424,7 @@ def _put_summary(files: RoundFiles, candidate: str, position: int, split: str, s
 def _holds(path: Path, text: str) -> bool:
     """Whether a file has this very text, so that an evaluation that is repeated writes only what changed."""
     try:
-        return path.read_bytes() == text.encode()
+        return read_regular(path) == text.encode()
     except OSError:
         return False
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.contract import TrialSpec, Value
-from trainers.files import FileProblem, read_json_object
+from trainers.files import FileProblem, read_json_object, read_regular
 from trainers.layout import RoundFiles
 
 SCHEMA_VERSION = 1
@@ -264,7 +264,7 @@ def _whole(value: object) -> bool:
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_regular(path)).hexdigest()
 
 
 def read_values(path: Path, *, sha256: str | None) -> dict[str, Value]:

@@ -18,7 +18,7 @@ from typing import Any
 from agent.acceptance.rules import CORRECTIONS, VERDICTS, Own, Rules
 from agent.errors import InvalidRules, Problem
 from agent.ownership import other_writers
-from trainers.files import FileProblem
+from trainers.files import FileProblem, open_to_read
 
 FUNCTION = "verdict"
 SUFFIXES = (".yaml", ".yml", ".py")
@@ -68,7 +68,7 @@ def _python(path: Path) -> Rules:
 
 def _own_code(path: Path) -> bytes:
     """The file's code, from the very file that was looked at. Raises InvalidRules, OSError."""
-    with path.open("rb") as stream:
+    with open(path, "rb", opener=open_to_read) as stream:
         if others := other_writers(os.fstat(stream.fileno())):
             copy = f"install -m 600 {shlex.quote(str(path))} rules.py"
             message = f"is code, and {others}: it is not run. Read it, then give a copy of your own: `{copy}`"

@@ -70,9 +70,9 @@ def process_alive(process: dict[str, Any]) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when the file is not there or is no JSON object."""
+    """A JSON object; None when the file is not there or is no JSON object (a pipe would be waited for)."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

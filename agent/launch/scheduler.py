@@ -31,7 +31,7 @@ from agent.launch.states import (
     parse_squeue,
     state_of,
 )
-from trainers.files import write_atomic
+from trainers.files import read_regular, write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -255,7 +255,7 @@ class SlurmReader:
             self._absent = {}
             if self._memory is not None:
                 try:
-                    stored = json.loads(self._memory.read_text(encoding="utf-8"))
+                    stored = json.loads(read_regular(self._memory))
                     self._absent = {str(key): float(value) for key, value in stored.items()}
                 except (OSError, ValueError, AttributeError, TypeError):
                     pass  # not there yet, or torn: the deadlines begin anew, which only costs time

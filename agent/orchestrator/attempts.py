@@ -29,7 +29,7 @@ from agent.records import Outcome
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows
 from agent.store.store import Store
-from trainers.files import FileProblem, read_json_object
+from trainers.files import FileProblem, open_to_read, read_json_object
 from trainers.layout import AttemptFiles
 from trainers.manifest import Manifest, Row
 from trainers.results import RowResult, read_exit
@@ -275,7 +275,7 @@ class Fates:
 def _log_tail(path: Path) -> str:
     """The end of a task's log; empty where it has none."""
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb", opener=open_to_read) as stream:
             stream.seek(max(0, path.stat().st_size - _LOG_TAIL))
             return stream.read().decode("utf-8", errors="replace")
     except OSError:

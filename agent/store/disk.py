@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.errors import StorageError, UsageError
 from agent.ownership import user_name
-from trainers.files import FileProblem, decoded, open_in_place, to_json, write_atomic
+from trainers.files import IRREGULAR, FileProblem, decoded, open_in_place, read_regular, to_json, write_atomic
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space and call again; nothing was lost",
@@ -36,7 +36,8 @@ def storage(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = _shared(path, error) or _REMEDIES.get(error.errno or 0, "see the system's message")
-        raise StorageError(f"{path}: {error.strerror or error}: {remedy}") from error
+        said = error.strerror or str(error)
+        raise StorageError(f"{path}: {said}" + (f": {remedy}" if said != IRREGULAR else "")) from error
 
 
 def _shared(path: Path, error: OSError) -> str:
@@ -109,7 +110,7 @@ class Disk:
 def read_text(path: Path) -> str:
     """A file's text. Raises StorageError, and UsageError where it is no text."""
     with storage(path):
-        data = path.read_bytes()
+        data = read_regular(path)
     try:
         return decoded(data, name=str(path))
     except FileProblem as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.errors import ClockWentBack, InvalidStudy, Problem, StudyBusy
 from agent.store.disk import Disk, storage
+from trainers.files import open_to_read
 
 #: Nodes of one cluster may disagree by seconds; a clock set back by more than this is refused.
 CLOCK_TOLERANCE = timedelta(seconds=60)
@@ -72,7 +73,7 @@ class Journal:
 
 def first_line(path: Path) -> str:
     """How a journal begins: its study, and when it was begun, which tells it from any other. Raises OSError."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace", opener=open_to_read) as file:
         return file.readline()
 
 
@@ -88,8 +89,8 @@ def _read(path: Path) -> Iterator[Entry]:
     is the last one, or when the next entry takes its place in the numbering."""
     if not path.exists():
         return
-    with storage(path):
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    with storage(path), open(path, encoding="utf-8", errors="replace", opener=open_to_read) as file:
+        lines = file.read().split("\n")
     expected = 1
     for number, line in enumerate(lines, 1):
         if not line:

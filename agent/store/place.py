@@ -15,6 +15,7 @@ from typing import Any
 from agent.store.journal import first_line
 from agent.store.paths import RoundFolder
 from agent.store.store import Store
+from trainers.files import read_regular
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def _from_scripts(store: Store) -> Iterator[str]:
         script = store.paths.round(folder).train_script
         if not script.is_file():
             continue
-        for line in script.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_regular(script).decode("utf-8", errors="replace").splitlines():
             name, _, value = line.partition("=")
             if name == "export ROUNDTABLE_ROUND_DIR":
                 yield str(Path(shlex.split(value)[0]).parent)

@@ -13,7 +13,7 @@ from typing import Any
 from agent.errors import InvalidStudy, Problem
 from agent.store.disk import Disk
 from agent.store.paths import RoundPaths
-from trainers.files import FileProblem, read_json_object
+from trainers.files import FileProblem, read_json_object, read_regular
 
 
 class Status(StrEnum):
@@ -106,8 +106,7 @@ class Steps:
             name = str(path)
             name = name[len(below) :] if name.startswith(below) else str(path.relative_to(self._root))
             try:
-                with open(path, "rb", buffering=0) as stream:
-                    found[name] = hashlib.sha256(stream.read()).hexdigest()
+                found[name] = hashlib.sha256(read_regular(path)).hexdigest()
             except FileNotFoundError:
                 continue
         return found

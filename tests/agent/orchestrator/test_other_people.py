@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,22 +16,26 @@ from pathlib import Path
 import pytest
 
 from agent.acceptance.rules_file import load_rules
+from agent.api.begin import begin
 from agent.api.doctor_permissions import check_permissions
 from agent.api.dry_run import dry_run
 from agent.api.replay import replay_round
 from agent.api.study import Study
+from agent.cli.main import run
 from agent.errors import InvalidRules, InvalidStudy, StorageError
 from agent.launch import local_queue
 from agent.launch.doctor.finding import Finding, Level
 from agent.ownership import other_readers, other_writers
-from agent.store.disk import Disk
-from agent.store.journal import Journal
+from agent.store.disk import Disk, read_text
+from agent.store.journal import Journal, first_line
 from agent.store.lease import held
 from agent.store.store import Store, utc_now
+from agent.store.study import Settings, load_settings, load_study
 from tests.agent.orchestrator.conftest import Lab
 from tests.agent.orchestrator.test_accept_rounds import rounds
 from tests.agent.store.test_store import config
-from trainers.files import open_in_place, write_atomic
+from trainers.files import FileProblem, open_in_place, read_json_object, read_regular, write_atomic
+from trainers.manifest import file_sha256
 
 
 @pytest.fixture
@@ -142,8 +147,6 @@ def test_nothing_is_written_through_what_others_put_there(tmp_path: Path, name: 
     path.parent.mkdir()
     if trap == "pipe":
         os.mkfifo(path)
-        if name == "journal.jsonl":
-            pytest.skip("reading it comes first")
     else:
         if trap == "link":
             victim.write_text('{"seq": 1, "at": "2026-01-01T00:00:00+00:00", "event": "study"}\n')
@@ -154,6 +157,84 @@ def test_nothing_is_written_through_what_others_put_there(tmp_path: Path, name: 
     if not isinstance(caught.value, StorageError):
         assert "link" in str(caught.value) or "regular file" in str(caught.value) or name == "queue.log"
     assert (victim.read_text() if victim.exists() else None) == before
+
+
+READERS = {
+    "study.yaml": load_study,
+    "settings.json": load_settings,
+    "journal.jsonl": lambda path: Journal(path, Disk(), utc_now),
+    "journal's head": first_line,
+    "reference.json": read_text,
+    "result.json": read_json_object,
+    "manifest.json": file_sha256,
+    "rows.csv": read_regular,
+}
+
+
+def within(action: Callable[[], object], pipe: Path) -> BaseException | None:
+    """What an action raises; a test that fails must not wait at the pipe for ever."""
+    raised: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(10)
+    if thread.is_alive():
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        pytest.fail(f"{pipe} is waited for")
+    return raised[0] if raised else None
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_pipe_in_place_of_a_file_of_a_study_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    os.mkfifo(path)
+    said = str(within(lambda: READERS[name](path), path))
+    assert name.split()[0] in said and said.count("is no regular file: remove it") == 1 and "see the" not in said
+
+
+@pytest.mark.parametrize("name", ["journal.jsonl", "study.yaml", "settings.json", "stop.json", "lease.lock"])
+def test_commands_do_not_wait_at_a_pipe(
+    lab: Lab, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = begin(lab.options())
+    store.put_settings(Settings())
+    root = store.paths.root
+    path = root / name
+    aside = path.rename(tmp_path / name) if path.exists() else None
+    os.mkfifo(path)
+    codes: list[int] = []
+    for command in ("status", "tick"):
+        argv = [command, "--study", str(root)]
+        assert within(lambda argv=argv: codes.append(run(argv)), path) is None
+    path.unlink()
+    if aside is not None:
+        aside.rename(path)
+    said = capsys.readouterr()
+    if name == "stop.json":
+        assert codes == [0, 0] and "stop requested" in said.out, "the kill switch stops whatever it is"
+    elif name == "lease.lock":
+        assert codes == [0, 2] and f"{path}: is no regular file" in said.err
+    else:
+        assert codes == [2, 2] and said.err.count(f"{path}: is no regular file: remove it") == 2
+
+
+def test_a_device_has_no_end_and_what_a_shell_hands_over_is_read(tmp_path: Path) -> None:
+    (tmp_path / "result.json").symlink_to("/dev/zero")
+    with pytest.raises(FileProblem, match=r"result\.json: is no regular file"):
+        read_json_object(tmp_path / "result.json")
+    reading, writing = os.pipe()
+    os.write(writing, b'{"given": 1}')
+    os.close(writing)
+    try:
+        assert read_json_object(Path(f"/dev/fd/{reading}")) == {"given": 1}
+    finally:
+        os.close(reading)
 
 
 def test_a_file_is_opened_in_place_without_being_cut(tmp_path: Path) -> None:
