@@ -139,7 +139,8 @@ def _as_begun(store: Store) -> str:
     found = frozen_trainer(store.config.trainer, frozen_text(store))
     with tempfile.TemporaryDirectory(prefix="roundtable-reference-") as folder:
         path = Path(folder) / f"{store.config.trainer}.json"
-        path.write_text(found.reference(store.config.task, None).to_text(), encoding="utf-8")
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(found.reference(store.config.task, None).to_text())
         return store.versions.put_back(path, _described)
 
 
