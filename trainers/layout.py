@@ -120,6 +120,13 @@ class RoundFiles:
     def attempt(self, candidate: str, fold: int, seed: int, attempt: int) -> AttemptFiles:
         return AttemptFiles(self.trial(candidate, fold, seed) / f"attempt_{attempt}")
 
+    def trials_begun(self) -> set[str]:
+        """Names of the trials of which there is a folder; some of them may hold no attempt."""
+        try:
+            return set(os.listdir(self.root / "trials"))
+        except FileNotFoundError:
+            return set()
+
     def attempts(self, candidate: str, fold: int, seed: int) -> list[int]:
         """Numbers of the attempts begun so far, ascending; empty when none."""
         # As text: rounds of 10,000 rows are listed at each look, and joining paths would take most of it.

@@ -94,7 +94,8 @@ class Manifest:
             header["continues"] = {name: [list(place) for place in found] for name, found in self.continues.items()}
         head = json.dumps(header, indent=1, ensure_ascii=False, allow_nan=False)
         rows = ",\n  ".join(
-            json.dumps({"row": r.row, "candidate": r.candidate, "fold": r.fold, "seed": r.seed}) for r in self.rows
+            f'{{"row": {r.row}, "candidate": {json.dumps(r.candidate)}, "fold": {r.fold}, "seed": {r.seed}}}'
+            for r in self.rows
         )
         return f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
 

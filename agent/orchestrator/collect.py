@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ def collect(work: Work) -> StepResult:
     manifest = load_manifest(work.paths.manifest)
     if (path := _given_summary(work, manifest)) is not None:
         return _by_hand(work, manifest, path)
-    results = {row.row: read_row(work.paths, manifest, row) for row in manifest.rows}
+    results = _results(work, manifest, manifest.rows)
     if not begun(work.store, work.paths, by_hand=False):
         return _manual(work, manifest, results)
     try:
@@ -51,6 +51,16 @@ def collect(work: Work) -> StepResult:
 
 
 Results = dict[int, RowResult | None]
+
+
+def _results(work: Work, manifest: Manifest, rows: Sequence[Row]) -> Results:
+    """The results of these rows. One listing tells which have begun: of 10,000 rows few may have."""
+    there = work.paths.trials_begun()
+    return {row.row: read_row(work.paths, manifest, row) if _name(row) in there else None for row in rows}
+
+
+def _name(row: Row) -> str:
+    return trial_name(row.candidate, row.fold, row.seed)
 
 
 def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResult | None:
@@ -67,7 +77,7 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     if not unfinished:
         return None
     statuses, around = _statuses(work)
-    results.update({row.row: read_row(work.paths, manifest, row) for row in unfinished})
+    results.update(_results(work, manifest, unfinished))
     unfinished = [row for row in unfinished if not fates.settled(row.row, results[row.row])]
     active = {row.row: statuses[row.row] for row in unfinished if statuses[row.row].state is not State.GONE}
     if not active:
@@ -272,7 +282,8 @@ def _manual(work: Work, manifest: Manifest, results: Results) -> StepResult:
     ]
     rest = [name for name in manifest.candidates if name not in brought]
     absent = [row for name in rest for row in rows[name] if results[row.row] is None]
-    missing = [f"row {row.row}: {_absent(work, row)}" for row in absent]
+    there = work.paths.trials_begun()
+    missing = [f"row {row.row}: {_absent(work, row, there)}" for row in absent]
     unfit = [name for name in rest if not _fits(work, manifest, name, results)]
     if not missing:
         splits = "val_summary.json and test_summary.json" if manifest.use_test else "val_summary.json"
@@ -301,10 +312,10 @@ def _has_value(work: Work, candidate: str) -> bool:
     )
 
 
-def _absent(work: Work, row: Row) -> str:
-    """That a row has no result, and how far it came: who has begun it, and its log."""
-    name = trial_name(row.candidate, row.fold, row.seed)
-    attempts = work.paths.attempts(row.candidate, row.fold, row.seed)
+def _absent(work: Work, row: Row, there: Collection[str]) -> str:
+    """That a row has no result, and how far it came: who has begun it, and its log. there: trials that have begun."""
+    name = _name(row)
+    attempts = work.paths.attempts(row.candidate, row.fold, row.seed) if name in there else []
     if not attempts:
         return f"{name} has no result"
     folder = work.paths.attempt(row.candidate, row.fold, row.seed, attempts[-1])

@@ -39,7 +39,7 @@ def apply(work: Work) -> StepResult:
     proposed: Any = read_json_object(work.paths.proposals)
     checked: Any = read_json_object(work.paths.checked)
     before, before_text = before_of(work)
-    valid = survivors(work)
+    valid = survivors(work, checked)
     if not valid:
         raise ProposalError(f"{work.paths.checked}: no proposal of round {work.number} passed the checks")
     outputs = []
@@ -78,12 +78,15 @@ def candidate_of(work: Work, before: Reference, before_text: str, proposal: Mapp
     return _successor(work, before, proposal)
 
 
-def survivors(work: Work) -> list[dict[str, Any]]:
-    """The valid proposals of a round that its closed rungs left in, in their order."""
-    checked: Any = read_json_object(work.paths.checked)
+def survivors(work: Work, record: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The valid proposals of a round that its closed rungs left in, in their order.
+
+    record: what checked_hyperparameters.json holds, where it was read already.
+    """
+    checked: Any = read_json_object(work.paths.checked) if record is None else record
     valid = [p for p in checked["proposals"] if checked["candidates"][p["name"]]["valid"]]
-    for record in closed_rungs(work.store, work.paths):
-        valid = [p for p in valid if p["name"] in record["promoted"]]
+    for rung in closed_rungs(work.store, work.paths):
+        valid = [p for p in valid if p["name"] in rung["promoted"]]
     return valid
 
 

@@ -50,7 +50,9 @@ def record_text(text: str, limit: int, hide: Hide) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 def _hidden_line(text: object, hide: Hide) -> str:

@@ -79,8 +79,7 @@ class Disk:
         """private: for its owner alone where it is not there yet; the folders above it follow the umask."""
         self.boundary(f"before {path.name}/")
         with storage(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.mkdir(0o700 if private else 0o777, exist_ok=True)
+            path.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
         self.boundary(f"after {path.name}/")
 
     def append(self, path: Path, line: str) -> None:

@@ -16,6 +16,7 @@ from agent.errors import InputChanged, InvalidSummary, MissingResults
 from tests.agent.orchestrator.conftest import Lab
 from tests.agent.orchestrator.test_rounds import round_folder, run_printed
 from tests.cases.fake_slurm import FakeSlurm
+from trainers.layout import RoundFiles
 
 CLASSIC: dict[str, Any] = {"auto_train": False}
 
@@ -40,6 +41,21 @@ def run(script: str, *items: int) -> None:
 def scripts(lab: Lab, number: int = 1) -> tuple[str, str]:
     folder = round_folder(lab, number)
     return str(folder / f"train_demo_round{number}.sh"), str(folder / f"eval_demo_round{number}.sh")
+
+
+def test_a_look_lists_the_rows_that_have_begun_alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.tune(**CLASSIC, candidates=3)
+    listed = []
+    attempts = RoundFiles.attempts
+
+    def noted(files: RoundFiles, candidate: str, fold: int, seed: int) -> list[int]:
+        listed.append(candidate)
+        return attempts(files, candidate, fold, seed)
+
+    monkeypatch.setattr(RoundFiles, "attempts", noted)
+    assert "row 2: c02_f0_s0 has no result" in missing(lab, candidates=3) and not listed
+    run(scripts(lab)[0], 1)
+    assert "row 1" not in missing(lab, candidates=3) and set(listed) == {"c01"}
 
 
 def test_an_evaluation_before_the_training_closes_nothing_and_later_results_count(lab: Lab) -> None:
