@@ -42,13 +42,13 @@ from trainers.disk import keep, refuses
 from trainers.files import FileProblem, read_json_object, read_regular, to_json, write_atomic, write_json
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest, read_values
-from trainers.registry import TRAINERS, accumulator, preparer, trainer_module
 from trainers.results import SCHEMA_VERSION, RowResult, earlier_attempts, read_row
 from trainers.saving import Saving
-from trainers.visible import given_to_task
 
 if TYPE_CHECKING:
     import argparse
+
+    from trainers.visible import Given
 
 #: Exit codes: 0 done or nothing to do, 1 the row failed (result.json says how), 2 refused before training,
 #: 128 + signal interrupted with a checkpoint saved.
@@ -93,6 +93,8 @@ def prepare(files: RoundFiles, cpus: int) -> int:
 
     prepared.json says how it ended, and that it began: a killed one must not be taken for one that never ran.
     """
+    from trainers.registry import preparer
+
     manifest = load_manifest(files.manifest)
     module = preparer(manifest.trainer, brought=manifest.trainer_file is not None)
     if module is None:
@@ -193,8 +195,8 @@ def _train(
     """
     # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
     os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
-    given = given_to_task(spec.gpus, os.environ)
-    if given.words:
+    given = _given(spec.gpus)
+    if given is not None and given.words:
         _say(given.words if given.fits else f"warning: {given.words}")
     started, clock = datetime.now(UTC), time.monotonic()
     measured: dict[str, Any] = {}
@@ -205,9 +207,7 @@ def _train(
             raise TrainerError(refused)
         saving = Saving.read(os.environ)
         spec = replace(spec, save_every=saving.every)
-        result = trainer_module(spec.trainer, brought=spec.trainer_file is not None).train(
-            spec, Control(stop=stop, report=_Progress(folder, spec.epochs))
-        )
+        result = _module(spec).train(spec, Control(stop=stop, report=_Progress(folder, spec.epochs)))
         if not isinstance(result, TrialResult):
             raise TrainerError(f"the trainer returned {type(result).__name__}, not a TrialResult")
         if spec.objective not in result.metrics:
@@ -241,7 +241,7 @@ def _train(
         "started": started.isoformat(),
         "finished": datetime.now(UTC).isoformat(),
     }
-    if given.words:
+    if given is not None and given.words:
         record["gpus"] = given.plain()
     if error is None:
         record |= measured
@@ -253,9 +253,32 @@ def _train(
     return code
 
 
+def _module(spec: TrialSpec) -> Any:
+    """The trainer's module. A row of a person's program may last for milliseconds: it needs no registry."""
+    if spec.trainer_file is not None:
+        return importlib.import_module("trainers.command.run")
+    from trainers import registry
+
+    return registry.trainer_module(spec.trainer)
+
+
+def _given(asked: int) -> Given | None:
+    """What the task was given of GPUs; None where none is asked for and nothing in its environment speaks of any."""
+    if not (asked or any("GPU" in name for name in os.environ)):
+        return None
+    # Imported here: a row of milliseconds pays for each module.
+    from trainers.visible import given_to_task
+
+    return given_to_task(asked, os.environ)
+
+
 def _prune(saving: Saving, folder: AttemptFiles, spec: TrialSpec) -> None:
     """Only once the result is there: a training killed before it goes on from its checkpoint."""
-    spare = TRAINERS[spec.trainer].spare_checkpoints if spec.trainer_file is None else ()
+    spare: Sequence[str] = ()
+    if spec.trainer_file is None:
+        from trainers.registry import TRAINERS
+
+        spare = TRAINERS[spec.trainer].spare_checkpoints
     try:
         removed = saving.prune(folder, spare)
     except OSError as error:
@@ -361,6 +384,7 @@ def evaluate_all(files: RoundFiles) -> int:
 
 
 def _evaluate(files: RoundFiles, manifest: Manifest, candidate: str, position: int) -> int:
+    from trainers.registry import accumulator
     from trainers.summary import fold_results
 
     rows = [(row, read_row(files, manifest, row)) for row in manifest.of_candidate(candidate)]
@@ -389,8 +413,7 @@ def _tested(
     spec = manifest.spec(files, row, attempt=result.attempt, values=values)
     clock = time.monotonic()
     try:
-        module = trainer_module(spec.trainer, brought=spec.trainer_file is not None)
-        measured = module.test(spec, Control(stop=StopFlag(), report=lambda epoch, metrics: None))
+        measured = _module(spec).test(spec, Control(stop=StopFlag(), report=lambda epoch, metrics: None))
         raw = _measured(measured) | {"costs": _costs(time.monotonic() - clock, spec.gpus)}
         to_json(raw)
     except (Exception, SystemExit) as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.contract import TrainerError, Value
-from trainers.fit import Fit
+
+if TYPE_CHECKING:
+    from trainers.fit import Fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,14 +268,11 @@ def fitter(trainer: RegisteredTrainer) -> Callable[..., Fit] | None:
     return asked
 
 
-def trainer_module(name: str, *, brought: bool) -> Any:
-    """Import a trainer's module (heavy: torch and the like). `brought`: described by a person's YAML.
-
-    Raises TrainerError naming the trainers there are.
-    """
-    if not brought and name not in TRAINERS:
+def trainer_module(name: str) -> Any:
+    """Import a shipped trainer's module (heavy: torch and the like). Raises TrainerError naming those there are."""
+    if name not in TRAINERS:
         raise TrainerError(f"unknown trainer {name!r}; there are: {', '.join(TRAINERS)}")
-    return importlib.import_module(COMMAND_MODULE if brought else TRAINERS[name].module)
+    return importlib.import_module(TRAINERS[name].module)
 
 
 def accumulator(name: str) -> Any:

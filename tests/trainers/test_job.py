@@ -69,7 +69,7 @@ class TinyTrainer:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> TinyTrainer:
     trainer = TinyTrainer()
-    monkeypatch.setattr(job, "trainer_module", lambda name, brought: trainer)
+    monkeypatch.setattr(registry, "trainer_module", lambda name: trainer)
     return trainer
 
 
@@ -490,13 +490,20 @@ def test_probe_names_what_is_missing() -> None:
 
 def test_the_registry_names_its_trainers() -> None:
     with pytest.raises(Exception, match="resnet9"):
-        registry.trainer_module("resnet8", brought=False)
+        registry.trainer_module("resnet8")
 
 
 def test_the_task_entry_needs_the_standard_library_only() -> None:
     script = "import sys, trainers.job; print(sorted(m for m in sys.modules if 'torch' in m or 'numpy' in m))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_programs_row_loads_no_module_that_it_does_not_use() -> None:
+    unused = "argparse difflib trainers.fit trainers.registry trainers.visible trainers.command.yamltext"
+    script = "import sys, trainers.job, trainers.command.run; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True)
+    assert set(unused.split()).isdisjoint(done.stdout.split())
 
 
 class Preparer:
@@ -516,7 +523,7 @@ class Preparer:
 
 
 def prepare(files: RoundFiles, preparer: Preparer, monkeypatch: pytest.MonkeyPatch) -> tuple[int, dict[str, Any]]:
-    monkeypatch.setattr(job, "preparer", lambda name, brought: preparer)
+    monkeypatch.setattr(registry, "preparer", lambda name, brought: preparer)
     code = job.main(["prepare", "--round-dir", str(files.root), "--cpus", "3"])
     return code, json.loads(files.prepared.read_text())
 

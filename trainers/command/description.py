@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainers.command.findings import TEXT_NEEDED, DescriptionProblem, Findings, Section, shown
 from trainers.command.placeholders import RUN, STARTUP, code_arguments, names_in, problems_in, split_strings
 from trainers.command.record import SCHEMA_VERSION, Description, EpochFile, Metric, TestProgram
 from trainers.command.space import NAME, read_constraints, read_parameters
-from trainers.command.yamltext import read_yaml
 from trainers.files import FileProblem, parse_json_object
 from trainers.layout import REFERENCE_NAME
-from trainers.registry import COMMAND_MODULE, TRAINERS, RegisteredTrainer, TaskPreset
+
+if TYPE_CHECKING:
+    from trainers.registry import RegisteredTrainer
 
 DIRECTIONS = ("minimize", "maximize")
 WAYS = ("arguments", "environment", "reference")
@@ -58,10 +59,16 @@ KEYS = {
 
 def load_description(path: Path) -> Description:
     """Read and check a YAML description. Raises DescriptionProblem with every problem found."""
+    # What is frozen was read from such a file: the tasks that read it again need neither of the two.
+    from trainers.command.yamltext import read_yaml
+    from trainers.registry import TRAINERS
+
     findings = Findings(str(path))
     raw = read_yaml(path, findings)
     folder = path.absolute().parent
     description = _examine(raw, folder, findings)
+    if (name := description.name) in TRAINERS:
+        findings.add("name", name, f"is a trainer that ships with Roundtable ({', '.join(TRAINERS)}); choose another")
     if isinstance(raw.get("working_directory", ""), str):
         for where, value, message in _missing_files(raw, description):
             findings.add(where, value, message)
@@ -89,6 +96,8 @@ def registered(description: Description) -> RegisteredTrainer:
 
     `probe` is as the person wrote it, {python} included; `python -m trainers.command.probe` runs it and checks more.
     """
+    from trainers.registry import COMMAND_MODULE, RegisteredTrainer, TaskPreset
+
     texts = (*description.command, *description.environment.values())
     used = set().union(*(names_in(text) for text in texts))
     return RegisteredTrainer(
@@ -181,8 +190,6 @@ def _name(top: Section) -> str:
     name = top.text("name")
     if name and not TRAINER_NAME.fullmatch(name):
         top.add("name", name, "must be 1 to 64 letters, digits, _ and -, and begin with a letter")
-    elif name in TRAINERS:
-        top.add("name", name, f"is a trainer that ships with Roundtable ({', '.join(TRAINERS)}); choose another")
     return name
 
 

@@ -204,12 +204,7 @@ def odd_result(kind: str) -> Any:
 def test_whatever_a_trainer_returns_leaves_a_result(lab: Lab, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     lab.tune(auto_train=False)
 
-    class Module:
-        @staticmethod
-        def train(spec: object, control: object) -> Any:
-            return odd_result(kind)
-
-    monkeypatch.setattr(job, "trainer_module", lambda name, brought: Module)
+    monkeypatch.setattr("trainers.command.run.train", lambda spec, control: odd_result(kind))
     folder = round_folder(lab, 1)
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
     code = job.main(["train", "--round-dir", str(folder), "--row", "0"])
