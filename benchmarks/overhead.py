@@ -2,8 +2,10 @@
 
     python benchmarks/overhead.py [--trials 30] [--repeat 5]
 
-The same script (benchmarks/trainer/train.sh, one awk), one trial at a time, four ways:
+The same script (benchmarks/trainer/train.sh, one awk), one trial at a time, four ways; and beside them the start of
+Python, which every tool written in it pays for each trial:
 
+    python       subprocess.run of `python -c pass`
     subprocess   subprocess.run of the script
     launcher     Roundtable's local launcher running the script itself: the queue alone
     trial        Roundtable's local launcher running a rendered round: the queue and the task entry (trainers.job),
@@ -12,7 +14,8 @@ The same script (benchmarks/trainer/train.sh, one awk), one trial at a time, fou
                  others (its own result() looks once a second, which makes 1.2 s of each trial)
 
 Wall seconds from the first submission to the last result, divided by the trials. CPU seconds are those of everything
-that ran, detached processes included. The ways are run in turn, and ratios to subprocess are medians of those turns.
+that ran, detached processes included. The ways are run in turn, and ratios to subprocess and to python are medians of
+those turns: `to python` is the figure that a busy machine changes least.
 """
 
 from __future__ import annotations
@@ -50,6 +53,14 @@ def by_subprocess(root: Path, trials: int) -> Callable[[], None]:
     def go() -> None:
         for seed in range(trials):
             subprocess.run(["sh", str(SCRIPT)], env=_environment(root / str(seed), seed), check=True)
+
+    return go
+
+
+def by_python(root: Path, trials: int) -> Callable[[], None]:
+    def go() -> None:
+        for _ in range(trials):
+            subprocess.run([sys.executable, "-c", "pass"], check=True)
 
     return go
 
@@ -131,7 +142,13 @@ def _queue(round_dir: Path, script: Path, trials: int) -> None:
         raise SystemExit(f"failed: {failed}")
 
 
-WAYS = {"subprocess": by_subprocess, "launcher": by_launcher, "trial": by_trial, "submitit": by_submitit}
+WAYS = {
+    "subprocess": by_subprocess,
+    "python": by_python,
+    "launcher": by_launcher,
+    "trial": by_trial,
+    "submitit": by_submitit,
+}
 
 
 def one(way: str, root: Path, trials: int) -> dict[str, float]:
@@ -175,7 +192,7 @@ def main() -> int:
                     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
                 if turn:
                     runs.append(json.loads(done.stdout))
-    print(f"{'way':<11} {'wall ms':>8} {'added ms':>9} {'ratio':>7} {'CPU ms':>8} {'ratio':>7}")
+    print(f"{'way':<11} {'wall ms':>8} {'added ms':>9} {'ratio':>7} {'CPU ms':>8} {'ratio':>7} {'to python':>9}")
     base = found["subprocess"]
     for way, runs in found.items():
         wall, cpu = (1e3 * statistics.median(run[kind] for run in runs) for kind in ("wall", "cpu"))
@@ -184,7 +201,11 @@ def main() -> int:
             statistics.median(run[kind] / bare[kind] for run, bare in zip(runs, base, strict=True))
             for kind in ("wall", "cpu")
         ]
-        print(f"{way:<11} {wall:8.1f} {added:9.1f} {ratios[0]:6.1f}x {cpu:8.1f} {ratios[1]:6.1f}x")
+        starts = statistics.median(run["cpu"] / one["cpu"] for run, one in zip(runs, found["python"], strict=True))
+        print(
+            f"{way:<11} {wall:8.1f} {added:9.1f} {ratios[0]:6.1f}x {cpu:8.1f} {ratios[1]:6.1f}x {starts:8.1f}x",
+            flush=True,
+        )
     return 0
 
 
