@@ -38,6 +38,25 @@ _GENERIC = frozenset(
     | {"run", "sample", "samples", "second", "series", "set", "sets", "size", "small", "study", "sweep"}
     | {"task", "the", "time", "tiny", "total", "trial", "try", "tune", "tuning", "two", "version", "with"}
 )
+#: Words in names of classes that tell a place, an order, a degree or a colour: agents need them, and they say nothing
+#: alone of what a study is about.
+_PLAIN = frozenset(
+    {"above", "absent", "abnormal", "anterior", "area", "back", "background", "below", "between", "black", "blue"}
+    | {"border", "bottom", "bright", "brown", "center", "central", "centre", "close", "coarse", "core", "correct"}
+    | {"dark", "deep", "dense", "different", "distal", "down", "early", "easy", "edge", "empty", "end", "extra"}
+    | {"false", "fast", "fine", "flat", "foreground", "free", "front", "general", "global", "good", "grade", "gray"}
+    | {"green", "grey", "group", "half", "hard", "heavy", "high", "higher", "hollow", "horizontal", "ignore"}
+    | {"incorrect", "index", "inferior", "inner", "inside", "invalid", "kind", "label", "late", "lateral", "left"}
+    | {"length", "less", "level", "light", "line", "long", "lower", "mean", "medial", "medium", "middle", "mild"}
+    | {"minor", "major", "missing", "mixed", "moderate", "more", "most", "multiple", "name", "narrow", "near"}
+    | {"negative", "neutral", "none", "normal", "not", "null", "object", "open", "orange", "other", "others"}
+    | {"outer", "outside", "over", "partial", "pink", "point", "positive", "posterior", "present", "primary"}
+    | {"proximal", "purple", "random", "range", "rate", "region", "regular", "rest", "rough", "round", "scale"}
+    | {"secondary", "severe", "shallow", "short", "side", "single", "slow", "smooth", "soft", "sparse", "stable"}
+    | {"stage", "start", "state", "superior", "surface", "thick", "thin", "third", "three", "top", "type", "under"}
+    | {"unknown", "unlabeled", "unlabelled", "unstable", "upper", "value", "vertical", "void", "wall", "weak"}
+    | {"white", "whole", "wide", "width", "without", "yellow", "zone"}
+)
 _LETTERS = re.compile(r"[^\W\d_]+")
 
 _NNUNET_TASK = re.compile(r"(?:task|dataset)_?\d+_(.+)", re.IGNORECASE)
@@ -91,8 +110,10 @@ def gather(
     texts are names of data sets. classes: class names as the summaries have them. folder: the study's. hosts: nodes
     that trials ran on. machine: by default this one. vocabulary: the words of our prompts and of the reference
     (`spelled.words_of`); with it, the words in names of data, task and study are names of their own (Heart of
-    HeartMRI, folders on the way to the data) where they are none of these.
+    HeartMRI, folders on the way to the data) where they are none of these; so are the words in names of classes
+    (ventricle of Left_Ventricle), as words of the task: an alias of a class would be taken for one more class.
     """
+    classes = tuple(classes)
     machine = this_machine() if machine is None else machine
     names = [*_written(task, "task"), *_named_in_task(task), *_written(study, "study"), *_written(trainer, "model")]
     for value in (data or {}).values():
@@ -105,6 +126,9 @@ def gather(
         named = [(name.text, "dataset") for name in names if name.kind == "dataset"]
         for text, kind in [(task, "task"), (study, "study"), *named]:
             names += [Name(kind=kind, text=word) for word in _words(text) if _tells(word, vocabulary)]
+        whole = {key(name) for name in classes}
+        told = [word for text in classes for word in _words(text) if _tells(word, vocabulary)]
+        names += [Name(kind="task", text=word) for word in told if key(word) not in whole | _PLAIN]
     own = [*machine.folders, *([str(folder.absolute())] if folder is not None else [])]
     names += [name for path in own for name in _path(path)]
     people = [machine.user, *(PurePath(home).name for home in machine.folders[:1])]

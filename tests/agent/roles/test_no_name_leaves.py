@@ -32,7 +32,17 @@ CLASSES = ("Left_Ventricle", "rightAtrium", "Myokard Rand", "Ösophagus", "3")
 DATA = {"path": "/srv/Charité/HeartMRI/scans_v2.npz"}
 #: Said by programs, logs and other models.
 WORDS = (
-    *("Left_Ventricle", "left ventricle", "LEFT-VENTRICLE", "leftVentricle", "LeftVentricle2", "right_atrium"),
+    *(
+        "ventricle",
+        "the left one, VENTRICLE",
+        "Rand",
+        "Left_Ventricle",
+        "left ventricle",
+        "LEFT-VENTRICLE",
+        "leftVentricle",
+        "LeftVentricle2",
+        "right_atrium",
+    ),
     *("RIGHT ATRIUM", "myokard-rand", "MyokardRand", "Oesophagus", "osophagus", "O\u0308SOPHAGUS"),
     *("HeartMRI", "heart_mri", "Heart MRI", "heart", "MRI", "heartMriV2", "Charité", "Charite", "CHARITÉ", "charite"),
     *("Dataset004_Hippocampus", "Task04_Hippocampus", "hippocampus", "nnUNetTrainerX__nnUNetPlans__2d", "nnU-Net"),
@@ -43,7 +53,19 @@ WORDS = (
 )
 #: None of these may stand in anything that is sent: keys, looked for in the key of the text.
 SECRETS = (
-    *("leftventricle", "rightatrium", "myokard", "osophagus", "oesophagus", "heart", "mri", "charit", "hippocampus"),
+    *(
+        "ventricle",
+        "atrium",
+        "leftventricle",
+        "rightatrium",
+        "myokard",
+        "osophagus",
+        "oesophagus",
+        "heart",
+        "mri",
+        "charit",
+        "hippocampus",
+    ),
     *(
         "dataset0",
         "task04",
@@ -240,3 +262,29 @@ def test_a_persons_own_choices_are_words_unless_a_name_is_in_them() -> None:
         reference, "mine", shipped=False, machine=Machine(), study="optimiser", known=dict(made.to_json())
     )
     assert again.hide("adam on sgd") == "adam on sgd"
+
+
+def test_telling_words_of_class_names_are_hidden_and_plain_ones_stay() -> None:
+    """Neither an alias of a class, nor a word that every study has, nor a class that is called like a word."""
+    reference = make_reference({"lr": {"type": "float", "low": 1e-4, "high": 1e-1, "default": 1e-2, "log": True}})
+    classes = (
+        "Left_Ventricle",
+        "enhancing tumor core",
+        "tumor",
+        "upperLobe",
+        "lower_lobe",
+        "normal_background",
+        "GBM_rim",
+    )
+    made, own = aliases(
+        reference, "mine", shipped=False, task="qzt", study="qzs", data={}, classes=classes, machine=Machine()
+    )
+    hidden = made.hide("ventricle; the tumor, its core; lobes, Lobe and lower; normal, a background; GBM")
+    assert re.fullmatch(
+        r"task_(\w); the class_C, its core; lobes, task_(\w) and lower; normal, a background; task_(\w)", hidden
+    )
+    assert made.hide("Left_Ventricle, lower_lobe") == "class_A, class_E"
+    assert made.reveal(hidden.replace("lobes, ", "")).lower() == (
+        "ventricle; the tumor, its core; lobe and lower; normal, a background; gbm"
+    )
+    assert own == []
