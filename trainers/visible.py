@@ -45,6 +45,25 @@ def list_devices() -> tuple[Device, ...]:
     return read_list(done.stdout) if done.returncode == 0 else ()
 
 
+def processes_on_gpus() -> tuple[tuple[str, int], ...]:
+    """(UUID of the GPU, process id) of what computes on this machine's GPUs; none where nvidia-smi does not tell.
+
+    A process on an instance of a divided GPU is told with the instance's GPU, or with the instance (MIG-...).
+    """
+    import shutil
+    import subprocess
+
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    asked = ["nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=LIST_TIMEOUT_S)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ()
+    found = re.findall(r"^\s*((?:GPU|MIG)-\S+?)\s*,\s*(\d+)\s*$", done.stdout, re.MULTILINE)
+    return tuple((uuid, int(pid)) for uuid, pid in found) if done.returncode == 0 else ()
+
+
 def read_list(text: str) -> tuple[Device, ...]:
     """What nvidia-smi -L prints; other lines of it are skipped."""
     found: list[Device] = []

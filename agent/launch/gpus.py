@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from agent.errors import InvalidProfile, Problem, UsageError
 from agent.launch.profile import Kind, Profile, Resources
+from agent.ownership import user_name
 from trainers.registry import RegisteredTrainer
-from trainers.visible import VARIABLE, device_of, list_devices, visible
+from trainers.visible import VARIABLE, Device, device_of, list_devices, processes_on_gpus, visible
 
 
 def local_gpus() -> tuple[str, ...]:
@@ -41,6 +42,41 @@ def none_left() -> str:
         return ""
     count = len(visible(None, list_devices()))
     return f"{VARIABLE}={value!r} leaves none of this machine's {count} GPUs: trials train on CPUs" if count else ""
+
+
+def taken(named: Sequence[str]) -> str:
+    """What to tell a person about those of these GPUs on which other people compute already; else an empty string.
+
+    Nobody but a scheduler keeps two people from one GPU. A process that cannot be looked up (in another container) is
+    taken for somebody else's; one's own studies and notebooks are one's own affair.
+    """
+    devices = list_devices() if named else ()
+    others: dict[str, list[str]] = {}
+    for uuid, pid in processes_on_gpus() if devices else ():
+        owner = _owner(pid)
+        if owner != os.getuid():
+            who = f"process {pid}" + (f" of {user_name(owner)}" if owner is not None else "")
+            others.setdefault(uuid, []).append(who)
+    found = []
+    for name in named:
+        device = device_of(name, devices)
+        if isinstance(device, Device) and (there := others.get(device.uuid) or others.get(device.parent)):
+            found.append(f"{name} ({', '.join(there)})")
+    if not found:
+        return ""
+    which = "GPU" if len(found) == 1 else "GPUs"
+    return (
+        f"{which} {', '.join(found)}: others compute there already, and trials are given it all the same; --gpus or "
+        f"{VARIABLE} names others (nvidia-smi shows what is free)"
+    )
+
+
+def _owner(pid: int) -> int | None:
+    """The user id of a process of this machine; None where it cannot be seen."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
 
 
 def silent_on_gpus(profile: Resources) -> bool:

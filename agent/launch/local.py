@@ -76,6 +76,11 @@ class LocalLauncher:
         self._settings = settings or LocalSettings()
         self._environment = environment
 
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """The GPUs that are handed out to tasks."""
+        return self._settings.gpus if self._settings.gpus_per_task else ()
+
     def submit(self, batch: Batch) -> Submission:
         folder = _folder(batch)
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.errors import InputChanged, InvalidProfile, Problem, ProposalError, SchedulerUnavailable, UsageError
-from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, unasked
+from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, taken, unasked
 from agent.launch.lint import check_syntax
 from agent.launch.render import Rendered, manual_commands, render_round
 from agent.launch.scheduler import Pace, SlurmReader
@@ -248,6 +248,8 @@ def _write(work: Work, manifest: Manifest, *, slurm: bool) -> StepResult:
     _refuse_pruned(work)
     if words := unasked(work.tools.profile, work.tools.trainer) if slurm else _no_gpu_here(work):
         work.say(words)
+    if work.settings.auto_train and (words := _taken(work)):
+        work.say(words)
     rendered = _rendered(work, manifest, slurm=slurm)
     disk = work.store.disk
     if not work.settings.auto_train and not work.tools.python.exists():
@@ -347,6 +349,14 @@ def _refuse_pruned(work: Work) -> None:
 def _no_gpu_here(work: Work) -> str:
     tools = work.tools
     return none_left() if tools.trainer.uses_gpu and silent_on_gpus(tools.profile) else ""
+
+
+def _taken(work: Work) -> str:
+    """What to say of the GPUs that the local launcher is about to hand out."""
+    from agent.launch.local import LocalLauncher
+
+    launcher = work.tools.launcher()
+    return taken(launcher.gpus) if isinstance(launcher, LocalLauncher) else ""
 
 
 def build_manifest(work: Work) -> Manifest:

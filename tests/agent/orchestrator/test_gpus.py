@@ -6,6 +6,7 @@ No GPU is needed: nvidia-smi is a program that prints a list, and trials note wh
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from agent.api import tune
 from agent.errors import InvalidProfile, UsageError
-from agent.launch.gpus import local_gpus
+from agent.launch.gpus import local_gpus, taken
 from tests.agent.orchestrator.conftest import Lab
 
 COUNT = 4
@@ -21,14 +22,16 @@ UUID = "GPU-{0}{0}{0}{0}{0}{0}{0}{0}-aaaa-bbbb-cccc-000000000000"
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four GPUs, as far as nvidia-smi tells."""
+def machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four GPUs, as far as nvidia-smi tells; the file `processes` says what computes on them."""
     folder = tmp_path_factory.mktemp("bin")
     lines = "".join(f"GPU {n}: NVIDIA A100-SXM4-40GB (UUID: {UUID.format(n)})\n" for n in range(COUNT))
-    (folder / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{lines}END\n")
+    asked = f'case "$1" in --query-compute-apps*) cat {folder}/processes 2>/dev/null; exit 0;; esac\n'
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{asked}cat <<'END'\n{lines}END\n")
     (folder / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return folder
 
 
 def trainer(root: Path, resources: str = "resources: {gpus: 1}") -> str:
@@ -179,3 +182,36 @@ def test_how_checkpoints_are_kept_reaches_the_tasks_and_what_is_needed_later_is_
         rendered(lab, profile=profile(tmp_path, "save_every: 0\n"))
     with pytest.raises(InvalidProfile, match=r"keep_checkpoints = 'none': must be one of both, best, last"):
         rendered(lab, profile=profile(tmp_path, "keep_checkpoints: none\n"))
+
+
+def test_gpus_on_which_others_compute_are_said_before_they_are_handed_out(
+    lab: Lab, machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = 4_194_304  # above the largest process id: it cannot be looked up, as one of another container
+    mine = os.getpid()
+    (machine / "processes").write_text(
+        f"{UUID.format(0)}, {mine}\n{UUID.format(1)}, {nobody}\n{UUID.format(3)}, {nobody}\n[Not Found]\n"
+    )
+    told = warnings_of(lab, trainer(tmp_path), ("0", "1", "2", UUID.format(3)))
+    [line] = [line for line in told if "others compute there already" in line]
+    assert line.startswith(f"GPUs 1 (process {nobody}), {UUID.format(3)} (process {nobody}): ")
+    assert "--gpus or CUDA_VISIBLE_DEVICES names others" in line
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert taken(local_gpus()) == "", "one's own, and a free one"
+    monkeypatch.setattr("agent.launch.gpus.os.getuid", lambda: os.stat("/proc/self").st_uid + 1)
+    assert taken(("0", "2")).startswith(f"GPU 0 (process {mine} of ")
+
+
+@pytest.mark.parametrize("answer", ["exit 9", "echo gpu_uuid, pid; echo junk", "echo '[N/A], [N/A]'"])
+def test_an_nvidia_smi_that_tells_no_processes_warns_of_nothing(machine: Path, answer: str) -> None:
+    program = machine / "nvidia-smi"
+    lines = program.read_text().splitlines(keepends=True)
+    lines[1] = f'case "$1" in --query-compute-apps*) {answer}; exit 0;; esac\n'
+    program.write_text("".join(lines))
+    assert taken(("0", "1")) == ""
+
+
+def warnings_of(lab: Lab, look: str, gpus: tuple[str, ...]) -> list[str]:
+    """What a study says that trains, all the same."""
+    assert lab.tune(trainer=look, gpus=gpus).closed == 1
+    return lab.lines
