@@ -107,6 +107,7 @@ def test_help_needs_argparse_alone(loaded: Any, arguments: tuple[str, ...]) -> N
         "agent.cli.main",
         "agent.cli.options",
         "agent.cli.readers",
+        "agent.cli.streams",
     }
 
 

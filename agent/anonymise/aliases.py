@@ -126,7 +126,9 @@ class Aliases:
         self._spellings = Spellings(loose, [text for text in keep if is_spelled(text)])
         self._family = _family(name.text for _, name in table if name.kind == "host")
         choices = {fold(name.text) for _, name in table if name.kind == "value"}
-        odd = [text for text in hidden if not is_spelled(text) or text in choices]
+        # A name that begins or ends with a gap ("user_") would leave it behind in another spelling.
+        edged = {text for text in hidden if not (text[0].isalnum() and text[-1].isalnum())}
+        odd = [text for text in hidden if not is_spelled(text) or text in choices or text in edged]
         self._odd = _trie([*odd, *self._keep]) if odd else None
         structured = [text for text in hidden if _STRUCTURE.search(text)]
         self._structured = _trie(structured) if structured else None

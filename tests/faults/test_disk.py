@@ -43,17 +43,17 @@ class FullAt(Disk):
         for name in ("fsync", "mkdir"):
             patch.setattr(f"os.{name}", self._failing(getattr(os, name)))
 
-    def write(self, path: Path, text: str) -> None:
+    def write(self, path: Path, text: str, *, private: bool = False) -> None:
         self._about(path)
-        super().write(path, text)
+        super().write(path, text, private=private)
 
     def append(self, path: Path, line: str) -> None:
         self._about(path)
         super().append(path, line)
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: Path, *, private: bool = False) -> None:
         self._about(path)
-        super().make_folder(path)
+        super().make_folder(path, private=private)
 
     def _about(self, path: Path) -> None:
         self.__dict__["path"] = path

@@ -50,14 +50,14 @@ class Killer(Disk):
         super().__init__(boundary=self._passed)
         self.__dict__ |= {"root": root, "plan": plan, "subject": ""}
 
-    def write(self, path: Path, text: str) -> None:
+    def write(self, path: Path, text: str, *, private: bool = False) -> None:
         match = re.search(r'"status": "(\w+)"', text) if path.parent.name == "steps" else None
         self.__dict__["subject"] = self._place(path) + (f"={match[1]}" if match else "")
-        super().write(path, text)
+        super().write(path, text, private=private)
 
-    def make_folder(self, path: Path) -> None:
+    def make_folder(self, path: Path, *, private: bool = False) -> None:
         self.__dict__["subject"] = self._place(path) + "/"
-        super().make_folder(path)
+        super().make_folder(path, private=private)
 
     def append(self, path: Path, line: str) -> None:
         what = " ".join(line.split()[1:4])

@@ -49,6 +49,7 @@ def study(rounds: int = 2, candidates: int = 3, **more: Any) -> dict[str, Any]:
     ]
     view: dict[str, Any] = {
         "study": "demo",
+        "folder": "/runs/demo",
         "task": "demo",
         "trainer": "resnet9",
         "objective": {"metric": "foreground_mean_of_dice", "direction": "maximize"},
