@@ -26,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from child import ROOT, bytecode, machine
+from child import ROOT, bare, bytecode, machine
 
 sys.path.insert(0, str(ROOT))
 
@@ -113,6 +113,7 @@ def main() -> int:
         sys.exit("; ".join(problems))
     print(f"{machine()}; {options.rows} tasks, {options.parallel} at a time; wall seconds", flush=True)
     with bytecode() as environment:
+        print(bare(environment), flush=True)
         # Jobs inherit it, as they would a person's.
         os.environ.clear()
         os.environ.update(environment)

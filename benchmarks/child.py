@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
@@ -74,6 +75,12 @@ def roundtable() -> list[str]:
     if not script.exists():
         sys.exit(f"{script} is not there: install Roundtable into this environment (uv sync) and call again")
     return [str(script)]
+
+
+def bare(environment: Mapping[str, str], *, runs: int = 21) -> str:
+    """What `python -c pass` costs now, to read other figures by: on a busy machine all of them grow together."""
+    found = [run_child([sys.executable, "-c", "pass"], environment=environment).cpu for _ in range(runs)]
+    return f"python -c pass takes {statistics.median(found) * 1e3:.1f} ms of CPU time"
 
 
 def machine() -> str:

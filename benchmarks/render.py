@@ -156,13 +156,14 @@ def main() -> int:
         rows, writer, folder = options.one
         print(json.dumps(measure(int(rows), writer, Path(folder))))
         return 0
-    from benchmarks.child import bytecode, machine
+    from benchmarks.child import bare, bytecode, machine
 
     print(machine())
-    print("roundtable tune --slurm on a fresh study, then the same command again, which looks for results")
-    print(f"{'rows':>7} {'CPU s':>8} {'user':>7} {'system':>7} {'us/row':>7} {'MB':>5}   {'again':>7} {'MB':>5}")
     missed = False
     with bytecode() as environment:
+        print(bare(environment), flush=True)
+        print("roundtable tune --slurm on a fresh study, then the same command again, which looks for results")
+        print(f"{'rows':>7} {'CPU s':>8} {'user':>7} {'system':>7} {'us/row':>7} {'MB':>5}   {'again':>7} {'MB':>5}")
         typed(FOLDS, options.folder, environment)  # compiles the modules
         for rows in options.rows:
             runs = [typed(rows, options.folder, environment) for _ in range(options.repeat)]
