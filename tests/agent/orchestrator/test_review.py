@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from agent.api import Study, tick_once, tune
-from agent.errors import InputChanged, LaunchError, MissingResults, RoundtableError, StudyBusy, UsageError
+from agent.errors import (
+    InputChanged,
+    LaunchError,
+    MissingResults,
+    NothingLearnt,
+    RoundtableError,
+    StudyBusy,
+    UsageError,
+)
 from agent.launch.local import LocalLauncher
 from agent.orchestrator import prepare
 from agent.policy import load_policy
@@ -224,7 +232,8 @@ def test_a_corrupt_result_is_an_outcome(lab: Lab, text: str) -> None:
     run_printed([line for line in outcome.commands if "train_" in line])
     next(round_folder(lab, 1).glob("trials/*/*/result.json")).write_text(text)
     run_printed([line for line in outcome.commands if "eval_" in line])
-    assert lab.tune(auto_train=False).closed == 1
+    with pytest.raises(NothingLearnt, match="1 corrupt_result"):
+        lab.tune(auto_train=False)
     assert [str(o.outcome) for o in Study(lab.root / "demo").history] == ["corrupt_result"]
 
 
@@ -250,7 +259,8 @@ def test_a_result_of_the_wrong_shape_is_corrupt(lab: Lab, how: Callable[[Any], N
     run_printed([line for line in outcome.commands if "train_" in line])
     change(next(round_folder(lab, 1).glob("trials/*/*/result.json")), how)
     run_printed([line for line in outcome.commands if "eval_" in line])
-    assert lab.tune(auto_train=False).closed == 1
+    with pytest.raises(NothingLearnt, match="1 corrupt_result"):
+        lab.tune(auto_train=False)
     assert [str(o.outcome) for o in Study(lab.root / "demo").history] == ["corrupt_result"]
 
 
@@ -462,7 +472,8 @@ def test_a_queue_that_dies_every_time_ends_with_the_attempts(lab: Lab) -> None:
                 except ProcessLookupError:
                     pass
 
-    tune(lab.options(max_iterations=1), watch=watch)
+    with pytest.raises(NothingLearnt, match="1 lost"):
+        tune(lab.options(max_iterations=1), watch=watch)
     assert [str(o.outcome) for o in Study(lab.root / "demo").history] == ["lost"]
     submitted = [e for e in lab.store().journal.of("submitted") if e["kind"] == "train"]
     assert len(submitted) == 1 + load_policy(shipped_policy()).rules[Outcome.LOST].limit
