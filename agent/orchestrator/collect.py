@@ -350,7 +350,20 @@ def _given_summary(work: Work, manifest: Manifest) -> Path | None:
 def _evaluated(work: Work, candidate: str) -> bool:
     """Whether the round's val_summary.json is its evaluation's, or the candidate has a summary that counts anyway."""
     own = work.paths.candidate_summary(candidate, "val")
-    return own.exists() and (read_text(own) == read_text(work.paths.val_summary) or _has_value(work, candidate))
+    if not own.exists():
+        return False
+    # An evaluation that is repeated writes the candidate's first: until it writes the round's, the two differ.
+    return _of_this_round(work, work.paths.val_summary, candidate) or _has_value(work, candidate)
+
+
+def _of_this_round(work: Work, path: Path, candidate: str) -> bool:
+    """Whether an evaluation of this round wrote a summary: it names study, round and candidate."""
+    try:
+        found = read_json_object(path)
+    except FileProblem:
+        return False
+    written = {"study": work.store.config.study, "round": work.number, "candidate": candidate}
+    return all(found.get(name) == value for name, value in written.items())
 
 
 def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:

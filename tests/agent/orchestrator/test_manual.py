@@ -170,3 +170,13 @@ def test_no_round_is_run_again_beside_one_that_has_begun(lab: Lab) -> None:
     with pytest.raises(InputChanged, match=r"round 2 .* has begun; finish it first, or force that one"):
         lab.tune(**CLASSIC, force_round=1)
     assert lab.tune(**CLASSIC, force_round=2).state == "rendered"
+
+
+def test_an_evaluation_between_its_two_writes_is_no_summary_of_a_persons(lab: Lab) -> None:
+    """A repeated evaluation has written the first candidate's new summary, and not yet the round's."""
+    lab.tune(**CLASSIC, candidates=2)
+    _, evaluation = scripts(lab)
+    run(evaluation, 0)
+    own = round_folder(lab, 1) / "candidates" / "c00" / "val_summary.json"
+    own.write_text(json.dumps(json.loads(own.read_text()) | {"note": "of the evaluation after this one"}))
+    assert "c00_f0_s0 has no result" in missing(lab, candidates=2)
