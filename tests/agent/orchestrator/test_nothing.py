@@ -248,8 +248,9 @@ def test_all_that_was_left_is_told_from_a_few_rows_by_when_they_ended(
 
 @pytest.mark.cluster
 def test_scancel_of_an_array_halts_its_round_and_retry_goes_on(lab: Lab, slurm: Cluster) -> None:
+    # Long enough for accounting to tell when each row ended, as the 30 s of everyday use are.
     begin(lab.options(seeds=(0, 1, 2))).put_settings(
-        Settings(launcher="sbatch", auto_train=True, result_grace_s=0.5, poll_s=0.3)
+        Settings(launcher="sbatch", auto_train=True, result_grace_s=8, poll_s=0.3)
     )
     gate = lab.root / "gate"
     gate.touch()
