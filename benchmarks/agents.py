@@ -149,7 +149,7 @@ class Instant:
 def measured(meter: Meter) -> dict[str, int]:
     """Count the parts; returns where the longest digest will stand."""
     from agent.anonymise import Aliases
-    from agent.orchestrator import agents, decide
+    from agent.orchestrator.deciding import agents, propose
     from agent.propose.optuna_tpe import TPEProposer
     from agent.roles import autotuner, checker
 
@@ -162,7 +162,7 @@ def measured(meter: Meter) -> dict[str, int]:
         longest["digest"] = max(longest["digest"], len(text))
         return text
 
-    for module in (autotuner, checker, decide):
+    for module in (autotuner, checker, propose):
         module.digest = digest  # type: ignore[attr-defined]
     for name in ("hide", "reveal", "hide_json", "reveal_json", "of"):
         meter.around(Aliases, name, "anonymiser")

@@ -75,7 +75,7 @@ def begin(
     )
     check_objectives(config.objective, options.also or (), options.limits or ())
     if options.rungs is not None:
-        from agent.orchestrator.rungs import halving_of
+        from agent.orchestrator.closing.rungs import halving_of
 
         asked = Settings(rungs=options.rungs, eta=options.eta or Settings.eta)
         halving_of(asked, config, found.trainer, reference)

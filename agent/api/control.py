@@ -194,11 +194,12 @@ def _settle(store: Store, options: StartOptions) -> None:
     """The study's settings with this call's on top, checked as far as can be before anything drives it."""
     from agent.api.run import take_profile
     from agent.launch.select import check_cluster, check_launcher, default_launcher
-    from agent.orchestrator import breaker, fresh
+    from agent.orchestrator.closing import fresh_seeds
+    from agent.orchestrator.training import circuit_breaker
 
-    paused = breaker.paused(store.journal)
-    if paused is not None and not options.resume and not breaker.told(paused):
-        breaker.check(store)
+    paused = circuit_breaker.paused(store.journal)
+    if paused is not None and not options.resume and not circuit_breaker.told(paused):
+        circuit_breaker.check(store)
     old = store.settings() if store.driven() else Settings(launcher=default_launcher(), target_round=0)
     asked: dict[str, Any] = {
         "target_round": options.max_iterations,
@@ -220,7 +221,7 @@ def _settle(store: Store, options: StartOptions) -> None:
                 "--controller slurm: the study trains with --launcher local, whose trials would end with each "
                 "controller job; give --launcher submitit (or sbatch), or use --controller foreground"
             )
-    _check_left(store, settings, confirmed=not fresh.wanted(store, settings))
+    _check_left(store, settings, confirmed=not fresh_seeds.wanted(store, settings))
     if options.controller != "foreground":
         _check_keys(store, settings)
     if options.profile is not None:
@@ -231,7 +232,7 @@ def _settle(store: Store, options: StartOptions) -> None:
         check_cluster(profile_of(store).cluster)
     store.put_settings(settings)
     if paused is not None:
-        breaker.resume(store, by=_by())
+        circuit_breaker.resume(store, by=_by())
 
 
 def _check_left(store: Store, settings: Settings, *, confirmed: bool) -> None:

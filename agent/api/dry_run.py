@@ -34,7 +34,7 @@ from agent.store.store import Store
 
 if TYPE_CHECKING:
     from agent.launch.base import Batch
-    from agent.orchestrator.context import Work
+    from agent.orchestrator.work import Work
     from agent.store.study import Settings
     from trainers.manifest import Manifest
 
@@ -106,8 +106,8 @@ class _Findings:
 def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings) -> None:
     """Open (or go on with) the next round in the copy up to its scripts, then look at its submission."""
     from agent.orchestrator import tick
-    from agent.orchestrator.context import Given, Work
-    from agent.orchestrator.submit import begun
+    from agent.orchestrator.training.submit import begun
+    from agent.orchestrator.work import Given, Work
 
     open_now = store.at_work()
     if open_now is not None and begun(store, open_now[0]) and options.force_round is None:
@@ -167,9 +167,9 @@ def _unheard(line: str) -> None:
 def _look(work: Work, found: _Findings) -> None:
     """Arrays, worst case, and the scheduler's answer."""
     from agent.budget import Ledger
-    from agent.orchestrator.budget import caps_of, request_of, requests_of, worst_case
-    from agent.orchestrator.submit import batches, evaluation_of, settings_of
-    from agent.orchestrator.trial_run import one_each
+    from agent.orchestrator.training.hours import caps_of, request_of, requests_of, worst_case
+    from agent.orchestrator.training.submit import batches, evaluation_of, settings_of
+    from agent.orchestrator.training.test_only import one_each
     from trainers.manifest import load_manifest
 
     manifest = load_manifest(work.paths.manifest)
@@ -205,7 +205,7 @@ def _look(work: Work, found: _Findings) -> None:
 
 def _preparation(work: Work, manifest: Manifest) -> Sequence[Batch]:
     from agent.launch.render import prepares
-    from agent.orchestrator.submit import batches, settings_of
+    from agent.orchestrator.training.submit import batches, settings_of
 
     if not prepares(manifest):
         return []
@@ -226,7 +226,7 @@ def _arrays(count: int) -> str:
 
 def _ask(work: Work, manifest: Manifest, batch: Batch, found: _Findings, *, test: bool) -> None:
     """test: whether it is the first array of its script."""
-    from agent.orchestrator.trial_run import for_good, told
+    from agent.orchestrator.training.test_only import for_good, told
 
     answer: str | None = ""
     try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agent.llm.prices import PriceTable
     from agent.llm.retry import CoolDown
     from agent.llm.wire import Endpoint
-    from agent.orchestrator.context import Models
+    from agent.orchestrator.work import Models
 
 
 def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def _models(settings: Settings, config: LLMConfig, prices: str | None) -> Models
     """What needs no key: caps, prompts, and the prices of this table before the shipped one."""
     from agent.llm.prices import load_prices
     from agent.llm.trace import NullTracer
-    from agent.orchestrator.context import Models
+    from agent.orchestrator.work import Models
     from agent.resources import templates
 
     def nobody(role: str) -> LLM:

@@ -34,7 +34,7 @@ from agent.errors import (
     TrainingEnvironmentError,
     UsageError,
 )
-from agent.orchestrator.breaker import FAILED_SUBMISSIONS
+from agent.orchestrator.training.circuit_breaker import FAILED_SUBMISSIONS
 from agent.store import control
 from agent.store.control import Identity
 from agent.store.lease import held

@@ -33,7 +33,7 @@ from agent.store.study import Settings, retired_keys
 from agent.store.versions import sha256
 
 if TYPE_CHECKING:
-    from agent.orchestrator.context import Given, Tools
+    from agent.orchestrator.work import Given, Tools
 
 #: How often a foreground study looks at the disk while the local launcher works.
 LOCAL_LOOK_S = 0.5
@@ -83,8 +83,8 @@ def tune(
     disk: how files are written; tests put a fault there.
     """
     from agent.launch.select import default_launcher
-    from agent.orchestrator import breaker
-    from agent.orchestrator.context import Given
+    from agent.orchestrator.training import circuit_breaker
+    from agent.orchestrator.work import Given
 
     check_call(options)
     store, new = open_study(options, disk=disk, say=say)
@@ -110,9 +110,9 @@ def tune(
         store.put_settings(settings)
         tell_sources(store, settings, say)
         if options.resume:
-            breaker.resume(store, by="tune --resume")
-        elif (standing := breaker.paused(store.journal)) is not None and breaker.told(standing):
-            breaker.resume(store, by="tune")
+            circuit_breaker.resume(store, by="tune --resume")
+        elif (standing := circuit_breaker.paused(store.journal)) is not None and circuit_breaker.told(standing):
+            circuit_breaker.resume(store, by="tune")
         given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
         try:
             return _drive(store, tools, settings, given, options.force_round, watch)
@@ -277,7 +277,7 @@ def _missing_text(store: Store, report: Any) -> str:
 
 def _interrupted(store: Store, tools: Tools) -> None:
     """Ctrl-C: local tasks stop with a checkpoint; a cluster's jobs are left alone."""
-    from agent.orchestrator.submit import interrupt
+    from agent.orchestrator.training.submit import interrupt
 
     open_now = store.at_work()
     if open_now is None:

@@ -15,8 +15,8 @@ from agent.store.requests import ask_to_cancel, halted, halted_text, open_reques
 from agent.store.store import Store
 
 if TYPE_CHECKING:
-    from agent.orchestrator.cancel import Target
-    from agent.orchestrator.context import Report, Tools
+    from agent.orchestrator.training.cancel import Target
+    from agent.orchestrator.work import Report, Tools
     from agent.store.paths import RoundPaths
 
 
@@ -92,7 +92,7 @@ class Cancellation:
     @property
     def text(self) -> str:
         """What would be stopped."""
-        from agent.orchestrator import cancel
+        from agent.orchestrator.training import cancel
 
         what = "the whole round" if self.rows is None else cancel.named(self.target.rows)
         return f"{self.paths.label} ({self.paths.root}): {what}: {self.target.describe()}"
@@ -103,7 +103,7 @@ class Cancellation:
         Returns one line on how it went. Raises LaunchError where the tasks could not be stopped; the request then
         stays, and whoever works on the study next repeats it.
         """
-        from agent.orchestrator import cancel
+        from agent.orchestrator.training import cancel
 
         request = ask_to_cancel(self.store, self.paths, self.rows)
         label = self.paths.label
@@ -137,8 +137,9 @@ def cancellation(
 
     Raises UsageError for a round that is not open, rows that it does not have, and where there is nothing to stop.
     """
-    from agent.orchestrator import cancel, moved, steer
+    from agent.orchestrator import moved, steer
     from agent.orchestrator.engine import named_problems
+    from agent.orchestrator.training import cancel
 
     store = Store.open(root)
     with named_problems():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent.acceptance import Rules
     from agent.launch.base import Launcher
     from agent.launch.profile import Profile
-    from agent.orchestrator.context import Tools
+    from agent.orchestrator.work import Tools
     from agent.reference import Reference
 
 Say = Callable[[str], None]
@@ -85,7 +85,7 @@ def _check_rungs(store: Store, old: Settings, settings: Settings) -> None:
     """Raises UsageError where the study's rungs would not differ, or nothing says how many epochs a training has."""
     if settings.rungs == 1 or (settings.rungs, settings.eta) == (old.rungs, old.eta):
         return
-    from agent.orchestrator.rungs import halving_of
+    from agent.orchestrator.closing.rungs import halving_of
     from agent.reference import load_reference
 
     trainer = frozen_trainer(store.config.trainer, frozen_text(store)).trainer
@@ -120,7 +120,7 @@ def tools_for(
     Raises UsageError for a model that cannot be asked: no key, no SDK, no such script or table.
     """
     from agent.launch.training import ensure, import_root, training_python
-    from agent.orchestrator.context import Tools
+    from agent.orchestrator.work import Tools
     from agent.policy import load_policy
     from agent.propose.optuna_tpe import TPEProposer
     from agent.resources import shipped_policy
@@ -175,7 +175,7 @@ def tools_for_open_round(store: Store, say: Say, detail: Say) -> tuple[Tools, Us
     """`tools_for` with the study's settings. Where its models cannot be asked but a submitted round is open: the
     tools without them, and why. Tasks that run are watched, retried and collected, key or no key. Raises UsageError.
     """
-    from agent.orchestrator import submit
+    from agent.orchestrator.training import submit
 
     settings = store.settings()
     try:

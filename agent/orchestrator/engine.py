@@ -15,28 +15,20 @@ from agent.errors import (
     ProposalError,
     StudyEnds,
 )
-from agent.orchestrator import (
-    again,
-    assess,
-    breaker,
-    budget,
+from agent.orchestrator import changed_inputs, moved
+from agent.orchestrator.closing import assess, confirm, fresh_seeds, nothing_learnt, rungs
+from agent.orchestrator.deciding import check, diagnose, plan, propose
+from agent.orchestrator.training import (
+    asked_retry,
     cancel,
-    changes,
-    check,
+    circuit_breaker,
     collect,
-    confirm,
-    decide,
-    diagnose,
-    fresh,
-    moved,
-    nothing,
-    pending,
-    plan,
-    prepare,
-    rungs,
+    hours,
+    pending_reasons,
+    render,
     submit,
 )
-from agent.orchestrator.context import Given, Report, StepResult, Tools, Work
+from agent.orchestrator.work import Given, Report, StepResult, Tools, Work
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.place import vanished
 from agent.store.steps import Status, StepRecord
@@ -50,24 +42,24 @@ Step = Callable[[Work], StepResult]
 #: Each step leaves its files, then its record, before the next begins.
 ROUND: Mapping[str, Step] = {
     "analyse": diagnose.analyse,
-    "propose": decide.propose,
+    "propose": propose.propose,
     "check": check.check,
-    "apply": prepare.apply,
-    "render": prepare.render,
+    "apply": render.apply,
+    "render": render.render,
     "submit": submit.submit,
     "collect": collect.collect,
     "assess": assess.assess,
 }
 RUNG: Mapping[str, Step] = {
     "choose": rungs.choose,
-    "render": prepare.render,
+    "render": render.render,
     "submit": submit.submit,
     "collect": collect.collect,
     "assess": rungs.assess,
 }
 CONFIRM: Mapping[str, Step] = {
     "choose": confirm.choose,
-    "render": prepare.render,
+    "render": render.render,
     "submit": submit.submit,
     "collect": collect.collect,
     "assess": confirm.assess,
@@ -106,11 +98,11 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
     cancel.obey(store, tools)
     opened = closed = 0
     while True:
-        budget.settle(store, tools)
+        hours.settle(store, tools)
         work, new = _next_work(store, settings, tools, given, force)
         if work is None:
-            more = store.next_number() <= settings.target_round or fresh.wanted(store, settings)
-            if over := budget.time_is_up(store, settings) if more else "":
+            more = store.next_number() <= settings.target_round or fresh_seeds.wanted(store, settings)
+            if over := hours.time_is_up(store, settings) if more else "":
                 tools.say(over)
             return Report(state="finished", round=None, opened=opened, closed=closed, message=over)
         force = None
@@ -130,12 +122,12 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
         opened += new and work.kind == "round"
         if waiting is not None:
             # What the question about its rows told of earlier rounds' hours.
-            budget.settle(store, tools)
+            hours.settle(store, tools)
             return report(work, waiting, opened, closed, rendered="render" in ran)
         if not work.paths.closed.exists():
             continue
         closed += work.kind == "round"
-        nothing.stop_if_nothing_learnt(work)
+        nothing_learnt.stop_if_nothing_learnt(work)
         if work.kind.startswith("rung"):
             continue
         # What a person gave was for the round that waited for it, not for the next.
@@ -151,18 +143,18 @@ def _ends_the_study(work: Work) -> bool:
 def check_place(store: Store, tools: Tools, settings: Settings, force: int | None = None) -> None:
     """Refuse, or follow, a study whose folder was moved or copied, and miss round folders that are gone."""
 
-    def render(paths: RoundPaths, kind: str) -> bool:
+    def rendered_again(paths: RoundPaths, kind: str) -> bool:
         work = work_on(store, settings, tools, paths, kind)
         steps = store.steps(paths, tuple(table_of(work)))
         record = steps.read("render")
         if record is None:
             return False
-        made = prepare.render_again(work, slurm=bool(record.details["slurm"]))
+        made = render.render_again(work, slurm=bool(record.details["slurm"]))
         outputs = steps.hashes(made.outputs)
         steps.write(replace(record, outputs=outputs, details={**record.details, **made.details}), at=store.clock())
         return True
 
-    moved.check(store, tools, render, force=force)
+    moved.check(store, tools, rendered_again, force=force)
 
 
 def _next_work(
@@ -175,7 +167,7 @@ def _next_work(
         return work_on(store, settings, tools, paths, kind, given)
 
     if force is not None:
-        if over := budget.time_is_up(store, settings):
+        if over := hours.time_is_up(store, settings):
             raise BudgetExceeded(over)
         _check_force(store, tools, settings, force)
         store.journal.append("forced", round=force)
@@ -185,16 +177,16 @@ def _next_work(
     if (open_now := store.at_work()) is not None:
         return work(*open_now), False
     moved.check_there(store)
-    breaker.check_cause(store)
-    over = budget.time_is_up(store, settings)
+    circuit_breaker.check_cause(store)
+    over = hours.time_is_up(store, settings)
     number = store.next_number()
-    if not over and fresh.before_next_round(store, settings) is not None:
+    if not over and fresh_seeds.before_next_round(store, settings) is not None:
         return work(store.begin(number - 1, "confirm"), "confirm"), True
     if number <= settings.target_round and not over:
         # A reference that a person broke is refused before the round leaves anything on disk.
         store.versions.current()
         return work(store.begin(number), "round"), True
-    if not over and fresh.after_last_round(store, settings) is not None:
+    if not over and fresh_seeds.after_last_round(store, settings) is not None:
         return work(store.begin(number - 1, "confirm"), "confirm"), True
     return None, False
 
@@ -263,9 +255,9 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
     steps = work.store.steps(work.paths, tuple(table := table_of(work)))
     submit.check_launcher(work.store, work.paths, work.settings)
     submit.check_cluster(work.store, work.paths, work.tools.profile)
-    changes.check(work, steps, tuple(table))
-    if (waiting := again.on_their_way(work)) is not None:
-        pending.note(work, waiting.progress)
+    changed_inputs.check(work, steps, tuple(table))
+    if (waiting := asked_retry.on_their_way(work)) is not None:
+        pending_reasons.note(work, waiting.progress)
         return waiting, ran
     for name, step in table.items():
         record = steps.read(name)
@@ -293,7 +285,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
             work.say(result.message)
         if result.status is Status.WAITING:
             if name == "collect":
-                pending.note(work, result.progress, result.around)
+                pending_reasons.note(work, result.progress, result.around)
             return result, ran
         work.log(f"step {name} {result.status.value}")
     return None, ran

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import InvalidStudy, Problem, StudyMoved
-from agent.orchestrator import submit
-from agent.orchestrator.context import Tools
+from agent.orchestrator.training import submit
+from agent.orchestrator.work import Tools
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.place import Elsewhere, before_copying, copied_from, elsewhere, place, placed, vanished
 from agent.store.requests import open_requests, settle

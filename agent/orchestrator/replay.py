@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InvalidStudy, Problem, StudyEnds, UsageError
-from agent.orchestrator import check, decide, diagnose, prepare
-from agent.orchestrator.accept import accept
-from agent.orchestrator.calls import ASK_AGAIN, exchanges
-from agent.orchestrator.context import StepResult, Tools, Work
+from agent.orchestrator.closing.accept import accept
+from agent.orchestrator.deciding import check, diagnose, propose
+from agent.orchestrator.deciding.calls import ASK_AGAIN, exchanges
 from agent.orchestrator.engine import named_problems
+from agent.orchestrator.training import render
+from agent.orchestrator.work import StepResult, Tools, Work
 from agent.store.disk import Disk, read_text
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.store import Store
@@ -30,9 +31,9 @@ MOST_BYTES = 2**20
 #: The steps that are done again, and the file of each that says under which settings it was done.
 _STEPS: Sequence[tuple[Callable[[Work], StepResult], Callable[[RoundPaths], Path]]] = (
     (diagnose.analyse, lambda paths: paths.analysis),
-    (decide.propose, lambda paths: paths.proposals),
+    (propose.propose, lambda paths: paths.proposals),
     (check.check, lambda paths: paths.checked),
-    (prepare.apply, lambda paths: paths.checked),
+    (render.apply, lambda paths: paths.checked),
 )
 #: Of the round that is done again: later than every other.
 _STAMP = "99991231_235959"

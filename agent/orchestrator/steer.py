@@ -12,9 +12,11 @@ from agent.budget import Ledger
 from agent.errors import MissingResults, UsageError
 from agent.launch.base import State
 from agent.launch.states import compact
-from agent.orchestrator import again, budget, cancel, engine, nothing
-from agent.orchestrator.context import Report, StepResult, Tools, Work
-from agent.orchestrator.submit import KINDS, begun, check_launcher, submissions
+from agent.orchestrator import engine
+from agent.orchestrator.closing import nothing_learnt
+from agent.orchestrator.training import asked_retry, cancel, hours
+from agent.orchestrator.training.submit import KINDS, begun, check_launcher, submissions
+from agent.orchestrator.work import Report, StepResult, Tools, Work
 from agent.pasteable import quoted
 from agent.store.paths import RoundPaths
 from agent.store.requests import halted
@@ -98,7 +100,7 @@ def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Rep
         engine.check_place(store, tools, store.settings())
         cancel.obey(store, tools)
         if only is None and _owed(store):
-            budget.settle(store, tools, however_late=True)
+            hours.settle(store, tools, however_late=True)
             left = sum(map(len, Ledger(store.journal.entries).unaccounted().values()))
             message = f"accounting does not know {left} tasks" if left else "all hours are known"
             tools.say(f"no round is open; {message}")
@@ -113,7 +115,7 @@ def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Rep
         waiting, ran = engine.advance(work)
         report = _report(work, waiting, ran)
         if waiting is None:
-            nothing.stop_if_nothing_learnt(work)
+            nothing_learnt.stop_if_nothing_learnt(work)
             return report
         raise MissingResults(_missing_text(work, report))
 
@@ -136,8 +138,8 @@ def retry_rows(
     """Start rows of the open round again, as a new attempt with their original indices and a fresh evaluation.
 
     Returns the rows too: none where only a cancelled evaluation was to start again, or where a submission in doubt
-    had to be settled first; the report's message says which. Raises UsageError as `again.choose` does, and for a
-    round that is closed or was not submitted by Roundtable.
+    had to be settled first; the report's message says which. Raises UsageError as `asked_retry.choose` does, and for
+    a round that is closed or was not submitted by Roundtable.
     """
     with engine.named_problems():
         engine.check_place(store, tools, store.settings())
@@ -154,16 +156,16 @@ def retry_rows(
             return _settle_first(work, [one.name for one in doubtful]), []
         manifest = load_manifest(work.paths.manifest)
         try:
-            chosen = again.choose(work, manifest, rows, failed=failed)
+            chosen = asked_retry.choose(work, manifest, rows, failed=failed)
         except UsageError:
             if rows is not None or failed or not _evaluation_alone(work):
                 raise
             # No row is to be trained, and the evaluation that a person cancelled is started again.
-            again.journal(work, [])
+            asked_retry.journal(work, [])
             waiting, ran = engine.advance(work)
             return _report(work, waiting, ran), []
         tools.check_environment()
-        again.plan(work, manifest, chosen)
+        asked_retry.plan(work, manifest, chosen)
         # What an interrupted call collected counts the earlier attempts.
         work.store.steps(work.paths, tuple(engine.table_of(work))).forget(["collect", "assess"])
         waiting, ran = engine.advance(work)

@@ -18,8 +18,8 @@ from agent.cli.main import parser
 from agent.errors import RoundtableError, StudyPaused
 from agent.launch.profile import default_profile
 from agent.launch.training import ensure
-from agent.orchestrator import breaker
 from agent.orchestrator.steer import open_round
+from agent.orchestrator.training import circuit_breaker
 from agent.pasteable import quoted, roundtable
 from agent.report.control import control_lines
 from agent.store.requests import halted_text
@@ -75,7 +75,7 @@ def test_what_a_study_suggests_names_it_wherever_it_lies(odd: Lab, tmp_path: Pat
     for _ in range(10):
         store.journal.append("refused", name="a", folder="round_1", message="Invalid partition")
     with pytest.raises(StudyPaused) as caught:
-        breaker.check(store)
+        circuit_breaker.check(store)
     said.append(str(caught.value))
     view: dict[str, Any] = {"controller": None, "successor": None, "stop": {"by": "me"}, "paused": None}
     said += control_lines(view, now=datetime.now(UTC), study=store.paths.root)

@@ -11,10 +11,10 @@ from typing import Any
 from agent import acceptance
 from agent.acceptance.rules_file import load_rules
 from agent.budget import RESOURCES, Ledger
-from agent.orchestrator import breaker
-from agent.orchestrator.attempts import endings
 from agent.orchestrator.engine import ROUND
-from agent.orchestrator.submit import submissions
+from agent.orchestrator.training import circuit_breaker
+from agent.orchestrator.training.retry import endings
+from agent.orchestrator.training.submit import submissions
 from agent.report.tables import trials_csv
 from agent.resources import shipped_rules
 from agent.store.paths import RoundPaths
@@ -34,7 +34,7 @@ def derived(root: Path) -> str:
         "incumbent": store.record(store.paths.incumbent),
         "hours": {resource: dataclasses.asdict(ledger.balance(resource)) for resource in RESOURCES},
         "unaccounted": ledger.unaccounted(),
-        "paused": breaker.paused(store.journal),
+        "paused": circuit_breaker.paused(store.journal),
     }
     return json.dumps(state, sort_keys=True, default=str)
 

@@ -22,7 +22,7 @@ from agent.api.resident import CPU_DAY_SHARE, Resident
 from agent.errors import AmbiguousSubmission, LaunchError, StudyBusy, StudyPaused, UsageError
 from agent.launch.controller import job_name, options, script_text
 from agent.launch.profile import Profile, load_profile
-from agent.orchestrator import breaker
+from agent.orchestrator.training import circuit_breaker
 from agent.report.overview import overview
 from agent.store import control
 from agent.store.control import Identity
@@ -204,9 +204,9 @@ def test_local_trials_would_end_with_each_controller_job(root: Path, fake: FakeS
 
 def test_a_paused_study_needs_resume(root: Path) -> None:
     store = Store.open(root)
-    for _ in range(breaker.FAILED_SUBMISSIONS):
+    for _ in range(circuit_breaker.FAILED_SUBMISSIONS):
         store.journal.append("refused", name="a", folder="f", message="no such partition")
-    breaker.trip(store)
+    circuit_breaker.trip(store)
     with pytest.raises(StudyPaused, match=r"no such partition.*--resume"):
         begin_start(root, "foreground")
     assert "paused since" in text_of(root)

@@ -21,7 +21,7 @@ from agent.launch.base import Batch, SlurmSettings, Submission
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.launch.states import Record
-from agent.orchestrator.budget import request_of
+from agent.orchestrator.training.hours import request_of
 from tests.agent.orchestrator.conftest import NOOP
 from tests.cases.fake_slurm import FakeSlurm
 from tests.cluster.cluster import Cluster

@@ -16,7 +16,7 @@ from agent.errors import InvalidStudy, ReplayMismatch, UsageError
 from agent.llm.base import Message, Request
 from agent.llm.client import Client
 from agent.llm.retry import RetryPolicy
-from agent.orchestrator.mismatch import mismatch
+from agent.orchestrator.deciding.nearest_exchange import mismatch
 from agent.report.costs import costs
 from tests.agent.orchestrator.conftest import Lab
 from tests.agent.orchestrator.test_agents import (  # noqa: F401

@@ -10,7 +10,7 @@ import pytest
 from agent.api.begin import begin
 from agent.api.run import tick_once
 from agent.errors import LaunchError, StudyPaused
-from agent.orchestrator import breaker
+from agent.orchestrator.training import circuit_breaker
 from agent.report.overview import overview
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -54,12 +54,12 @@ def fail_start(store: Store, attempt: int, *, folder: str = "round_1") -> None:
 
 def test_line_31_ten_refusals_in_a_row_pause(store: Store) -> None:
     refuse(store, 9)
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
     refuse(store, 1)
-    paused = breaker.trip(store)
+    paused = circuit_breaker.trip(store)
     assert paused is not None and "10 submissions in a row were refused" in paused["reason"]
     assert "Invalid partition" in paused["reason"]
-    assert breaker.trip(store) == paused
+    assert circuit_breaker.trip(store) == paused
     assert len(list(store.journal.of("paused"))) == 1
 
 
@@ -67,16 +67,16 @@ def test_line_31_a_submission_that_was_taken_begins_the_count_anew(store: Store)
     refuse(store, 9)
     submit(store)
     refuse(store, 9)
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
 
 
 def test_line_31_three_arrays_that_started_nothing_pause(store: Store) -> None:
     fail_start(store, 1)
     fail_start(store, 2)
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
     fail_start(store, 1, folder="round_2")
     with pytest.raises(StudyPaused, match=r"3 arrays in a row \(.*\) started not one row.*JobLaunchFailure"):
-        breaker.check(store)
+        circuit_breaker.check(store)
 
 
 @pytest.mark.parametrize("other", ["timeout", "crashed", "node_fail"])
@@ -87,7 +87,7 @@ def test_line_31_one_row_that_started_is_enough(store: Store, other: str) -> Non
     end(store, 0, "launch_fail", attempt=3)
     end(store, 1, other, attempt=3)
     fail_start(store, 4)
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
 
 
 def test_line_31_a_bad_node_that_takes_some_rows_of_each_array_does_not_pause(store: Store) -> None:
@@ -95,7 +95,7 @@ def test_line_31_a_bad_node_that_takes_some_rows_of_each_array_does_not_pause(st
     for number in range(1, 6):
         submit(store, folder=f"round_{number}")
         end(store, 0, "launch_fail", folder=f"round_{number}")
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
 
 
 def test_line_31_an_array_that_all_went_well_begins_the_count_anew(store: Store) -> None:
@@ -104,26 +104,26 @@ def test_line_31_an_array_that_all_went_well_begins_the_count_anew(store: Store)
     submit(store, attempt=3)
     store.journal.append("closed", round=1, folder="round_1", incumbent=None)
     fail_start(store, 1, folder="round_2")
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
 
 
 def test_line_31_an_array_that_still_runs_decides_nothing(store: Store) -> None:
     fail_start(store, 1)
     fail_start(store, 2)
     submit(store, attempt=3)
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
     end(store, 0, "launch_fail", attempt=3)
     end(store, 1, "launch_fail", attempt=3)
-    assert breaker.trip(store) is not None
+    assert circuit_breaker.trip(store) is not None
 
 
 def test_line_31_resuming_begins_every_count_anew(store: Store) -> None:
     refuse(store, 10)
-    assert breaker.trip(store) is not None and breaker.resume(store, by="me")
-    assert breaker.paused(store.journal) is None and breaker.trip(store) is None
-    assert not breaker.resume(store, by="me")
+    assert circuit_breaker.trip(store) is not None and circuit_breaker.resume(store, by="me")
+    assert circuit_breaker.paused(store.journal) is None and circuit_breaker.trip(store) is None
+    assert not circuit_breaker.resume(store, by="me")
     refuse(store, 9)
-    assert breaker.trip(store) is None
+    assert circuit_breaker.trip(store) is None
 
 
 def test_line_31_ticks_of_processes_of_their_own_count_together_until_the_study_is_paused(
@@ -146,7 +146,7 @@ def test_line_31_ticks_of_processes_of_their_own_count_together_until_the_study_
 def test_line_31_tune_refuses_to_submit_while_paused_and_goes_on_with_resume(lab: Lab) -> None:
     store = begin(lab.options())
     refuse(store, 10)
-    breaker.trip(store)
+    circuit_breaker.trip(store)
     with pytest.raises(StudyPaused, match="--resume"):
         lab.tune()
     assert lab.trained == []
@@ -159,7 +159,7 @@ def test_line_31_what_runs_is_collected_while_paused(lab: Lab) -> None:
     assert tick_once(lab.store()).state == "waiting"
     store = lab.store()
     refuse(store, 10)
-    breaker.trip(store)
+    circuit_breaker.trip(store)
 
     def closed() -> bool:
         try:

@@ -52,7 +52,7 @@ def test_without_an_answer_it_is_slurms_default(lab: Lab, tmp_path: Path, monkey
     fake = FakeSlurm(tmp_path / "bin")
     fake.answer("scontrol", err="slurm_load_ctl_conf error: Unable to contact slurm controller\n", code=1)
     monkeypatch.setenv("PATH", fake.environment()["PATH"])
-    monkeypatch.setattr("agent.orchestrator.prepare.DEFAULT_ARRAY_SIZE", 3)
+    monkeypatch.setattr("agent.orchestrator.training.render.DEFAULT_ARRAY_SIZE", 3)
     outcome = lab.tune(auto_train=False, slurm=True, candidates=4)
     assert [last for _, last, _, _ in arrays(tuple(outcome.commands), "train")] == [2, 0]
 

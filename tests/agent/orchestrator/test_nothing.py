@@ -12,8 +12,8 @@ from agent.api.begin import begin
 from agent.api.steer import collect_round, retry_rows
 from agent.errors import MissingResults, NothingLearnt, RoundCancelled, StudyPaused, TrialsCrashed
 from agent.launch.base import State, TaskStatus
-from agent.orchestrator import breaker
-from agent.orchestrator.cancelled import _all_that_was_left
+from agent.orchestrator.training import circuit_breaker
+from agent.orchestrator.training.scancelled import _all_that_was_left
 from agent.report.overview import overview
 from agent.store.requests import halted
 from agent.store.study import Settings
@@ -97,7 +97,7 @@ def test_ticks_open_no_further_round_until_a_person_calls(lab: Lab) -> None:
     paused = overview(lab.store())["control"]["paused"]
     assert "nothing was measured in round 1" in paused["reason"]
     mend(lab)
-    assert lab.tune(max_iterations=3).closed == 2 and breaker.paused(lab.store().journal) is None
+    assert lab.tune(max_iterations=3).closed == 2 and circuit_breaker.paused(lab.store().journal) is None
 
 
 PROGRAM = """

@@ -15,8 +15,8 @@ from agent.errors import InvalidPolicy, LaunchError, TrialsCrashed
 from agent.launch.base import State, TaskStatus
 from agent.launch.local import LocalLauncher
 from agent.launch.profile import Profile
-from agent.orchestrator import submit
-from agent.orchestrator.demands import Ask, ask_for
+from agent.orchestrator.training import submit
+from agent.orchestrator.training.retry_resources import Ask, ask_for
 from agent.policy import load_policy
 from agent.resources import shipped_policy
 from agent.store.store import Store

@@ -23,7 +23,7 @@ from agent.errors import (
     UsageError,
 )
 from agent.launch.local import LocalLauncher
-from agent.orchestrator import prepare
+from agent.orchestrator.training import render
 from agent.policy import load_policy
 from agent.records import Outcome
 from agent.reference import parse
@@ -386,10 +386,10 @@ def test_a_round_that_an_earlier_version_rendered_keeps_its_array_of_evaluations
         if name.startswith("after") and name.endswith("_render.json"):
             raise Killed
 
-    build = prepare.build_manifest
+    build = render.build_manifest
     text = Manifest.to_text
     with monkeypatch.context() as earlier, pytest.raises(Killed):
-        earlier.setattr(prepare, "build_manifest", lambda work: replace(build(work), evaluation="array"))
+        earlier.setattr(render, "build_manifest", lambda work: replace(build(work), evaluation="array"))
         earlier.setattr(Manifest, "to_text", lambda self: text(self).replace(' "evaluation": "array",\n', ""))
         tune(lab.options(candidates=2), disk=Disk(boundary=boundary))
     assert "evaluation" not in json.loads((round_folder(lab, 1) / "manifest.json").read_text())

@@ -11,7 +11,7 @@ import pytest
 from agent.api import tick_once
 from agent.api.dry_run import dry_run
 from agent.errors import LaunchError, StudyPaused
-from agent.orchestrator.breaker import FAILED_SUBMISSIONS
+from agent.orchestrator.training.circuit_breaker import FAILED_SUBMISSIONS
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
 from tests.cases.fake_slurm import FakeSlurm

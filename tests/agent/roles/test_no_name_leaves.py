@@ -15,7 +15,7 @@ from agent.anonymise import Aliases, Machine, Name, gather, words_of
 from agent.anonymise.spelled import key
 from agent.errors import LLMError, LLMUnavailable
 from agent.llm.base import Request
-from agent.orchestrator.agents import aliases_for
+from agent.orchestrator.deciding.agents import aliases_for
 from agent.planning import Advice
 from agent.records import Objective, Observation, Outcome, Proposal
 from agent.reference import Reference, load_reference

@@ -17,7 +17,7 @@ from agent.launch.base import Batch, SlurmSettings, Submission
 from agent.launch.profile import REQUEUES
 from agent.launch.profile_checks import gres_gpus
 from agent.launch.states import parse_minutes
-from agent.orchestrator.context import Tools, Work
+from agent.orchestrator.work import Tools, Work
 from agent.store.paths import RoundFolder
 from agent.store.store import Store
 from agent.store.study import Settings

@@ -8,8 +8,8 @@ from typing import Any
 
 from agent import acceptance
 from agent.acceptance import Incumbent
-from agent.orchestrator.accept import closed_confirmations
-from agent.orchestrator.prepare import AS_IT_STANDS
+from agent.orchestrator.closing.accept import closed_confirmations
+from agent.orchestrator.training.render import AS_IT_STANDS
 from agent.store.store import Store
 from agent.store.study import Settings
 

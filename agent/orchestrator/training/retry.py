@@ -19,10 +19,10 @@ from agent.errors import LaunchError
 from agent.launch.base import Batch, Submission, TaskStatus
 from agent.launch.logs import log_file
 from agent.launch.states import compact
-from agent.orchestrator import budget, prepare
-from agent.orchestrator.context import Work
-from agent.orchestrator.demands import MEMORY, Ask, ask_for, memory_of
-from agent.orchestrator.submit import KINDS, batches, evaluation_of, interrupted, start, submissions
+from agent.orchestrator.training import hours, render
+from agent.orchestrator.training.retry_resources import MEMORY, Ask, ask_for, memory_of
+from agent.orchestrator.training.submit import KINDS, batches, evaluation_of, interrupted, start, submissions
+from agent.orchestrator.work import Work
 from agent.outcomes import classify
 from agent.policy import Policy
 from agent.records import Outcome
@@ -298,7 +298,7 @@ def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
     told: list[str] = []
     fates, first = Fates(work), 0
     _admit(work, manifest, wave, fates)
-    prepare.refresh_scripts(work)
+    render.refresh_scripts(work)
     for group in wave["groups"]:
         ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
         # An interrupted call may have given some up, and a person may have cancelled some since.
@@ -329,7 +329,7 @@ def _admit(work: Work, manifest: Manifest, wave: Entry, fates: Fates) -> None:
             made += batches(work, "train", rows, attempt=wave["attempt"], settings=settings, first=first)
         first += len(group["rows"])
     if made:
-        budget.admit(work, made, evaluated=evaluation_of(work, manifest, wave["candidates"]))
+        hours.admit(work, made, evaluated=evaluation_of(work, manifest, wave["candidates"]))
 
 
 def _words(ask: Ask) -> str:

@@ -28,8 +28,8 @@ from agent.errors import (
     ReplayMismatch,
 )
 from agent.llm.base import LLM, Attempt, Reply, Request, Usage
-from agent.orchestrator.context import Models, Work
-from agent.orchestrator.mismatch import mismatch
+from agent.orchestrator.deciding.nearest_exchange import mismatch
+from agent.orchestrator.work import Models, Work
 from agent.ownership import kept_back
 from agent.roles.ask import Answer
 from trainers.files import FileProblem, read_json_object

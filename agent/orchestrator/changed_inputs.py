@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.errors import InputChanged
-from agent.orchestrator import prepare, submit
-from agent.orchestrator.context import Work
+from agent.orchestrator.training import render, submit
+from agent.orchestrator.work import Work
 from agent.store.disk import read_text
 from agent.store.steps import Status, StepRecord, Steps
 from trainers.layout import candidate_name
@@ -46,7 +46,7 @@ def check(work: Work, steps: Steps, order: Sequence[str]) -> None:
             # What a person may edit is the study's reference; these files are made from it.
             changed += steps.changed(record.outputs)
         if name == "render":
-            changed += prepare.settings_changed(work, record.details)
+            changed += render.settings_changed(work, record.details)
         if changed and thinned and order.index(name) < order.index("apply"):
             raise InputChanged(
                 f"{work.store.paths.root / changed[0]}: changed while the rungs of round {work.number} are trained; "

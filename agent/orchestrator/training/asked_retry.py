@@ -1,6 +1,6 @@
 """Starting rows of an open round again because a person asks for it: new attempt, same indices, fresh evaluation.
 
-What the policy retries by itself is in attempts.py; a person's rows go the same way from the journaled wave on.
+What the policy retries by itself is in retry.py; a person's rows go the same way from the journaled wave on.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Collection, Sequence
 from agent.errors import UsageError
 from agent.launch.base import State
 from agent.launch.states import compact
-from agent.orchestrator.attempts import Fates, open_wave
-from agent.orchestrator.cancel import check_rows, named
-from agent.orchestrator.collect import row_statuses
-from agent.orchestrator.context import StepResult, Work
-from agent.orchestrator.submit import submissions
+from agent.orchestrator.training.cancel import check_rows, named
+from agent.orchestrator.training.collect import row_statuses
+from agent.orchestrator.training.retry import Fates, open_wave
+from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.work import StepResult, Work
 from agent.store.requests import cancelled_rows
 from agent.store.steps import Status
 from trainers.manifest import Manifest, load_manifest

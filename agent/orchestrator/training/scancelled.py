@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from agent.launch.base import Submission, TaskStatus
-from agent.orchestrator.attempts import Fates
-from agent.orchestrator.cancel import check_halted
-from agent.orchestrator.context import Work
+from agent.orchestrator.training.cancel import check_halted
+from agent.orchestrator.training.retry import Fates
+from agent.orchestrator.work import Work
 from agent.records import Outcome
 from trainers.results import RowResult
 

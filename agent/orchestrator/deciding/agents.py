@@ -13,8 +13,8 @@ from agent.anonymise.aliases import from_json as read_aliases
 from agent.anonymise.gather import Machine
 from agent.errors import InvalidStudy, Problem, UsageError
 from agent.llm.base import Usage
-from agent.orchestrator.calls import Calls, exchanges
-from agent.orchestrator.context import Models, Work
+from agent.orchestrator.deciding.calls import Calls, exchanges
+from agent.orchestrator.work import Models, Work
 from agent.records import Observation, Proposal
 from agent.reference import Reference
 from agent.roles.ask import Agents, Prompts

@@ -12,9 +12,9 @@ from typing import Any
 
 from agent.errors import NothingLearnt, TrialsCrashed
 from agent.launch.states import compact
-from agent.orchestrator import breaker
-from agent.orchestrator.attempts import endings
-from agent.orchestrator.context import Work
+from agent.orchestrator.training import circuit_breaker
+from agent.orchestrator.training.retry import endings
+from agent.orchestrator.work import Work
 from agent.pasteable import quoted
 from agent.records import Outcome
 from trainers.manifest import load_manifest
@@ -39,7 +39,7 @@ def stop_if_nothing_learnt(work: Work) -> None:
         counts = Counter(str(outcome) for outcome, _, _ in ended.values())
         shown = ", ".join(f"{count} {name}" for name, count in counts.most_common())
         reason = f"nothing was measured in {work.label} and nothing learnt ({shown}): {cause} ({logs})"
-    breaker.pause(work.store, breaker.NOTHING, reason)
+    circuit_breaker.pause(work.store, circuit_breaker.NOTHING, reason)
     kind = TrialsCrashed if crashed else NothingLearnt
     raise kind(f"{reason}. Mend the cause, then call again: what ended so counts as untried")
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from agent import acceptance
 from agent.acceptance import Confirmation, Incumbent
-from agent.orchestrator import nothing
-from agent.orchestrator.accept import measured_in, noise_json, noise_of
-from agent.orchestrator.assess import put_incumbent
-from agent.orchestrator.context import StepResult, Work
-from agent.orchestrator.fresh import FINAL, REPLICATES, Entry, Plan, after_last_round, before_next_round
+from agent.orchestrator.closing import nothing_learnt
+from agent.orchestrator.closing.accept import measured_in, noise_json, noise_of
+from agent.orchestrator.closing.assess import put_incumbent
+from agent.orchestrator.closing.fresh_seeds import FINAL, REPLICATES, Entry, Plan, after_last_round, before_next_round
+from agent.orchestrator.work import StepResult, Work
 from agent.store.disk import read_text
 from agent.store.store import Store
 from trainers.files import read_json_object
@@ -150,7 +150,7 @@ def assess(work: Work) -> StepResult:
 
 def _again(work: Work, record: Mapping[str, Any]) -> bool:
     """Whether it is trained again: what machines lost confirms and refutes nothing."""
-    return not nothing.learnt(work, record) and not nothing.closed_by_person(work)
+    return not nothing_learnt.learnt(work, record) and not nothing_learnt.closed_by_person(work)
 
 
 Cells = dict[tuple[int, int], float]

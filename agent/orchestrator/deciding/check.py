@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 from agent.errors import LLMError, ProposalError
-from agent.orchestrator.agents import agents_of, proposal_of, situation_of
-from agent.orchestrator.context import StepResult, Work
-from agent.orchestrator.costs import write_costs
-from agent.orchestrator.decide import in_place_of, plain, tried, within_plan
-from agent.orchestrator.plan import past
-from agent.orchestrator.prepare import AS_IT_STANDS
+from agent.orchestrator.deciding.agents import agents_of, proposal_of, situation_of
+from agent.orchestrator.deciding.llm_costs import write_costs
+from agent.orchestrator.deciding.plan import past
+from agent.orchestrator.deciding.propose import in_place_of, plain, tried, within_plan
+from agent.orchestrator.training.render import AS_IT_STANDS
+from agent.orchestrator.work import StepResult, Work
 from agent.planning import Plan
 from agent.records import Observation, Proposal
 from agent.reference import Reference, config_key, load_reference

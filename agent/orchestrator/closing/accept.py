@@ -11,8 +11,8 @@ from agent import acceptance
 from agent.acceptance import Incumbent, Measured, Noise, Place, RoundVerdicts
 from agent.errors import LLMError, ReplayMismatch, UsageError
 from agent.objectives import parse_limit, quantities, violation
-from agent.orchestrator.agents import agents_of
-from agent.orchestrator.context import Work
+from agent.orchestrator.deciding.agents import agents_of
+from agent.orchestrator.work import Work
 from agent.reference import load_reference
 from agent.roles import judge
 from agent.store.paths import RoundPaths

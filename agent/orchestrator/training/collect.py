@@ -11,12 +11,12 @@ from typing import Any
 
 from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
 from agent.launch.base import State, Submission, TaskStatus
-from agent.orchestrator import pending, prepare
-from agent.orchestrator.attempts import Fates, carry_out, close_by_quorum, next_attempt, open_wave
-from agent.orchestrator.cancelled import halt_if_cancelled, halt_if_evaluation_cancelled
-from agent.orchestrator.context import Around, StepResult, Work
-from agent.orchestrator.overtaken import stop_overtaken
-from agent.orchestrator.submit import NotYet, begun, interrupted, start, submissions
+from agent.orchestrator.training import pending_reasons, render
+from agent.orchestrator.training.retry import Fates, carry_out, close_by_quorum, next_attempt, open_wave
+from agent.orchestrator.training.scancelled import halt_if_cancelled, halt_if_evaluation_cancelled
+from agent.orchestrator.training.submit import NotYet, begun, interrupted, start, submissions
+from agent.orchestrator.training.superseded import stop_overtaken
+from agent.orchestrator.work import Around, StepResult, Work
 from agent.pasteable import quoted
 from agent.records import Outcome
 from agent.store.disk import read_text
@@ -181,7 +181,7 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
     polled = work.tools.launcher().poll([submission for _, submission in made])
     if any(status.state is not State.GONE for status in polled.values()):
         around = _around([("eval", one) for _, one in made], polled)
-        held = "; ".join(pending.lines(around))
+        held = "; ".join(pending_reasons.lines(around))
         message = f"{work.label}: {held or 'evaluating'}"
         return StepResult(status=Status.WAITING, message=message, around=around)
     # The evaluation may have written its summaries between the look at the disk and the question.
@@ -294,7 +294,7 @@ def _manual(work: Work, manifest: Manifest, results: Results) -> StepResult:
     if missing:
         late = {row.candidate for row in absent} | set(unfit)
         positions = [position for position, name in enumerate(manifest.candidates) if name in late]
-        commands = prepare.commands_for(work, manifest, [row.row for row in absent], positions)
+        commands = render.commands_for(work, manifest, [row.row for row in absent], positions)
         return StepResult(status=Status.WAITING, missing=missing, commands=commands)
     done = _collected(work, manifest)
     for name in brought:

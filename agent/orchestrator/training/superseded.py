@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from agent.launch.base import State, Submission
 from agent.launch.states import compact
-from agent.orchestrator.attempts import Fates
-from agent.orchestrator.context import Work
+from agent.orchestrator.training.retry import Fates
+from agent.orchestrator.work import Work
 from agent.records import Outcome
 from trainers.results import RowResult
 

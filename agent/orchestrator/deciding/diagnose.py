@@ -6,8 +6,8 @@ from typing import Any
 
 from agent import diagnosis
 from agent.errors import LLMError
-from agent.orchestrator.agents import agents_of, newest_analyses, remaining, situation_of, summaries
-from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.deciding.agents import agents_of, newest_analyses, remaining, situation_of, summaries
+from agent.orchestrator.work import StepResult, Work
 from agent.reference import load_reference
 from agent.roles import analyst, researcher
 from agent.roles.ask import Agents

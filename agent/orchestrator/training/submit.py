@@ -13,8 +13,8 @@ from agent.launch.base import Batch, SlurmSettings, State, Submission
 from agent.launch.profile import Kind, Profile
 from agent.launch.render import prepares
 from agent.launch.states import chunks
-from agent.orchestrator import breaker, budget, trial_run
-from agent.orchestrator.context import StepResult, Tools, Work
+from agent.orchestrator.training import circuit_breaker, hours, test_only
+from agent.orchestrator.work import StepResult, Tools, Work
 from agent.store.paths import RoundPaths
 from agent.store.place import roots
 from agent.store.steps import Status
@@ -75,14 +75,14 @@ def _test(work: Work, manifest: Manifest, *, prepared: bool) -> None:
     """
     if begun(work.store, work.paths, by_hand=False):
         return
-    breaker.check(work.store)
+    circuit_breaker.check(work.store)
     _check_deferred(work)
     kinds: dict[Kind, Sequence[int]] = {} if prepared else {"prepare": [0]}
     kinds |= {"train": range(len(manifest.rows)), "eval": manifest.evaluation_items()}
     asked: list[Batch] = []
     for kind, items in kinds.items():
         asked += batches(work, kind, items, attempt=1, settings=settings_of(work, manifest, kind))
-    trial_run.check(work, manifest, asked)
+    test_only.check(work, manifest, asked)
 
 
 def _prepared(work: Work, manifest: Manifest) -> bool:
@@ -120,13 +120,13 @@ def start(
     Raises NotYet when the scheduler cannot be asked or has not answered for certain, LaunchError when it refuses,
     BudgetExceeded before anything is submitted that could exceed a cap, StudyPaused while the breaker is open.
     """
-    breaker.check(work.store)
+    circuit_breaker.check(work.store)
     _check_deferred(work)
     settings = settings or settings_of(work, manifest, kind)
     while True:
         made = batches(work, kind, items, attempt=attempt, after=after, settings=settings, first=first)
         # The evaluation follows by itself: what cannot be evaluated any more must not be trained.
-        budget.admit(work, made, evaluated=evaluation_of(work, manifest) if kind == "train" else None)
+        hours.admit(work, made, evaluated=evaluation_of(work, manifest) if kind == "train" else None)
         try:
             return [_once(work, batch) for batch in made]
         except SubmitLimit as error:
@@ -142,7 +142,7 @@ def settings_of(work: Work, manifest: Manifest, kind: Kind) -> SlurmSettings:
 
 def evaluation_of(work: Work, manifest: Manifest, positions: Sequence[int] | None = None) -> Request:
     """What the evaluation of the candidates at these positions (None: all) holds, and for how long at most."""
-    return budget.request_of(len(manifest.evaluation_items(positions)), settings_of(work, manifest, "eval"))
+    return hours.request_of(len(manifest.evaluation_items(positions)), settings_of(work, manifest, "eval"))
 
 
 def batches(
@@ -248,7 +248,7 @@ def _once(work: Work, batch: Batch) -> Submission:
             # The local launcher's own files are the truth; a scheduler may still have the job on its way.
             if launcher.name != "local" and work.store.clock() < (until := _looked_up_until(work, last)):
                 raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
-        asked = budget.declared(batch)
+        asked = hours.declared(batch)
         journal.append(
             "intent",
             name=batch.name,
@@ -277,7 +277,7 @@ def _once(work: Work, batch: Batch) -> Submission:
     except LaunchError as error:
         # For certain nothing runs: the round counts as not begun, so that its cause can be mended.
         journal.append("refused", name=batch.name, folder=work.paths.root.name, message=str(error)[:500])
-        breaker.trip(work.store)
+        circuit_breaker.trip(work.store)
         raise
 
 
@@ -294,7 +294,7 @@ def _looked_up_until(work: Work, intent: Mapping[str, Any]) -> datetime:
 
 
 def _record(work: Work, batch: Batch, made: Submission, *, adopted: bool) -> Submission:
-    budget.charge(work, batch)
+    hours.charge(work, batch)
     work.store.journal.append(
         "submitted",
         name=made.name,

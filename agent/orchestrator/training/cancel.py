@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from agent.errors import LaunchError, RoundCancelled, SchedulerUnavailable, UsageError
 from agent.launch.base import State, Submission, TaskStatus
 from agent.launch.states import compact
-from agent.orchestrator.context import Tools, Work
-from agent.orchestrator.submit import MARKS, submissions
+from agent.orchestrator.training.submit import MARKS, submissions
+from agent.orchestrator.work import Tools, Work
 from agent.store.paths import RoundPaths
 from agent.store.requests import CancelRequest, halted, halted_text, open_requests, settle
 from agent.store.store import Store

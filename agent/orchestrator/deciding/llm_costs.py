@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.llm.base import Usage
-from agent.orchestrator.calls import exchanges
-from agent.orchestrator.context import Work
+from agent.orchestrator.deciding.calls import exchanges
+from agent.orchestrator.work import Work
 from agent.records import Proposal
 from agent.report.costs import was_made
 from trainers.layout import candidate_name

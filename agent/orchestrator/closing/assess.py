@@ -10,10 +10,10 @@ from typing import Any
 
 from agent import acceptance, diagnosis
 from agent.objectives import parse_limit, quantities, violation
-from agent.orchestrator.accept import Accepted, accept
-from agent.orchestrator.attempts import endings
-from agent.orchestrator.context import StepResult, Work
-from agent.orchestrator.prepare import closed_rungs
+from agent.orchestrator.closing.accept import Accepted, accept
+from agent.orchestrator.training.render import closed_rungs
+from agent.orchestrator.training.retry import endings
+from agent.orchestrator.work import StepResult, Work
 from agent.records import Outcome
 from agent.report.naive import naive_names, study_warning
 from agent.report.tables import best_record, pareto_record, trials_csv

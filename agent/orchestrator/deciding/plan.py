@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from agent.acceptance import Incumbent
 from agent.errors import StudyEnds
-from agent.orchestrator.agents import base_of
-from agent.orchestrator.context import Work
+from agent.orchestrator.deciding.agents import base_of
+from agent.orchestrator.work import Work
 from agent.planning import STOP, Advice, Past, Plan, advise, allowed, past_rounds
 from agent.records import Observation
 from agent.reference import Reference

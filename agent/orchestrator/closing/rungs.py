@@ -13,10 +13,11 @@ from typing import Any
 
 from agent.errors import UsageError
 from agent.halving import Entrant, Halving, promoted
-from agent.orchestrator import nothing, prepare
-from agent.orchestrator.assess import candidate_entry, explained
-from agent.orchestrator.attempts import endings
-from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.closing import nothing_learnt
+from agent.orchestrator.closing.assess import candidate_entry, explained
+from agent.orchestrator.training import render
+from agent.orchestrator.training.retry import endings
+from agent.orchestrator.work import StepResult, Work
 from agent.reference import Reference, load_reference
 from agent.store.paths import RoundPaths
 from agent.store.study import Settings, StudyConfig
@@ -80,7 +81,7 @@ def next_of(work: Work) -> RoundPaths | None:
         folds = list(work.store.config.folds[: work.settings.rung_folds])
         plan = {"eta": halving.eta, "epochs": list(halving.budgets), "folds": folds}
     number = len(entries) + 1
-    rivals = [p for p in prepare.survivors(work) if not _seeded(p)]
+    rivals = [p for p in render.survivors(work) if not _seeded(p)]
     if number >= len(plan["epochs"]) or len(rivals) < 2:
         return None
     paths = _unclaimed(work, f"rung{number}") or work.store.begin(work.number, f"rung{number}")
@@ -96,7 +97,7 @@ def _unclaimed(work: Work, kind: str) -> RoundPaths | None:
 
 
 def _seeded(proposal: Mapping[str, Any]) -> bool:
-    return proposal["source"] in prepare.AS_IT_STANDS
+    return proposal["source"] in render.AS_IT_STANDS
 
 
 # -- the steps -------------------------------------------------------------------------------------------------
@@ -108,15 +109,15 @@ def choose(work: Work) -> StepResult:
     parent = _parent(work, entry)
     number = entry["rung"]
     epochs = entry["epochs"][number - 1]
-    before, text = prepare.before_of(parent)
+    before, text = render.before_of(parent)
     outputs, decided = [], []
-    for proposal in prepare.survivors(parent):
-        made = prepare.candidate_of(parent, before, text, proposal)
+    for proposal in render.survivors(parent):
+        made = render.candidate_of(parent, before, text, proposal)
         name = proposal["name"]
         work.store.disk.make_folder(work.paths.candidate(name))
         work.store.disk.write(work.paths.reference(name), made.text)
         outputs.append(work.paths.reference(name))
-        decided.append(prepare.decided(name, proposal, before, made))
+        decided.append(render.decided(name, proposal, before, made))
     decision = {
         "schema_version": 1,
         "task": work.store.config.task,
@@ -126,7 +127,7 @@ def choose(work: Work) -> StepResult:
         "epochs": epochs,
         "folds": entry["folds"],
         "seeds": list(work.store.config.seeds[:1]),
-        "continues": prepare.all_continued(work.store, parent.paths, {c["name"]: c["name"] for c in decided}),
+        "continues": render.all_continued(work.store, parent.paths, {c["name"]: c["name"] for c in decided}),
         "diagnosis": [],
         "notes": [],
         "candidates": decided,
@@ -163,7 +164,7 @@ def assess(work: Work) -> StepResult:
         "objective": {"metric": store.config.metric, "direction": store.config.direction},
         "candidates": entries,
     }
-    again = not nothing.learnt(work, record) and not nothing.closed_by_person(work)
+    again = not nothing_learnt.learnt(work, record) and not nothing_learnt.closed_by_person(work)
     record["promoted"] = kept = [] if again else _kept(work, entries, entry["eta"])
     store.disk.write_json(paths.closed, record)
     values = {c["name"]: c["value"] for c in entries}

@@ -12,7 +12,7 @@ from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, taken, una
 from agent.launch.lint import check_syntax
 from agent.launch.render import Rendered, manual_commands, render_round
 from agent.launch.scheduler import Pace, SlurmReader
-from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.work import StepResult, Work
 from agent.reference import Reference, Successor, as_successor, parse_reference, successor
 from agent.store.disk import read_text
 from agent.store.paths import RoundPaths

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from agent.errors import LaunchError, SchedulerUnavailable, SubmitLimit
 from agent.launch.base import Batch
 from agent.launch.profile import Kind
-from agent.orchestrator import breaker
-from agent.orchestrator.context import Work
+from agent.orchestrator.training import circuit_breaker
+from agent.orchestrator.work import Work
 from trainers.manifest import Manifest
 
 #: Where a kind's keys stand in the profile, for a message.
@@ -46,7 +46,7 @@ def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
                 continue
             message = told(batch, error)
             journal.append("refused", name=batch.name, folder=work.paths.root.name, message=message[:500])
-            breaker.trip(work.store)
+            circuit_breaker.trip(work.store)
             raise LaunchError(f"{message}. Nothing of {work.label} was submitted") from error
     journal.append("tested", folder=work.paths.root.name, scripts=len(scripts), sha256=mark)
 

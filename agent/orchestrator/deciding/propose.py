@@ -8,9 +8,9 @@ from typing import Any
 
 from agent.acceptance import Incumbent
 from agent.errors import LLMError, ProposalError, StudyEnds
-from agent.orchestrator import plan as planning
-from agent.orchestrator.agents import agents_of, situation_of
-from agent.orchestrator.context import StepResult, Work
+from agent.orchestrator.deciding import plan as planning
+from agent.orchestrator.deciding.agents import agents_of, situation_of
+from agent.orchestrator.work import StepResult, Work
 from agent.planning import Plan
 from agent.propose.baseline import DefaultProposer
 from agent.propose.hybrid import model_places
