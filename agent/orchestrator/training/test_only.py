@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 
 from agent.errors import LaunchError, SchedulerUnavailable, SubmitLimit
@@ -19,6 +20,11 @@ from trainers.manifest import Manifest
 
 #: Where a kind's keys stand in the profile, for a message.
 _PLACE = {"eval": "; what the evaluation asks for stands under `eval`", "prepare": "; see the profile's `prepare`"}
+
+#: What sbatch says when no node offers what is asked for, or none of those that do is in use.
+NODES_MISSING = "node configuration"
+#: Seconds after which SLURM judges a node by its new state (its scheduler's shortest interval is about one).
+SETTLES_S = 1.0
 
 
 def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
@@ -37,7 +43,7 @@ def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
         return
     for batch in scripts:
         try:
-            launcher.test_only(batch)
+            _asked(work, manifest, batch)
         except (SubmitLimit, SchedulerUnavailable) as error:
             work.log(f"sbatch --test-only on {batch.array_script.name} gave no answer that counts: {error}")
         except LaunchError as error:
@@ -49,6 +55,24 @@ def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
             circuit_breaker.trip(work.store)
             raise LaunchError(f"{message}. Nothing of {work.label} was submitted") from error
     journal.append("tested", folder=work.paths.root.name, scripts=len(scripts), sha256=mark)
+
+
+def _asked(work: Work, manifest: Manifest, batch: Batch) -> None:
+    """Ask about one script, and once more where SLURM's first refusal may be about a node that is just coming back.
+
+    SLURM may have judged by a node's former state: what it says a second later, when `sinfo` shows no node that is
+    out of use, counts. Raises LaunchError and SchedulerUnavailable.
+    """
+    launcher = work.tools.launcher()
+    try:
+        launcher.test_only(batch)
+    except SubmitLimit:
+        raise
+    except LaunchError as error:
+        if NODES_MISSING not in str(error) or not for_good(work, manifest, batch, error):
+            raise
+        time.sleep(SETTLES_S)
+        launcher.test_only(batch)
 
 
 def one_each(batches: Sequence[Batch]) -> list[Batch]:
@@ -74,7 +98,7 @@ def for_good(work: Work, manifest: Manifest, batch: Batch, error: LaunchError) -
     from agent.launch.doctor.request import SINFO_FORMAT, fits, parse_nodes
     from agent.launch.sbatch import certain
 
-    if "node configuration" not in str(error):
+    if NODES_MISSING not in str(error):
         return certain(str(error))
     profile = work.tools.profile
     kind: Kind = "eval" if batch.kind == "eval" else "prepare" if batch.kind == "prepare" else "train"

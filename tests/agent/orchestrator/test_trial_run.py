@@ -161,6 +161,16 @@ def test_what_no_node_offers_is_told_from_nodes_that_come_back(
     assert said(fake)["real train"] == (0 if refused else 1)
 
 
+def test_a_node_that_was_just_resumed_is_asked_about_twice(lab: Lab, fake: FakeSlurm) -> None:
+    """Seen on a real cluster: sbatch judged by a node that was still drained, and sinfo, asked next, had it idle."""
+    begin(lab, "partition: main\ncpus: 4\n")
+    fake.answer("sinfo", "main|8|20000|idle|1|(null)|avx\n")
+    once = f'if mkdir "$here/asked.before" 2>/dev/null; then {NO_NODE}; fi'
+    answers(fake, "test.train", once)
+    tick_once(lab.store())
+    assert said(fake) == {"test train": 2, "test eval": 1, "real train": 1, "real eval": 1}
+
+
 def test_the_dry_run_asks_once_a_script_and_says_where_the_keys_stand(lab: Lab, fake: FakeSlurm) -> None:
     profile = lab.root / "p.yaml"
     profile.write_text("partition: main\nmax_array_size: 2\n")
