@@ -41,6 +41,7 @@ HEAVY = {
     "dotenv",
     "opentelemetry",
     "PIL",
+    "vl_convert",
 }
 #: The standard library's own weight, which --help has no use for.
 STANDARD = {"dataclasses", "inspect", "pathlib", "json", "socket", "subprocess", "threading", "tempfile", "urllib"}

@@ -136,7 +136,7 @@ def _sdk(provider: str) -> str:
 EXTRAS = {
     "llm": (("anthropic", "openai", "httpx", "python-dotenv"), "no language models: --provider none works"),
     "trace": (("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"), "no traces for Phoenix or the like"),
-    "graph": (("pillow",), "`roundtable graph` draws SVG and Mermaid, but no PNG"),
+    "graph": (("vl-convert-python",), "`roundtable graph` draws SVG and Mermaid, but no PNG"),
 }
 
 

@@ -1,6 +1,6 @@
 """The drawing of a round: who does what in which step, from a study's settings, as Mermaid, SVG or PNG.
 
-Pure apart from `to_png`, which writes its file. Standard library only, apart from Pillow in `to_png`.
+Pure apart from `to_png`, which writes its file. Standard library only, apart from vl-convert in `to_png`.
 """
 
 from agent.report.graph.layout import Layout, lay_out

@@ -38,7 +38,7 @@ def test_mermaid_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_a_file_is_replaced(tmp_path: Path, name: str, start: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     if name.endswith("PNG"):
-        pytest.importorskip("PIL")
+        pytest.importorskip("vl_convert")
     path = tmp_path / name
     path.write_text("old")
     assert run(["graph", "--proposer", "panel", "--output", str(path)]) == 0
