@@ -14,7 +14,7 @@ SCALE = 2
 
 
 def to_png(graph: Graph, path: Path) -> None:
-    """Write the drawing, replacing what stands at `path` in one step. Raises UsageError without vl-convert, OSError."""
+    """Write the drawing, replacing what stands at `path`. Raises UsageError without vl-convert, and OSError."""
     try:
         import vl_convert
     except ModuleNotFoundError as error:
