@@ -1,50 +1,151 @@
 """journal.jsonl: the append-only record of a study. One JSON object a line; a torn last line is tolerated.
 
-Every entry has `seq` (1, 2, ...), `at` (UTC, ISO 8601) and `event`. Replaying it gives what was submitted,
-adopted, decided and charged; nothing in it is ever rewritten.
+Every entry has `seq` (1, 2, ...), `at` (UTC, ISO 8601) and `event` (agent.store.events). Replaying it gives what was
+submitted, adopted, decided and charged; nothing in it is ever rewritten.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from agent.errors import ClockWentBack, InvalidStudy, Problem, StudyBusy
+from agent.store.codec import FieldProblem
 from agent.store.disk import Disk, storage
+from agent.store.events import Event, line_of, read_event
 from trainers.files import open_to_read
 
 #: Nodes of one cluster may disagree by seconds; a clock set back by more than this is refused.
 CLOCK_TOLERANCE = timedelta(seconds=60)
 
 Entry = dict[str, Any]
+A = TypeVar("A", bound=Event)
+B = TypeVar("B", bound=Event)
+C = TypeVar("C", bound=Event)
+D = TypeVar("D", bound=Event)
+E = TypeVar("E", bound=Event)
 
 
 class Journal:
-    """The journal of one study. Holds in memory what it has read, and appends through the disk."""
+    """The journal of one study. Holds in memory what it has read, and appends through the disk.
+
+    Entries are indexed by event and folder, and become objects when they are asked for: a journal of 10,000 entries
+    is opened by commands that look at a few of them.
+    """
 
     def __init__(self, path: Path, disk: Disk, now: Callable[[], datetime]) -> None:
         self._path = path
         self._disk = disk
         self._now = now
         self._size = _size(path)
-        self._entries = list(_read(path))
+        self._entries: list[Entry] = []
+        self._lines: list[int] = []
+        self._events: list[Event | None] = []
+        self._places: dict[str, list[int]] = {}
+        self._in_folder: dict[tuple[str, str], list[int]] = {}
+        for line, entry in _read(path):
+            self._take(entry, line)
+
+    def _take(self, entry: Entry, line: int, event: Event | None = None) -> None:
+        place, name, folder = len(self._entries), entry["event"], entry.get("folder")
+        self._entries.append(entry)
+        self._lines.append(line)
+        self._events.append(event)
+        self._places.setdefault(name, []).append(place)
+        if isinstance(folder, str):
+            self._in_folder.setdefault((name, folder), []).append(place)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """All events, oldest first. Raises InvalidStudy where one cannot be used."""
+        return [self._at(place) for place in range(len(self._entries))]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def folders(self) -> set[str]:
+        """Every folder that any event names, also of events that this version does not know."""
+        return {folder for _, folder in self._in_folder}
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         return tuple(self._entries)
 
-    def of(self, *events: str) -> Iterator[Entry]:
-        """The entries of the given events, oldest first."""
-        return (entry for entry in self._entries if entry["event"] in events)
+    @overload
+    def of(self, kind: type[A], /, *, folder: str | None = None) -> Iterator[A]: ...
+    @overload
+    def of(self, a: type[A], b: type[B], /, *, folder: str | None = None) -> Iterator[A | B]: ...
+    @overload
+    def of(self, a: type[A], b: type[B], c: type[C], /, *, folder: str | None = None) -> Iterator[A | B | C]: ...
+    @overload
+    def of(
+        self, a: type[A], b: type[B], c: type[C], d: type[D], /, *, folder: str | None = None
+    ) -> Iterator[A | B | C | D]: ...
+    @overload
+    def of(
+        self, a: type[A], b: type[B], c: type[C], d: type[D], e: type[E], /, *, folder: str | None = None
+    ) -> Iterator[A | B | C | D | E]: ...
+    @overload
+    def of(self, *kinds: str) -> Iterator[Entry]: ...
+    def of(self, *kinds: Any, folder: str | None = None) -> Iterator[Any]:
+        """The events of the given classes, oldest first. folder: only those that name it.
 
-    def last(self, *events: str) -> Entry | None:
-        return next((entry for entry in reversed(self._entries) if entry["event"] in events), None)
+        Raises InvalidStudy where one of them cannot be used.
+        """
+        if isinstance(kinds[0], str):
+            return (entry for entry in self._entries if entry["event"] in kinds)
+        return map(self._at, self._of(kinds, folder))
 
-    def append(self, event: str, **fields: object) -> Entry:
-        """Add one entry. Raises StorageError, and before anything is written ClockWentBack and StudyBusy.
+    @overload
+    def last(self, kind: type[A], /, *, folder: str | None = None) -> A | None: ...
+    @overload
+    def last(self, a: type[A], b: type[B], /, *, folder: str | None = None) -> A | B | None: ...
+    @overload
+    def last(self, a: type[A], b: type[B], c: type[C], /, *, folder: str | None = None) -> A | B | C | None: ...
+    @overload
+    def last(self, *kinds: str) -> Entry | None: ...
+    def last(self, *kinds: Any, folder: str | None = None) -> Any:
+        """The newest event of the given classes; None where there is none."""
+        if isinstance(kinds[0], str):
+            return next((entry for entry in reversed(self._entries) if entry["event"] in kinds), None)
+        places = self._of(kinds, folder)
+        return self._at(places[-1]) if places else None
+
+    def _of(self, kinds: Sequence[type[Event]], folder: str | None) -> list[int]:
+        """Places of the events of these classes."""
+        if folder is None:
+            found = [self._places.get(kind.NAME, []) for kind in kinds]
+        else:
+            found = [self._in_folder.get((kind.NAME, folder), []) for kind in kinds]
+        return list(found[0]) if len(found) == 1 else sorted(chain.from_iterable(found))
+
+    def _at(self, place: int) -> Event:
+        event = self._events[place]
+        if event is None:
+            entry = self._entries[place]
+            try:
+                event = self._events[place] = read_event(entry)
+            except FieldProblem as problem:
+                where = f"line {self._lines[place]}, {entry['event']}.{problem.where}"
+                message = f"{problem.message}: the line was edited; restore the file"
+                value = repr(problem.value)[:80]
+                raise InvalidStudy(
+                    [Problem(file=str(self._path), where=where, value=value, message=message)]
+                ) from problem
+        return event
+
+    @overload
+    def append(self, event: A) -> A: ...
+    @overload
+    def append(self, event: str, **fields: object) -> Entry: ...
+    def append(self, event: Any, **fields: object) -> Any:
+        """Add an event; the same with its place and time. Raises StorageError, and before anything is written
+        ClockWentBack and StudyBusy.
 
         StudyBusy: the file grew since it was read. A process that was suspended for so long that another one took
         its lease must not write under numbers that are taken.
@@ -52,11 +153,31 @@ class Journal:
         now = self.check_clock()
         if _size(self._path) != self._size:
             raise StudyBusy(f"{self._path}: another process wrote to it meanwhile; call again to go on from there")
-        entry: Entry = {"seq": len(self._entries) + 1, "at": now.isoformat(), "event": event, **fields}
+        seq = len(self._entries) + 1
+        made = event.appended(seq=seq, at=now) if isinstance(event, Event) else None
+        entry: Entry = (
+            line_of(made) if made is not None else {"seq": seq, "at": now.isoformat(), "event": event, **fields}
+        )
         self._disk.append(self._path, json.dumps(entry, ensure_ascii=False, allow_nan=False))
         self._size = _size(self._path)
-        self._entries.append(entry)
-        return entry
+        self._take(entry, seq, made)
+        return made if made is not None else entry
+
+    def append_once(self, event: A, *, key: Sequence[str]) -> A:
+        """Add an event unless one of its class has the same values in these fields; the one that stands then."""
+        given = [getattr(event, name) for name in key]
+        folder: str | None = event.__dict__["folder"] if "folder" in key else None
+        for one in self.of(type(event), folder=folder):
+            if [getattr(one, name) for name in key] == given:
+                return one
+        return self.append(event)
+
+    def append_changed(self, event: A, *, key: Sequence[str]) -> A:
+        """Add an event unless the newest of its class has the same values in these fields; the newest then."""
+        last = self.last(type(event))
+        if last is not None and all(getattr(last, name) == getattr(event, name) for name in key):
+            return last
+        return self.append(event)
 
     def check_clock(self) -> datetime:
         """The time now. Raises ClockWentBack when the journal's last entry lies in the future."""
@@ -84,9 +205,9 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _read(path: Path) -> Iterator[Entry]:
-    """All entries. A line that does not parse is accepted only where a killed writer could have left it: when it
-    is the last one, or when the next entry takes its place in the numbering."""
+def _read(path: Path) -> Iterator[tuple[int, Entry]]:
+    """All entries with the numbers of their lines. A line that does not parse is accepted only where a killed writer
+    could have left it: when it is the last one, or when the next entry takes its place in the numbering."""
     if not path.exists():
         return
     with storage(path), open(path, encoding="utf-8", errors="replace", opener=open_to_read) as file:
@@ -99,7 +220,8 @@ def _read(path: Path) -> Iterator[Entry]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if not isinstance(entry, dict) or entry.get("seq") != expected or "event" not in entry or "at" not in entry:
+        whole = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("event", "at"))
+        if not whole or entry.get("seq") != expected:
             shown = line[:80]
             raise InvalidStudy(
                 [
@@ -112,4 +234,4 @@ def _read(path: Path) -> Iterator[Entry]:
                 ]
             )
         expected += 1
-        yield entry
+        yield number, entry
