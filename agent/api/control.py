@@ -193,6 +193,7 @@ def _alive(store: Store, entry: Entry) -> str | None:
 def _settle(store: Store, options: StartOptions) -> None:
     """The study's settings with this call's on top, checked as far as can be before anything drives it."""
     from agent.api.run import take_profile
+    from agent.launch.catalogue import capabilities_of
     from agent.launch.select import check_cluster, check_launcher, default_launcher
     from agent.orchestrator.closing import fresh_seeds
     from agent.orchestrator.training import circuit_breaker
@@ -216,10 +217,10 @@ def _settle(store: Store, options: StartOptions) -> None:
     check_requeue(settings)
     if options.controller == "slurm":
         check_programs()
-        if settings.launcher == "local":
+        if not capabilities_of(settings.launcher).survives_caller:
             raise UsageError(
-                "--controller slurm: the study trains with --launcher local, whose trials would end with each "
-                "controller job; give --launcher submitit (or sbatch), or use --controller foreground"
+                f"--controller slurm: the study trains with --launcher {settings.launcher}, whose trials would end "
+                "with each controller job; give --launcher submitit (or sbatch), or use --controller foreground"
             )
     _check_left(store, settings, confirmed=not fresh_seeds.wanted(store, settings))
     if options.controller != "foreground":
@@ -228,7 +229,7 @@ def _settle(store: Store, options: StartOptions) -> None:
         if not options.profile.is_file():
             raise UsageError(f"{options.profile}: there is no such file")
         take_profile(store, options.profile)
-    if settings.launcher != "local":
+    if capabilities_of(settings.launcher).clusters:
         check_cluster(profile_of(store).cluster)
     store.put_settings(settings)
     if paused is not None:

@@ -61,7 +61,9 @@ def examine(options: DoctorOptions, *, asker: Asker | None = None, say: Say | No
     tell: Say = say or (lambda line: None)
     case = case_of(options, asker)
     if options.submit and not case.slurm:
-        raise UsageError("--submit: the local launcher has no nodes to look at; name --launcher submitit or sbatch")
+        raise UsageError(
+            f"--submit: the {case.launcher} launcher has no nodes to look at; name --launcher submitit or sbatch"
+        )
     asker = asker.on(case.profile.cluster)
     findings: list[Finding] = []
     tell("asking SLURM")
@@ -117,7 +119,7 @@ def _slurm(asker: Asker, case: Case, tell: Say) -> tuple[list[Finding], Mapping[
 
 
 def _unused(case: Case) -> list[Finding]:
-    """A profile that asks for what the local launcher does not have."""
+    """A profile that asks for what a launcher without SLURM does not have."""
     wanted = case.profile
     asks = [name for name in ("partition", "account", "qos", "constraint", "nodelist") if getattr(wanted, name)]
     if not asks:
@@ -126,7 +128,7 @@ def _unused(case: Case) -> list[Finding]:
         level=Level.WARNING,
         area="profile",
         looked_at=f"profile {wanted.name}",
-        found=f"asks for {', '.join(asks)}, which --launcher local does not know",
+        found=f"asks for {', '.join(asks)}, which --launcher {case.launcher} does not know",
         change="run this on a SLURM login node, or leave the profile out",
     )
     return [finding]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import UsageError
+from agent.launch.catalogue import SLURM, capabilities_of
 from agent.launch.profile import Profile
 
 if TYPE_CHECKING:
@@ -65,12 +66,13 @@ class Case:
 
     @property
     def slurm(self) -> bool:
-        return self.launcher != "local"
+        return capabilities_of(self.launcher).system == SLURM
 
 
 def case_of(options: DoctorOptions, asker: Asker) -> Case:
     """Read what is named. Raises UsageError: no such study, profile or trainer."""
     from agent.launch.profile import default_profile, load_profile
+    from agent.launch.select import default_launcher
 
     given = load_profile(options.profile) if options.profile is not None else None
     if options.study is not None:
@@ -81,7 +83,7 @@ def case_of(options: DoctorOptions, asker: Asker) -> Case:
 
         found = find_trainer(options.trainer)
         trainer, description = found.trainer, found.frozen
-    launcher = options.launcher or ("submitit" if asker.has("sbatch") else "local")
+    launcher = options.launcher or default_launcher(asker.has)
     profile = given or default_profile()
     if trainer is not None:
         changes: dict[str, Any] = {"cpus": profile.cpus or trainer.cpus}

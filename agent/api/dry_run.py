@@ -28,6 +28,7 @@ from agent.errors import (
     SubmitLimit,
     UsageError,
 )
+from agent.launch.catalogue import capabilities_of
 from agent.store.disk import read_text, storage
 from agent.store.place import place
 from agent.store.store import Store
@@ -125,7 +126,7 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
     settings = dataclasses.replace(
         asked,
         auto_train=False,
-        slurm=asked.launcher != "local",
+        slurm=capabilities_of(asked.launcher).array_scripts,
         provider="none",
         llm={},
         proposer="bayes",
@@ -226,6 +227,7 @@ def _arrays(count: int) -> str:
 
 def _ask(work: Work, manifest: Manifest, batch: Batch, found: _Findings, *, test: bool) -> None:
     """test: whether it is the first array of its script."""
+    from agent.launch.select import submission_command
     from agent.orchestrator.training.test_only import for_good, told
 
     answer: str | None = ""
@@ -245,10 +247,8 @@ def _ask(work: Work, manifest: Manifest, batch: Batch, found: _Findings, *, test
         if batch.kind == "train":
             found.say("nothing to ask: this machine starts the tasks itself, as soon as a worker is free")
         return
-    if work.settings.launcher == "sbatch":
-        from agent.launch.sbatch import SbatchLauncher
-
-        found.say(f"$ {shlex.join(SbatchLauncher().command(batch))}")
+    if (command := submission_command(work.settings.launcher, batch)) is not None:
+        found.say(f"$ {shlex.join(command)}")
     if test:
         found.say(f"sbatch --test-only on {batch.array_script.name}: {answer}")
 

@@ -34,6 +34,7 @@ from agent.errors import (
     TrainingEnvironmentError,
     UsageError,
 )
+from agent.launch.catalogue import capabilities_of
 from agent.orchestrator.training.circuit_breaker import FAILED_SUBMISSIONS
 from agent.store import control
 from agent.store.control import Identity
@@ -239,7 +240,7 @@ class Resident:
         settings = self._store.settings() if self._store is not None else None
         if settings is None:
             return GLANCE_S
-        if settings.launcher == "local":
+        if capabilities_of(settings.launcher).cheap_polls:
             return LOCAL_LOOK_S
         poll = max(settings.poll_s, LOCAL_LOOK_S)
         return min(max(poll, cpu_s * CPU_DAY_SHARE), LONGEST_WAIT * poll)

@@ -21,6 +21,7 @@ from agent.api.wiring import (
     tools_for_open_round,
 )
 from agent.errors import MissingResults, UsageError
+from agent.launch.catalogue import capabilities_of
 from agent.launch.gpus import check_named
 from agent.pasteable import quoted
 from agent.policy import load_policy
@@ -213,7 +214,7 @@ def _drive(
     opened = closed = 0
     # One that stood before is meant for controllers and cron; this call was made in spite of it.
     stood = _stop_mark(store)
-    look = LOCAL_LOOK_S if settings.launcher == "local" else max(settings.poll_s, LOCAL_LOOK_S)
+    look = LOCAL_LOOK_S if capabilities_of(settings.launcher).cheap_polls else max(settings.poll_s, LOCAL_LOOK_S)
     while True:
         try:
             report = tick(store, tools, given=given, force=force)

@@ -16,6 +16,7 @@ from agent.api.options import TuneOptions
 from agent.catalogue import Found, frozen_trainer
 from agent.errors import InvalidReference, UsageError
 from agent.fitting import Setting, check_fit
+from agent.launch.catalogue import capabilities_of
 from agent.launch.gpus import local_gpus, silent_on_gpus
 from agent.objectives import check_objectives
 from agent.ownership import other_writers
@@ -95,9 +96,9 @@ def _check_rungs(store: Store, old: Settings, settings: Settings) -> None:
 def check_requeue(settings: Settings) -> None:
     """Raises UsageError where nothing could be requeued. Scripts that a person submits (--slurm) may be."""
     by_hand = settings.slurm and not settings.auto_train
-    if settings.requeue_on_timeout and settings.launcher == "local" and not by_hand:
+    if settings.requeue_on_timeout and not by_hand and not capabilities_of(settings.launcher).time_limits:
         raise UsageError(
-            "--requeue-on-timeout: only SLURM ends tasks at a time limit; not with --launcher local "
+            f"--requeue-on-timeout: only SLURM ends tasks at a time limit; not with --launcher {settings.launcher} "
             "(--no-requeue-on-timeout takes it back)"
         )
 
@@ -257,13 +258,14 @@ def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tu
         changes["requeue_on_timeout"] = settings.requeue_on_timeout
     gpus: tuple[str, ...] = ()
     silent = silent_on_gpus(profile)
-    if settings.launcher == "local":
+    can = capabilities_of(settings.launcher)
+    if can.hands_out_gpus:
         wanted = profile.gpu_count or (silent and (trainer.gpus or trainer.uses_gpu))
         gpus = settings.gpus or (local_gpus() if wanted else ())
     if (silent and (gpus or trainer.gpus)) or (settings.gpus and gpus and profile.gpu_count == 0):
         changes["gpus"] = max(trainer.gpus, 1)
     found = dataclasses.replace(profile, **changes)
-    if (settings.slurm or settings.launcher != "local") and found.gpu_count == 0 and (options := per_gpu(found)):
+    if (settings.slurm or can.array_scripts) and found.gpu_count == 0 and (options := per_gpu(found)):
         message = "the training asks for no GPU: set `gpus`, or take it out; memory is `mem`"
         where = f"extra.{options[0]}"
         raise InvalidProfile([Problem(file=str(store.paths.profile), where=where, value="", message=message)])
@@ -276,7 +278,7 @@ def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[st
     from agent.launch.select import make_launcher
 
     local = None
-    if settings.launcher == "local":
+    if capabilities_of(settings.launcher).hands_out_gpus:
         local = LocalSettings(
             workers=settings.parallel, cpus_per_task=profile.cpu_count, gpus=gpus, gpus_per_task=profile.gpu_count
         )

@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from agent.launch.catalogue import Capabilities, capabilities_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmSettings:
@@ -29,7 +31,7 @@ class Submission:
     name: str
     """The unique job name that the intent was journaled with."""
     job_id: str
-    """SLURM: the array's job id ("123"). Local: the queue's folder name."""
+    """The array's id as its launcher knows it: SLURM's job id ("123"), or the queue's folder."""
     items: tuple[int, ...]
     """Rows (train) or candidate positions (eval), ascending."""
     tasks: tuple[str, ...]
@@ -40,18 +42,26 @@ class Submission:
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any], *, study: Path) -> Submission:
-        """From the journal's `submitted` entry. study: its folder now; the local launcher's queues move with it."""
-        local = entry["launcher"] == "local"
+        """From the journal's `submitted` entry. study: its folder now; queues that are folders move with it.
+
+        Raises UsageError for a launcher that is not there any more.
+        """
+        in_study = capabilities_of(entry["launcher"]).queue_folders
         queue = study.absolute() / entry["folder"] / "launch" / entry["name"]
         return cls(
             launcher=entry["launcher"],
             name=entry["name"],
-            job_id=str(queue) if local else entry["job_id"],
+            job_id=str(queue) if in_study else entry["job_id"],
             items=tuple(entry["items"]),
             tasks=tuple(entry["tasks"]),
             cluster=entry["cluster"],
             submitted_at=entry["submitted_at"],
         )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Of the launcher that it was handed over to."""
+        return capabilities_of(self.launcher)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +119,11 @@ class Launcher(Protocol):
 
     @property
     def name(self) -> str:
-        """ "local", "submitit" or "sbatch"."""
+        """As `--launcher` names it, e.g. "local"."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, and how its tasks behave."""
 
     def submit(self, batch: Batch) -> Submission:
         """Start the array.

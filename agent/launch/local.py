@@ -19,6 +19,7 @@ from typing import Any
 from agent.errors import AmbiguousSubmission, LaunchError, StorageError, UsageError
 from agent.launch import local_queue
 from agent.launch.base import Batch, State, Submission, TaskStatus
+from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, run
 from agent.launch.environment import scrub
 
@@ -69,6 +70,7 @@ class LocalLauncher:
     """A queue of one's own on this machine."""
 
     name = "local"
+    capabilities = capabilities_of(name)
 
     def __init__(
         self, settings: LocalSettings | None = None, *, environment: Mapping[str, str] | None = None

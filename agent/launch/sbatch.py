@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, Submission, TaskStatus
+from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import scrub
 from agent.launch.logs import sbatch_pattern
@@ -156,6 +157,7 @@ class SbatchLauncher:
     """`sbatch --array` on the round's .slurm. Tasks start in the round's folder, logs go to its logs/."""
 
     name = "sbatch"
+    capabilities = capabilities_of(name)
 
     def __init__(
         self,

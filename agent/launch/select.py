@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import SchedulerUnavailable, UsageError
-from agent.launch.base import Launcher
+from agent.launch.base import Batch, Launcher
+from agent.launch.catalogue import capabilities_of
 from agent.launch.environment import CLUSTER_VARIABLES
 
 if TYPE_CHECKING:
     from agent.launch.local import LocalSettings
     from agent.launch.scheduler import Pace
 
-LAUNCHERS = ("submitit", "sbatch", "local")
 
-
-def default_launcher() -> str:
-    """submitit where sbatch exists, else local."""
-    return "submitit" if shutil.which("sbatch") else "local"
+def default_launcher(has: Callable[[str], object] = shutil.which) -> str:
+    """submitit where sbatch exists, else local. has: whether a program is on PATH."""
+    return "submitit" if has("sbatch") else "local"
 
 
 def make_launcher(
@@ -44,7 +43,7 @@ def make_launcher(
     Raises UsageError for an unknown name, where SLURM's programs are not there, and where the shell names a cluster
     and the profile does not.
     """
-    _check_name(name)
+    capabilities_of(name)
     environment = {variable: value for variable, value in os.environ.items() if variable not in secrets}
     if name == "local":
         from agent.launch.local import LocalLauncher
@@ -67,10 +66,7 @@ def make_launcher(
 
 def check_launcher(name: str) -> None:
     """Whether this machine has what a launcher needs. Raises UsageError naming the launchers, or what is missing."""
-    _check_name(name)
-    if name != "local":
-        steps = ("srun",) if name == "submitit" else ()
-        require_programs(name, ("sbatch", "squeue", "sacct", "scancel", "scontrol", *steps))
+    require_programs(name, capabilities_of(name).programs)
 
 
 def check_cluster(cluster: str | None, environment: Mapping[str, str] | None = None) -> None:
@@ -104,9 +100,13 @@ def check_answers(name: str, *, cluster: str | None = None) -> None:
         ) from error
 
 
-def _check_name(name: str) -> None:
-    if name not in LAUNCHERS:
-        raise UsageError(f"there is no launcher {name!r}: choose one of {', '.join(LAUNCHERS)}")
+def submission_command(name: str, batch: Batch) -> list[str] | None:
+    """The command line with which a launcher submits a batch; None where it submits in another way."""
+    if name != "sbatch":
+        return None
+    from agent.launch.sbatch import SbatchLauncher
+
+    return SbatchLauncher().command(batch)
 
 
 def require_programs(launcher: str, programs: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from agent.errors import AmbiguousSubmission, LaunchError, UsageError
 from agent.launch import local_queue, submitit_call
 from agent.launch.base import Batch, State, Submission, TaskStatus
+from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import scrub
 from agent.launch.sbatch import SUBMIT_TIMEOUT_S, SbatchLauncher, checked_directives, dependency, refusal, withdrawn
@@ -36,6 +37,7 @@ class SubmititLauncher:
     """One submitit array per batch, in round_dir/launch/<batch name>/. Tasks start in the round's folder."""
 
     name = "submitit"
+    capabilities = capabilities_of(name)
 
     def __init__(
         self,

@@ -94,7 +94,7 @@ def check_ours(store: Store, paths: RoundPaths | None = None) -> None:
 def jobs_of(store: Store, folder: RoundFolder) -> list[str]:
     """Ids of the jobs that were submitted for a folder, oldest first; also of one that is gone."""
     made = (one for kind in submit.KINDS for _, one in submit.submissions(store, store.paths.round(folder), kind))
-    return [one.job_id for one in made if one.launcher != "local"]
+    return [one.job_id for one in made if one.capabilities.cancel_command]
 
 
 def _lost_text(store: Store, folder: RoundFolder) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from agent.errors import SchedulerUnavailable
 from agent.launch.base import Batch, Launcher, SlurmSettings, State, Submission, TaskStatus
+from agent.launch.catalogue import capabilities_of
 from agent.launch.logs import log_file
 from agent.launch.states import chunks
 
@@ -166,6 +167,9 @@ class LauncherCase:
         return seen
 
     # --- the tests ---
+
+    def test_it_says_what_the_catalogue_says_of_its_name(self, launcher: Launcher) -> None:
+        assert launcher.capabilities == capabilities_of(launcher.name)
 
     def test_each_row_runs_once_with_its_item_attempt_and_folder(self, launcher: Launcher, round: Round) -> None:
         batch = round.batch("once", [0, 1, 4], attempt=3)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from agent.launch.catalogue import SLURM, capabilities_of
 from agent.launch.doctor.finding import Area, Asker, Finding
 
-NEEDED = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
-"""What every SLURM launcher needs (agent.launch.select); submitit needs srun too."""
+NEEDED = capabilities_of("sbatch").programs
+"""What every SLURM launcher needs; submitit needs srun too."""
 HELPFUL = {
     "sinfo": "partitions and nodes cannot be compared with the profile",
     "sacctmgr": "your accounts, QOS and job limits cannot be read",
@@ -21,12 +22,12 @@ _area = Area("slurm")
 def check_programs(asker: Asker, launcher: str, *, chosen: bool) -> tuple[list[Finding], bool]:
     """Findings, and whether SLURM can be asked further.
 
-    launcher: "submitit", "sbatch" or "local". chosen: a person or the study said so; else it follows from what is
+    launcher: its name. chosen: a person or the study said so; else it follows from what is
     there, and a machine without SLURM is one that runs locally.
     """
     present = [program for program in (*NEEDED, "srun") if asker.has(program)]
-    if launcher == "local":
-        return [_local(present, chosen)], False
+    if capabilities_of(launcher).system != SLURM:
+        return [_without_slurm(launcher, present, chosen)], False
     missing = [program for program in NEEDED if program not in present]
     if missing:
         here = f"there are {', '.join(present)}" if present else "none of SLURM's programs is there"
@@ -52,12 +53,12 @@ def check_programs(asker: Asker, launcher: str, *, chosen: bool) -> tuple[list[F
     return findings, True
 
 
-def _local(present: list[str], chosen: bool) -> Finding:
+def _without_slurm(launcher: str, present: list[str], chosen: bool) -> Finding:
     if "sbatch" in present:
-        said = "--launcher local: SLURM is here and is not asked"
+        said = f"--launcher {launcher}: SLURM is here and is not asked"
         return _area.ok("launcher", said, "name --launcher submitit or sbatch to check SLURM")
     why = "chosen" if chosen else "no SLURM on this machine"
-    return _area.ok("launcher", f"local runs work (--launcher local: {why}); rounds need no scheduler")
+    return _area.ok("launcher", f"{launcher} runs work (--launcher {launcher}: {why}); rounds need no scheduler")
 
 
 def version_of(text: str) -> tuple[int, int] | None:

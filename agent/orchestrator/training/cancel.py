@@ -124,14 +124,15 @@ def in_doubt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
     events = store.journal.of(*MARKS)
     marks = {entry["name"]: entry for entry in events if entry["folder"] == paths.root.name}
     intents = [entry for entry in marks.values() if entry["event"] == "intent"]
-    launcher = tools.launcher().name if intents else ""
-    folder = paths.root.absolute() / "launch"
+    if not intents:
+        return []
+    launcher, folder = tools.launcher(), paths.root.absolute() / "launch"
     return [
         Submission(
-            launcher=launcher,
+            launcher=launcher.name,
             name=intent["name"],
-            # The local launcher knows a queue by its folder; SLURM a job by its name where nobody has its id.
-            job_id=str(folder / intent["name"]) if launcher == "local" else "",
+            # A queue is known by its folder; SLURM knows a job by its name where nobody has its id.
+            job_id=str(folder / intent["name"]) if launcher.capabilities.queue_folders else "",
             items=(),
             tasks=(),
             cluster=intent.get("cluster"),

@@ -135,7 +135,7 @@ def _grace_is_over(work: Work, fates: Fates, rows: Sequence[Row]) -> bool:
 
     The first sight is journaled, so that the wait also ends when each look is a process of its own.
     """
-    if work.tools.launcher().name == "local":
+    if work.tools.launcher().capabilities.results_at_once:
         return True
     numbers = [row.row for row in rows]
     attempts = [fates.handed[row].count for row in numbers]
@@ -177,7 +177,7 @@ def _wait_for_summaries(work: Work, manifest: Manifest, results: Results) -> Ste
     stale = _stale(work, manifest, results)
     made = submissions(work.store, work.paths, "eval")
     if not stale:
-        return _wait_for_the_local_end(work, [submission for _, submission in made])
+        return _wait_for_its_end(work, [submission for _, submission in made])
     polled = work.tools.launcher().poll([submission for _, submission in made])
     if any(status.state is not State.GONE for status in polled.values()):
         around = _around([("eval", one) for _, one in made], polled)
@@ -220,9 +220,10 @@ def _put_empty(work: Work, manifest: Manifest, positions: Sequence[int]) -> None
             work.store.disk.write_json(work.paths.candidate_summary(name, split), summary)
 
 
-def _wait_for_the_local_end(work: Work, made: Sequence[Submission]) -> StepResult | None:
-    """A local evaluation ends a moment after its files are there; until then nobody knows how long it took."""
-    if work.tools.launcher().name != "local" or not made:
+def _wait_for_its_end(work: Work, made: Sequence[Submission]) -> StepResult | None:
+    """An evaluation ends a moment after its files are there; without accounting nobody knows until then how long
+    it took."""
+    if work.tools.launcher().capabilities.accounting or not made:
         return None
     states = {status.state for status in work.tools.launcher().poll(made).values()}
     if states & {State.RUNNING, State.PENDING}:

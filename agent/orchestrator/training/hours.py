@@ -14,6 +14,7 @@ from typing import Any
 from agent.budget import RESOURCES, Caps, Ledger, Request, describe, duration, refund, standing, worst_of
 from agent.errors import BudgetExceeded, LaunchError, UsageError
 from agent.launch.base import Batch, SlurmSettings, Submission
+from agent.launch.catalogue import capabilities_of
 from agent.launch.profile import REQUEUES
 from agent.launch.profile_checks import gres_gpus
 from agent.launch.states import parse_minutes
@@ -109,7 +110,7 @@ def _announce(work: Work, ledger: Ledger, requests: Sequence[Request]) -> None:
     elif all(charged.request.limit_s is not None for charged in ledger.charges.values()):
         # Once a study; a laptop's tasks have no scheduler to stop them, so there it is no news at all.
         hint = "set `time` in the cluster profile to know it, and to cap it with --max-gpu-hours or --max-cpu-hours"
-        tell = work.log if work.tools.launcher().name == "local" else work.say
+        tell = work.say if work.tools.launcher().capabilities.time_limits else work.log
         tell(f"{work.label}: {line}; {hint}")
 
 
@@ -181,7 +182,8 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
     try:
         launcher = tools.launcher()
         # Local queues and SLURM do not know each other's tasks.
-        entries = [e for e in entries if (e["launcher"] == "local") == (launcher.name == "local")]
+        system = launcher.capabilities.system
+        entries = [e for e in entries if capabilities_of(e["launcher"]).system == system]
         # Of an open round the scheduler is asked in the same look.
         made = [Submission.from_entry(entry, study=store.paths.root) for entry in entries]
         found = launcher.elapsed(made, ask=late or not store.going())
@@ -220,11 +222,14 @@ def _seconds(
     store: Store, entry: Mapping[str, Any], item: int, found: Mapping[tuple[str, int], float]
 ) -> float | None:
     known = found.get((entry["name"], item))
-    return known if known is not None or entry["launcher"] != "local" else _by_its_files(store, entry, item)
+    if known is not None or capabilities_of(entry["launcher"]).accounting:
+        return known
+    return _by_its_files(store, entry, item)
 
 
 def _by_its_files(store: Store, entry: Mapping[str, Any], item: int) -> float | None:
-    """A local row whose queue was lost: from its claim to its exit marker, by the task's own clock."""
+    """A row that nobody accounts for any more, its local queue being lost: from its claim to its exit marker, by the
+    task's own clock."""
     folder = RoundFolder.parse(store.paths.root / entry["folder"])
     if folder is None or entry["kind"] != "train":
         return None

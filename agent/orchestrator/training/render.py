@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.errors import InputChanged, InvalidProfile, Problem, ProposalError, SchedulerUnavailable, UsageError
+from agent.launch.catalogue import capabilities_of
 from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, taken, unasked
 from agent.launch.lint import check_syntax
 from agent.launch.render import Rendered, manual_commands, render_round
@@ -225,7 +226,9 @@ def settings_changed(work: Work, details: Mapping[str, Any]) -> list[str]:
 
 
 def _for_slurm(work: Work) -> bool:
-    return work.settings.slurm or (work.settings.auto_train and work.settings.launcher != "local")
+    if work.settings.slurm:
+        return True
+    return work.settings.auto_train and capabilities_of(work.settings.launcher).array_scripts
 
 
 def _profile_sha256(work: Work) -> str | None:

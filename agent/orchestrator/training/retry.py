@@ -105,9 +105,12 @@ def stranger(folder: AttemptFiles, made: Submission, row: int) -> str:
     except FileProblem:
         return ""
     task, host = claim.get("task"), claim.get("host")
-    if made.launcher == "local":
-        return f"{task} on {host}" if host != socket.gethostname() else ""
-    return f"{task} on {host}" if task != f"slurm:{made.tasks[made.items.index(row)]}" else ""
+    can = made.capabilities
+    if can.claim_prefix:
+        mine = task == f"{can.claim_prefix}{made.tasks[made.items.index(row)]}"
+    else:
+        mine = not can.this_machine or host == socket.gethostname()
+    return "" if mine else f"{task} on {host}"
 
 
 class Fates:
@@ -217,7 +220,7 @@ class Fates:
 
     def _ask(self, row: int) -> Ask:
         """What the next attempt of a row asks for beyond the profile, after the ends journaled so far."""
-        if self.work.tools.launcher().name == "local":
+        if not self.work.tools.launcher().capabilities.resource_requests:
             return Ask()
         return ask_for(self.endings.get(row, ()), self.policy, self.work.tools.profile)
 
@@ -261,7 +264,7 @@ class Fates:
     def _say(self, rows: Mapping[int, Ask]) -> None:
         profile = self.work.tools.profile
         ends = Counter(self.endings[row][-1]["outcome"] for row in rows if row in self.endings)
-        if self.work.tools.launcher().name == "local" or not ends:
+        if not self.work.tools.launcher().capabilities.resource_requests or not ends:
             return
         asked = {option for option, _ in profile.settings("train").directives}
         for outcome in map(Outcome, ends):

@@ -28,7 +28,7 @@ def halt_if_cancelled(
 ) -> None:
     """Halt the round if a person has cancelled all of it that was not over, beside Roundtable: journaled as a
     cancellation of the whole round. Called when no task of it may do anything any more. Raises RoundCancelled."""
-    if work.tools.launcher().name == "local":
+    if not work.tools.launcher().capabilities.cancel_command:
         return
     rows = _cancelled(fates, results, statuses)
     if not rows:
@@ -52,7 +52,7 @@ def halt_if_evaluation_cancelled(
     made: the round's evaluations, oldest first, all gone. What was cancelled before a person had the round go on
     (`retry`, `collect`) has been obeyed. Raises RoundCancelled.
     """
-    if work.tools.launcher().name == "local":
+    if not work.tools.launcher().capabilities.cancel_command:
         return
     folder, names = work.paths.root.name, {one.name for one in made}
     fresh: dict[str, int] = {}

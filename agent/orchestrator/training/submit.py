@@ -10,6 +10,7 @@ from typing import Any
 from agent.budget import Request
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
 from agent.launch.base import Batch, SlurmSettings, State, Submission
+from agent.launch.catalogue import capabilities_of
 from agent.launch.profile import Kind, Profile
 from agent.launch.render import prepares
 from agent.launch.states import chunks
@@ -245,8 +246,8 @@ def _once(work: Work, batch: Batch) -> Submission:
         if last is not None and last["event"] == "intent":
             if (found := launcher.find(batch)) is not None:
                 return _record(work, batch, found, adopted=True)
-            # The local launcher's own files are the truth; a scheduler may still have the job on its way.
-            if launcher.name != "local" and work.store.clock() < (until := _looked_up_until(work, last)):
+            certain = launcher.capabilities.certain_find
+            if not certain and work.store.clock() < (until := _looked_up_until(work, last)):
                 raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
         asked = hours.declared(batch)
         journal.append(
@@ -332,14 +333,15 @@ def begun(store: Store, paths: RoundPaths, *, by_hand: bool = True) -> bool:
 def check_launcher(store: Store, paths: RoundPaths, settings: Settings) -> None:
     """A round stays with the launcher that has its tasks: another one would take them for gone and start them again.
 
-    submitit and sbatch both hand over to the one SLURM and may be exchanged. Raises UsageError.
+    Those that hand over to one system (submitit and sbatch to SLURM) may be exchanged. Raises UsageError.
     """
+    system = capabilities_of(settings.launcher).system
     used = {made.launcher for kind in KINDS for _, made in submissions(store, paths, kind)}
-    strangers = sorted(name for name in used if (name == "local") != (settings.launcher == "local"))
-    if strangers:
+    others = sorted(name for name in used if capabilities_of(name).system != system)
+    if others:
         raise UsageError(
-            f"--launcher {settings.launcher}: round {paths.number} was submitted with {strangers[0]}; finish it with "
-            f"--launcher {strangers[0]}"
+            f"--launcher {settings.launcher}: round {paths.number} was submitted with {others[0]}; finish it with "
+            f"--launcher {others[0]}"
         )
 
 
@@ -377,15 +379,18 @@ def interrupted(store: Store) -> set[str]:
 
 
 def interrupt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
-    """Stop the local launcher's tasks of a round, journaled first. Returns the cluster's submissions: they go on."""
+    """Stop those tasks of a round that Ctrl-C ends (the local launcher's), journaled first.
+
+    Returns the submissions that go on: a cluster's.
+    """
     made = [submission for kind in KINDS for _, submission in submissions(store, paths, kind)]
-    local = [submission for submission in made if submission.launcher == "local"]
-    if local:
-        polled = tools.launcher().poll(local)
+    ending = [submission for submission in made if not submission.capabilities.survives_caller]
+    if ending:
+        polled = tools.launcher().poll(ending)
         going = {name for (name, _), status in polled.items() if status.state is not State.GONE}
         store.journal.append("interrupted", folder=paths.root.name, names=sorted(going))
-        tools.launcher().cancel(local)
-    return [submission for submission in made if submission.launcher != "local"]
+        tools.launcher().cancel(ending)
+    return [submission for submission in made if submission.capabilities.survives_caller]
 
 
 def _job_name(work: Work, kind: str, attempt: int, chunk: int) -> str:

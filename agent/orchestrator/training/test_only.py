@@ -35,7 +35,7 @@ def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
     """
     launcher = work.tools.launcher()
     scripts = one_each(asked)
-    if launcher.name == "local" or not scripts:
+    if not launcher.capabilities.test_only or not scripts:
         return
     mark = _mark(scripts)
     journal = work.store.journal

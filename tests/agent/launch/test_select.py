@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from agent.errors import UsageError
+from agent.launch.catalogue import LAUNCHERS
 from agent.launch.commands import CommandTimeout, run
 from agent.launch.environment import for_queries, scrub, without_secrets
 from agent.launch.local import LocalLauncher, LocalSettings
 from agent.launch.local_queue import proc_stat
 from agent.launch.sbatch import SbatchLauncher
-from agent.launch.select import LAUNCHERS, default_launcher, make_launcher
+from agent.launch.select import default_launcher, make_launcher
 from agent.launch.submitit import SubmititLauncher
 from agent.llm.presets import PRESETS
 from tests.cases.fake_slurm import FakeSlurm

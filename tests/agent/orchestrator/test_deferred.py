@@ -12,6 +12,7 @@ import pytest
 from agent.api import tick_once
 from agent.api.begin import begin
 from agent.errors import SubmitLimit
+from agent.launch.catalogue import capabilities_of
 from agent.launch.local import LocalLauncher
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
@@ -25,6 +26,7 @@ class Narrow:
     """The local launcher under a name that has a queue, which takes `most` rows at once."""
 
     name = "sbatch"
+    capabilities = capabilities_of(name)
 
     def __init__(self, most: int, *, own: bool = True) -> None:
         self.local = LocalLauncher()

@@ -13,6 +13,7 @@ from agent.api import Study, tick_once, tune
 from agent.api.begin import begin
 from agent.errors import InvalidPolicy, LaunchError, TrialsCrashed
 from agent.launch.base import State, TaskStatus
+from agent.launch.catalogue import capabilities_of
 from agent.launch.local import LocalLauncher
 from agent.launch.profile import Profile
 from agent.orchestrator.training import submit
@@ -202,6 +203,7 @@ class Teller:
     """Runs tasks here, and says of gone ones what a test has it say: (item, attempt) -> raw, exit code, node."""
 
     name = "sbatch"
+    capabilities = capabilities_of(name)
 
     def __init__(self, words: dict[tuple[int, int], tuple[str, str, str]]) -> None:
         self.local = LocalLauncher()
