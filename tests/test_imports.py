@@ -107,7 +107,9 @@ def test_help_needs_argparse_alone(loaded: Any, arguments: tuple[str, ...]) -> N
         "agent.cli",
         "agent.cli.main",
         "agent.cli.options",
-        "agent.cli.readers",
+        "agent.names",
+        "agent.options",
+        "agent.options.readers",
         "agent.cli.streams",
     }
 
@@ -126,7 +128,9 @@ def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
         "cli",
         "errors",
         "launch",
+        "names",
         "objectives",
+        "options",
         "ownership",
         "pasteable",
         "records",
@@ -157,7 +161,7 @@ def test_a_provider_brings_no_sdk_before_it_is_asked(loaded: Any, tmp_path: Path
 def test_trainers_are_listed_from_the_registry(loaded: Any) -> None:
     modules = loaded("trainers")
     assert modules & (TRAINING | HEAVY) == set()
-    assert _rooms(modules) == {"cli", "errors"}
+    assert _rooms(modules) == {"cli", "errors", "names", "options"}
     for name in TRAINERS:
         assert loaded("trainers", name) & (TRAINING | HEAVY) == set()
     assert loaded("trainers", str(NOOP)) & (TRAINING | HEAVY) == {"yaml"}
@@ -167,7 +171,7 @@ def test_reference_commands_need_no_study(loaded: Any, study: Path) -> None:
     for arguments in (("check", str(SHIPPED)), ("diff", str(SHIPPED), str(SHIPPED))):
         modules = loaded("reference", *arguments)
         assert modules & (TRAINING | HEAVY | {"socket", "subprocess"}) == set()
-        assert _rooms(modules) - {"fitting"} == {"cli", "errors", "reference"}
+        assert _rooms(modules) - {"fitting"} == {"cli", "errors", "names", "options", "reference"}
     assert loaded("reference", "history", "--study", str(study)) & (TRAINING | HEAVY) == {"yaml"}
 
 

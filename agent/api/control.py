@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ from agent.api.wiring import Say, check_requeue
 from agent.errors import SchedulerUnavailable, StudyBusy, UsageError
 from agent.launch.controller import ControllerJobs, check_programs, job_name, margin, script_text, time_limit
 from agent.launch.local_queue import boot_id, identity, process_alive
+from agent.options.commands import Controller
+from agent.options.option import call_record, given, settle
+from agent.options.study import Driving, Start
 from agent.pasteable import quoted
 from agent.store import control
 from agent.store.control import Entry, Identity
@@ -26,31 +28,19 @@ from agent.store.disk import read_text
 from agent.store.store import Store
 from agent.store.study import Settings
 
-CONTROLLERS = ("slurm", "cron", "foreground")
 #: How long the lease is waited for while a controller, or cron, is in a look.
 PATIENCE_S = 10.0
 #: A controller on another machine counts as lost when its next look is overdue by so much.
 OVERDUE = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, kw_only=True)
-class StartOptions:
-    """How a study is to be driven. None keeps what the study has."""
+@call_record
+class StartOptions(Start, Driving[None], Controller):
+    """How a study is to be driven. None keeps what the study has. Raises UsageError with everything that is wrong."""
 
-    controller: str
-    """"slurm", "cron" or "foreground"."""
-    max_iterations: int | None = None
-    """Rounds in all."""
-    every_minutes: int = 10
-    """cron: minutes between ticks."""
-    profile: Path | None = None
-    candidates: int | None = None
-    launcher: str | None = None
-    parallel: int | None = None
-    requeue_on_timeout: bool | None = None
-    poll_s: float | None = None
-    resume: bool = False
-    """Close the circuit breaker."""
+    def __post_init__(self) -> None:
+        if problems := list(settle(self)):
+            raise UsageError("\n".join(problems))
 
 
 def start(root: Path, options: StartOptions, *, say: Say) -> Ending | None:
@@ -59,8 +49,6 @@ def start(root: Path, options: StartOptions, *, say: Say) -> Ending | None:
     Raises UsageError (nothing is left to do, or it cannot be done this way), StudyBusy naming the controller that
     drives the study already, StudyPaused, LaunchError and its kinds.
     """
-    if options.controller not in CONTROLLERS:
-        raise UsageError(f"--controller {options.controller!r}: choose one of {', '.join(CONTROLLERS)}")
     with held_soon(root / "lease.json", seconds=PATIENCE_S):
         store = Store.open(root)
         store.journal.check_clock()
@@ -202,17 +190,10 @@ def _settle(store: Store, options: StartOptions) -> None:
     if paused is not None and not options.resume and not circuit_breaker.told(paused):
         circuit_breaker.check(store)
     old = store.settings() if store.driven() else Settings(launcher=default_launcher(), target_round=0)
-    asked: dict[str, Any] = {
-        "target_round": options.max_iterations,
-        "candidates": options.candidates,
-        "launcher": options.launcher,
-        "parallel": options.parallel,
-        "requeue_on_timeout": options.requeue_on_timeout,
-        "poll_s": options.poll_s,
-    }
-    settings = dataclasses.replace(
-        old, auto_train=True, **{name: value for name, value in asked.items() if value is not None}
-    )
+    changes = given(options)
+    if options.max_iterations is not None:
+        changes["target_round"] = options.max_iterations
+    settings = dataclasses.replace(old, auto_train=True, **changes)
     check_launcher(settings.launcher)
     check_requeue(settings)
     if options.controller == "slurm":

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.api.agent_options import AgentOptions, check_used
+from agent.api.agent_options import check_used
+from agent.api.options import TuneOptions
 from agent.errors import UsageError
+from agent.options.option import given
 from agent.store.store import Store
 from agent.store.study import Settings
 
@@ -26,27 +28,12 @@ if TYPE_CHECKING:
     from agent.orchestrator.work import Models
 
 
-def agent_settings(old: Settings, options: AgentOptions) -> dict[str, Any]:
-    """The settings of this call that are the agents'. Raises UsageError for what cannot go together."""
+def agent_settings(old: Settings, options: TuneOptions) -> dict[str, Any]:
+    """What this call changes of the settings. Raises UsageError for agents' options that cannot go together."""
     config = _config(old, options)
-    changes = {
-        name: value
-        for name in (
-            "planner",
-            "escalate_after",
-            "patience",
-            "llm_share",
-            "llm_warmup",
-            "consult_turns",
-            "analyst",
-            "critique",
-            "anonymize",
-            "agents_see_test",
-        )
-        if (value := getattr(options, name)) is not None
-    }
+    changes = given(options)
     if options.prompts is not None:
-        changes["prompts"] = str(_prompts(options.prompts.absolute(), said=f"--prompts {options.prompts}"))
+        changes["prompts"] = _prompts(options.prompts.absolute(), said=f"--prompts {options.prompts}")
     some = any_model(config)
     if not some and options.search_provider not in (None, "none"):
         raise UsageError(f"--search-provider {options.search_provider}: there is no researcher without --provider")
@@ -85,7 +72,7 @@ def _stored(settings: Settings) -> LLMConfig:
     return from_json(settings.llm, file="settings.json: llm") if settings.llm else LLMConfig()
 
 
-def _config(old: Settings, options: AgentOptions) -> LLMConfig:
+def _config(old: Settings, options: TuneOptions) -> LLMConfig:
     """A file given now, or what the study has, with this call's options on top."""
     from agent.llm.config import load_config, override
     from agent.llm.variables import taken
@@ -165,7 +152,7 @@ def without_keys(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in named}
 
 
-def check_models(options: AgentOptions, *, judge: bool) -> None:
+def check_models(options: TuneOptions, *, judge: bool) -> None:
     """Refuse, before a new study leaves anything on disk, models that cannot be asked. Raises UsageError."""
     settings = replace(Settings(), **agent_settings(Settings(), options))
     config = _stored(settings)
@@ -192,7 +179,7 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
     if not any_model(config):
         return None
     if settings.prompts is not None:
-        folder = Path(settings.prompts)
+        folder = settings.prompts
         if not folder.is_dir():
             raise UsageError(f"{folder} (settings.json: prompts) is gone: put it back, or give --prompts")
         _prompts(folder, said=f"{folder} (settings.json: prompts)")
@@ -238,7 +225,7 @@ def _models(settings: Settings, config: LLMConfig, prices: str | None) -> Models
     def nobody(role: str) -> LLM:
         raise UsageError(f"{role}: a replay asks no model")
 
-    own = [Path(settings.prompts)] if settings.prompts is not None else []
+    own = [settings.prompts] if settings.prompts is not None else []
     return Models(
         of=nobody,
         prices=load_prices(Path(prices) if prices is not None else None),

@@ -19,6 +19,7 @@ from agent.fitting import Setting, check_fit
 from agent.launch.catalogue import capabilities_of
 from agent.launch.gpus import local_gpus, silent_on_gpus
 from agent.objectives import check_objectives
+from agent.options.option import given
 from agent.ownership import other_writers
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -54,26 +55,7 @@ def settings_for(store: Store, options: TuneOptions, launcher: str) -> Settings:
         "launcher": options.launcher or (old.launcher if store.driven() else launcher),
         "target_round": target,
     }
-    asked = {
-        "candidates": options.candidates,
-        "rungs": options.rungs,
-        "eta": options.eta,
-        "rung_folds": options.rung_folds,
-        "parallel": options.parallel,
-        "requeue_on_timeout": options.requeue_on_timeout,
-        "gpus": options.gpus,
-        "use_test": options.use_test,
-        "confirm": options.confirm,
-        "confirm_seeds": options.confirm_seeds,
-        "replicates": options.replicates,
-        "also": options.also,
-        "limits": options.limits,
-        "poll_s": options.poll_s,
-        "max_gpu_hours": options.max_gpu_hours,
-        "max_cpu_hours": options.max_cpu_hours,
-        "max_hours": options.max_hours,
-    }
-    changes |= {name: value for name, value in asked.items() if value is not None}
+    changes = given(options) | changes
     check_objectives(store.config.objective, changes.get("also", old.also), changes.get("limits", old.limits))
     changes |= agent_settings(old, options)
     settings = dataclasses.replace(old, **changes)

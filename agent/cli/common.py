@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agent import names
 from agent.errors import UsageError
 from agent.store.paths import check_name
 
@@ -34,8 +35,6 @@ def tune_options(parsed: argparse.Namespace) -> TuneOptions:
 
 def _agents(given: Mapping[str, Any]) -> dict[str, Any]:
     """--provider NAME [FILE] and the models of single roles as the record has them."""
-    from agent.cli.options import ROLES
-
     provider = given.get("provider")
     if provider is None:
         found: dict[str, Any] = {}
@@ -43,7 +42,7 @@ def _agents(given: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"--provider {' '.join(provider)}: one name, or `scripted FILE`")
     else:
         found = {"provider": provider[0], "script": Path(provider[1]) if len(provider) == 2 else None}
-    models = {role: given.get(f"{role}_model") for role in ROLES}
+    models = {role: given.get(f"{role}_model") for role in names.ROLES}
     return found | {"role_models": {role: model for role, model in models.items() if model}}
 
 

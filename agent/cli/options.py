@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from agent.cli.readers import amount, count, minutes, names, natural, numbers, pair, path, seconds, share, word
+from agent import names
+from agent.options.readers import amount, count, minutes, natural, numbers, pair, path, seconds, share, word, words
 
 
 def add_init(command: argparse.ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     )
     rounds.add_argument(
         "--confirm",
-        choices=("final", "round", "never"),
+        choices=names.CONFIRM,
         help="final (default): after the last round of a call with --auto-train, train the best and the default "
         "again at fresh seeds and print the paired gain; round: also each round's winner and what it beat",
     )
@@ -66,7 +67,7 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     where.add_argument("--auto-train", action="store_true", help="submit, wait and go on, instead of rendering only")
     where.add_argument(
         "--launcher",
-        choices=("submitit", "sbatch", "local"),
+        choices=names.LAUNCHERS,
         help="default: submitit where sbatch exists, else local",
     )
     where.add_argument("--profile", type=path, metavar="YAML", help="cluster profile (doc/profiles.md)")
@@ -79,7 +80,7 @@ def add_tune(command: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="tasks save a checkpoint and requeue themselves at their time limit (default: the profile's)",
     )
-    where.add_argument("--gpus", type=names, metavar="0,1", help="GPUs of the local launcher (default: all)")
+    where.add_argument("--gpus", type=words, metavar="0,1", help="GPUs of the local launcher (default: all)")
     where.add_argument("--resume", action="store_true", help="submit again although the study is paused")
     where.add_argument("--dry-run", action="store_true", help="show what would be submitted next; change nothing")
     where.add_argument("--poll", type=seconds, metavar="S", help="seconds between questions to the scheduler (60)")
@@ -94,20 +95,6 @@ def add_tune(command: argparse.ArgumentParser) -> None:
     command.add_argument("--verbose", action="store_true", help="every line of orchestrator.log on the terminal too")
 
 
-#: Roles that may have a model of their own (agent.llm.roles.ROLES; a test holds them equal).
-ROLES = (
-    "analyst",
-    "researcher",
-    "autotuner",
-    "planner",
-    "consultant_a",
-    "consultant_b",
-    "supervisor",
-    "checker",
-    "judge",
-)
-
-
 def _agents(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("agents (doc/agents.md)")
     group.add_argument(
@@ -119,7 +106,7 @@ def _agents(command: argparse.ArgumentParser) -> None:
         "custom (with --base-url), scripted FILE, or none (default): Bayesian proposals and rules only",
     )
     group.add_argument("--model", type=word, metavar="M", help="model of every role that has none of its own")
-    for role in ROLES:
+    for role in names.ROLES:
         name = role.replace("_", "-")
         group.add_argument(f"--{name}-model", type=word, metavar="M", help=f"model of the {name}")
     group.add_argument("--base-url", type=word, metavar="URL", help="endpoint, where it is not the provider's own")
@@ -130,7 +117,7 @@ def _agents(command: argparse.ArgumentParser) -> None:
     group.add_argument("--max-llm-tokens", type=count, metavar="N", help="cap on the study's tokens")
     group.add_argument(
         "--proposer",
-        choices=("bayes", "llm", "panel", "hybrid", "planner"),
+        choices=names.PROPOSERS,
         help="who proposes from round 2 on: bayes (default without a provider), llm (default with one), panel (two "
         "consultants and a supervisor), hybrid (a share by the model, the rest Bayesian), planner (small, medium and "
         "radical steps; by rules without a provider)",
@@ -143,7 +130,7 @@ def _agents(command: argparse.ArgumentParser) -> None:
     group.add_argument("--consult-turns", type=count, metavar="N", help="panel: turns of each consultant (2)")
     group.add_argument(
         "--search-provider",
-        choices=("none", "anthropic", "openai", "gemini", "google"),
+        choices=names.SEARCH_PROVIDERS,
         help="who searches the web for remedies (none)",
     )
     switches = {
@@ -177,7 +164,7 @@ def add_graph(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output-dir", type=path, default="runs", metavar="DIR", help="where studies are (runs)")
     command.add_argument(
         "--proposer",
-        choices=("bayes", "llm", "panel", "hybrid", "planner"),
+        choices=names.PROPOSERS,
         help="who proposes (default: the study's, or hybrid)",
     )
     command.add_argument(
@@ -224,7 +211,7 @@ def add_start(command: argparse.ArgumentParser) -> None:
     _which(command)
     command.add_argument(
         "--controller",
-        choices=("slurm", "cron", "foreground"),
+        choices=names.CONTROLLERS,
         required=True,
         help="slurm: a small CPU job that is followed by its like; cron: print the line to install; foreground: here",
     )
@@ -232,9 +219,7 @@ def add_start(command: argparse.ArgumentParser) -> None:
     command.add_argument("--every", type=minutes, metavar="10m", help="cron: time between ticks (10m)")
     command.add_argument("--profile", type=path, metavar="YAML", help="cluster profile (doc/profiles.md)")
     command.add_argument("--candidates", type=count, metavar="K", help="candidates a round (default: the study's)")
-    command.add_argument(
-        "--launcher", choices=("submitit", "sbatch", "local"), help="how trials are started (default: the study's)"
-    )
+    command.add_argument("--launcher", choices=names.LAUNCHERS, help="how trials are started (default: the study's)")
     command.add_argument("--parallel", type=count, metavar="N", help="trials at a time (default: the study's)")
     command.add_argument(
         "--requeue-on-timeout",
@@ -303,7 +288,7 @@ def add_doctor(command: argparse.ArgumentParser) -> None:
     command.add_argument("--trainer", type=word, metavar="NAME|YAML", help="whose imports are tried, without --study")
     command.add_argument(
         "--launcher",
-        choices=("submitit", "sbatch", "local"),
+        choices=names.LAUNCHERS,
         help="default: the study's, else submitit where sbatch exists, else local",
     )
     command.add_argument("--submit", action="store_true", help="run one tiny job: what does a compute node see?")
@@ -327,7 +312,7 @@ def _study(command: argparse.ArgumentParser) -> None:
 def _frozen(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("fixed when the study begins")
     group.add_argument("--hp-ref", type=path, metavar="PATH", help="reference to begin with (copied, never written)")
-    group.add_argument("--tune", type=names, metavar="NAMES", help="also tune these documented parameters, or `all`")
+    group.add_argument("--tune", type=words, metavar="NAMES", help="also tune these documented parameters, or `all`")
     group.add_argument(
         "--warm-start", type=path, action="append", metavar="DIR", help="a study whose best settings are tried first"
     )
@@ -351,15 +336,13 @@ class _Provider(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, parsed: argparse.Namespace, given: Any, option: str | None = None
     ) -> None:
-        from agent.api.agent_options import PROVIDERS
-
         name, *rest = given
-        if name not in PROVIDERS:
+        if name not in names.PROVIDERS:
             import difflib
 
-            near = difflib.get_close_matches(name, PROVIDERS, n=1)
+            near = difflib.get_close_matches(name, names.PROVIDERS, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise argparse.ArgumentError(self, f"{name!r}: {hint}must be one of {', '.join(PROVIDERS)}")
+            raise argparse.ArgumentError(self, f"{name!r}: {hint}must be one of {', '.join(names.PROVIDERS)}")
         if name == "scripted" and (len(rest) != 1 or not rest[0].strip()):
             raise argparse.ArgumentError(self, "scripted needs a FILE: --provider scripted FILE (doc/agents.md)")
         if name != "scripted" and rest:

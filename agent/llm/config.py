@@ -27,8 +27,8 @@ from agent.llm.keys import (
 )
 from agent.llm.presets import NO_MODEL, PRESETS, Preset, base_url_of, model_of, preset
 from agent.llm.proxy import is_loopback
-from agent.llm.roles import ROLES
 from agent.llm.variables import GIVEN, find
+from agent.names import ROLES
 
 if TYPE_CHECKING:
     from agent.llm.wire import Endpoint

@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 from agent.errors import Problem
 from agent.llm.keys import VARIABLE
 from agent.llm.presets import PRESETS, PROVIDERS
+from agent.names import SEARCH_PROVIDERS
 from trainers.command.findings import Findings, Section, is_number
-
-SEARCH_PROVIDERS = ("none", "anthropic", "openai", "gemini", "google")
 
 _NO_KEYS = "keys are never written into a file: name the variable that holds it with key_env"
 

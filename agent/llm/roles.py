@@ -1,21 +1,8 @@
-"""The roles that language models play, and which of them may be asked in a study: said here and nowhere else.
-
-Imports nothing: the options of the command line, the drawing, the checks of keys and `doctor` all read it.
-"""
+"""Which roles may be asked in a study: said here, for the drawing, the checks of keys and `doctor`."""
 
 from __future__ import annotations
 
-ROLES = (
-    "analyst",
-    "researcher",
-    "autotuner",
-    "planner",
-    "consultant_a",
-    "consultant_b",
-    "supervisor",
-    "checker",
-    "judge",
-)
+from agent.names import ROLES
 
 
 def may_speak(

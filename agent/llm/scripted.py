@@ -27,7 +27,7 @@ from agent.errors import (
     UsageError,
 )
 from agent.llm.base import Citation, Reply, Request, Usage, rough_tokens
-from agent.llm.roles import ROLES
+from agent.names import ROLES
 from trainers.command.findings import Findings, Section
 
 NAME = "scripted"

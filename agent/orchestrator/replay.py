@@ -152,7 +152,7 @@ def _settings(path: Path) -> Settings:
     """How the study was driven when a step left this file. Raises UsageError."""
     try:
         raw: Any = dict(read_json_object(path)["settings"])  # type: ignore[call-overload]
-        return Settings(**(raw | {"gpus": tuple(raw["gpus"])}))
+        return Settings.from_plain(raw)
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: settings: cannot be used ({error}); another version wrote it") from error
 

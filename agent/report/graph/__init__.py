@@ -5,12 +5,11 @@ Pure apart from `to_png`, which writes its file. Standard library only, apart fr
 
 from agent.report.graph.layout import Layout, lay_out
 from agent.report.graph.mermaid import to_mermaid
-from agent.report.graph.model import PROPOSERS, Edge, Graph, Node, Step, Workflow, workflow_graph
+from agent.report.graph.model import Edge, Graph, Node, Step, Workflow, workflow_graph
 from agent.report.graph.png import to_png
 from agent.report.graph.svg import to_svg
 
 __all__ = [
-    "PROPOSERS",
     "Edge",
     "Graph",
     "Layout",

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from agent.errors import UsageError
 from agent.llm.roles import may_speak
+from agent.names import PROPOSERS
 
-PROPOSERS = ("llm", "panel", "bayes", "hybrid", "planner")
 KINDS = {"rules": "rules", "model": "language model", "bayes": "Bayesian optimisation", "machine": "machines"}
 """Who works in a node -> what the legend calls it."""
 

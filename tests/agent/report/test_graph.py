@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from agent.errors import UsageError
+from agent.names import PROPOSERS
 from agent.report.graph import (
-    PROPOSERS,
     Graph,
     Node,
     Step,
@@ -156,7 +156,7 @@ def test_settings_are_said() -> None:
 
 
 def test_an_unknown_proposer_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'bayse': must be one of llm, panel, bayes, hybrid"):
+    with pytest.raises(UsageError, match=r"'bayse': must be one of bayes, llm, panel, hybrid"):
         Workflow(proposer="bayse")
 
 

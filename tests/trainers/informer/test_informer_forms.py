@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agent.cli.readers import pair
 from agent.datacheck import as_text
+from agent.options.readers import pair
 from tests.shared_cases import case
 from trainers.contract import DataProblem, Value
 from trainers.informer.options import Options

@@ -95,7 +95,7 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def names(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
     """A comma-separated list of words."""
     found = tuple(part.strip() for part in text.split(","))
     if not all(found):
