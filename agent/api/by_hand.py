@@ -16,7 +16,7 @@ from agent.fitting import Setting, fitted, noted
 from agent.launch.environment import without_secrets
 from agent.launch.gpus import local_gpus
 from agent.launch.profile import default_profile, load_profile
-from agent.launch.training import ensure, import_root, training_python
+from agent.launch.training import ensure, import_root, job_module, training_python
 from agent.report.naive import naive_names
 from agent.store.disk import Disk, storage
 from agent.store.paths import check_name
@@ -128,7 +128,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
         environment[VARIABLE] = ",".join(there[:gpus])
     if root is not None:
         environment["PYTHONPATH"] = str(root)
-    command = [str(training_python(profile)), "-m", "trainers.job", "run", "--plan", str(out / "plan.json")]
+    command = [str(training_python(profile)), "-P", "-m", job_module(root), "run", "--plan", str(out / "plan.json")]
     code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
     naive = naive_names(found.trainer.name, brought=found.frozen is not None)
     return _told(files, reference.objective.metric, code, say, naive)

@@ -23,6 +23,7 @@ from agent.launch.options import log_pattern, quote_value
 from agent.launch.profile import REQUEUES, Kind, Profile
 from agent.launch.profile_checks import unsafe_characters
 from agent.launch.states import chunks, compact, offset_for
+from agent.launch.training import job_module
 from agent.pasteable import quoted
 from trainers.layout import RoundFiles
 from trainers.manifest import Manifest
@@ -110,6 +111,7 @@ def render_round(
             "env": tuple(profile.variables(kind).items()),
             "import_root": import_root,
             "item": item,
+            "job": job_module(import_root),
             "last": count - 1,
             "python": python,
             "requeues": REQUEUES if kind == "train" and profile.requeue_on_timeout else 0,

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import agent
@@ -34,6 +33,15 @@ def import_root() -> Path | None:
     """
     root = Path(agent.__file__).resolve().parent.parent
     return root if (root / "pyproject.toml").exists() else None
+
+
+def job_module(root: Path | None) -> str:
+    """What a task runs with `python -m`. root: `import_root()`.
+
+    A checkout stands first in the tasks' PYTHONPATH. An installed copy comes after whatever the profile puts there, a
+    package `trainers` of the person's perhaps, and must find its own all the same.
+    """
+    return "trainers.job" if root is not None else "roundtable.job"
 
 
 def ensure(
@@ -122,6 +130,8 @@ def build(python: Path, trainer: RegisteredTrainer, *, root: Path | None) -> Non
     if python.parent.name != "bin":
         raise TrainingEnvironmentError(f"{python}: only an environment's DIR/bin/python can be built")
     extra = f"[{trainer.extra}]" if trainer.extra else ""
+    from importlib.metadata import version
+
     wanted = f"{root}{extra}" if root is not None else f"roundtable{extra}=={version('roundtable')}"
     commands = [[uv, "venv", str(python.parent.parent)], [uv, "pip", "install", "--python", str(python), wanted]]
     lock = root / "requirements.lock" if root is not None else None

@@ -17,7 +17,7 @@ from pathlib import Path
 from trainers.command.description import from_json
 from trainers.command.findings import DescriptionProblem
 from trainers.command.placeholders import fill, names_in
-from trainers.command.program import last_lines
+from trainers.command.program import last_lines, of_the_person
 from trainers.command.record import Description
 
 TIMEOUT_S = 120.0
@@ -57,6 +57,7 @@ def _probe(command: Sequence[str], folder: Path) -> str:
         done = subprocess.run(
             [program, *command[1:]],
             cwd=folder,
+            env=of_the_person(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

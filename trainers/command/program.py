@@ -33,9 +33,25 @@ SCAN_BYTES = 2**20
 TAIL_LINES, LINE_CHARACTERS, TAIL_CHARACTERS = 20, 300, 1500
 ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
 PR_SET_PDEATHSIG = 1
+IMPORT_ROOT = Path(__file__).resolve().parents[2]
 #: What tells the guard that nothing is left to guard.
 _DISMISSED = b"done"
 _FOR_THE_TASK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def of_the_person(environment: Mapping[str, str]) -> dict[str, str]:
+    """A task's environment as a person's program may have it: without the folder in which Roundtable is found.
+
+    Where Roundtable runs from a checkout, tasks have that folder first in PYTHONPATH, and it would hide packages
+    `agent` and `trainers` of the program's own, wherever these are installed.
+    """
+    found = dict(environment)
+    first, _, others = found.get("PYTHONPATH", "").partition(os.pathsep)
+    if first == str(IMPORT_ROOT):
+        del found["PYTHONPATH"]
+        if others:
+            found["PYTHONPATH"] = others
+    return found
 
 
 class ProgramFailed(TrainerError):

@@ -16,7 +16,7 @@ from trainers.command.description import from_json
 from trainers.command.findings import DescriptionProblem
 from trainers.command.outcome import SummaryBroken, SummaryMissing, read_outcome
 from trainers.command.placeholders import as_text, fill
-from trainers.command.program import Ended, ProgramFailed, last_lines, run_program
+from trainers.command.program import Ended, ProgramFailed, last_lines, of_the_person, run_program
 from trainers.command.record import Description, Metric
 from trainers.contract import (
     BadConfig,
@@ -190,8 +190,9 @@ def _facts(description: Description, spec: TrialSpec, summary: Path) -> dict[str
 
 
 def _environment(description: Description, spec: TrialSpec, facts: Mapping[str, str]) -> dict[str, str]:
-    """The task's own environment, less foreign RT_ variables, with the description's and the run's."""
-    found = {name: value for name, value in os.environ.items() if not name.startswith("RT_")}
+    """The task's own environment, less Roundtable's folder and foreign RT_ variables, with the description's and the
+    run's."""
+    found = {name: value for name, value in of_the_person(os.environ).items() if not name.startswith("RT_")}
     found |= {name: fill(text, facts) for name, text in description.environment.items()}
     if "environment" in description.pass_values:
         found |= {f"RT_{name.upper()}": facts[name] for name in description.parameters}

@@ -10,6 +10,7 @@ import pytest
 
 from trainers.command.description import load_description
 from trainers.command.probe import check_environment, main
+from trainers.command.program import of_the_person
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,6 +33,31 @@ def test_what_is_found(bench, keys, words):
     found = check_environment(load_description(bench.write(keys)))
     assert words in found
     assert bool(words) == bool(found)
+
+
+def test_a_probe_finds_the_packages_that_the_program_will_find(bench, monkeypatch):
+    """The folder by which the task found Roundtable comes first in PYTHONPATH; `trainers` is the person's there."""
+    theirs = bench.root / "theirs"
+    (theirs / "trainers").mkdir(parents=True)
+    (theirs / "trainers" / "__init__.py").write_text("MINE = True\n")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{theirs}")
+    probe = ["{python}", "-c", "import trainers; trainers.MINE"]
+    assert check_environment(load_description(bench.write(probe=probe))) == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, None),
+        (str(ROOT), None),
+        (f"{ROOT}:/theirs:/more", "/theirs:/more"),
+        (f"{ROOT}:{ROOT}", str(ROOT)),  # once by us, once on purpose
+        (f"/theirs:{ROOT}", f"/theirs:{ROOT}"),
+    ],
+)
+def test_a_program_has_the_pythonpath_that_the_profile_gives(before, after):
+    environment = {"HOME": "/home/me"} | ({} if before is None else {"PYTHONPATH": before})
+    assert of_the_person(environment) == {"HOME": "/home/me"} | ({} if after is None else {"PYTHONPATH": after})
 
 
 def test_a_probe_that_hangs(bench, monkeypatch):

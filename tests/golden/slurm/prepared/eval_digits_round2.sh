@@ -35,4 +35,4 @@ export ROUNDTABLE_ROUND_DIR=/scratch/alice/runs/digits/round_2_p
 cd -- "$ROUNDTABLE_ROUND_DIR"
 
 # exec: a signal reaches python only when no shell stands between them.
-exec /opt/training/bin/python -m trainers.job eval --round-dir "$ROUNDTABLE_ROUND_DIR"
+exec /opt/training/bin/python -m roundtable.job eval --round-dir "$ROUNDTABLE_ROUND_DIR"

@@ -34,4 +34,4 @@ export ROUNDTABLE_ROUND_DIR=/scratch/alice/runs/digits/round_2_p
 # python -m looks for modules in the working folder first; this one holds none.
 cd -- "$ROUNDTABLE_ROUND_DIR"
 
-exec /opt/training/bin/python -m trainers.job prepare --round-dir "$ROUNDTABLE_ROUND_DIR" --cpus 16
+exec /opt/training/bin/python -m roundtable.job prepare --round-dir "$ROUNDTABLE_ROUND_DIR" --cpus 16

@@ -42,7 +42,7 @@ warned=
 tell() { [ -z "$trainer" ] || kill -s "$1" "$trainer" 2>/dev/null || true; }
 trap 'warned=yes; tell USR2' USR2
 trap 'tell TERM' TERM
-/opt/training/bin/python -m trainers.job train --round-dir "$ROUNDTABLE_ROUND_DIR" --row "$roundtable_item" \
+/opt/training/bin/python -m roundtable.job train --round-dir "$ROUNDTABLE_ROUND_DIR" --row "$roundtable_item" \
     --attempt "$roundtable_attempt" &
 trainer=$!
 # A warning that came before there was anybody to tell.

@@ -36,5 +36,5 @@ export ROUNDTABLE_ROUND_DIR=/scratch/alice/runs/digits/round_2_t
 cd -- "$ROUNDTABLE_ROUND_DIR"
 
 # exec: the scheduler's warning signal reaches python only when no shell stands between them.
-exec /opt/training/bin/python -m trainers.job train --round-dir "$ROUNDTABLE_ROUND_DIR" --row "$roundtable_item" \
+exec /opt/training/bin/python -m roundtable.job train --round-dir "$ROUNDTABLE_ROUND_DIR" --row "$roundtable_item" \
     --attempt "$roundtable_attempt"
