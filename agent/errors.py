@@ -17,6 +17,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 ├── StorageError                    the disk refused a write (full, read-only, quota); what stood before stands
 ├── TrainingEnvironmentError        the training environment cannot be built or cannot import what the trainer needs
 ├── LaunchError                     costs a submission: the scheduler refused or could not be asked
+│   ├── SubmissionRefused           the scheduler answered, and takes no such job
 │   ├── SchedulerUnavailable        try again later; nothing is known to have been submitted
 │   │   └── SubmitLimit             the cluster takes no more jobs now; for certain nothing was submitted
 │   └── AmbiguousSubmission         may have been submitted; looked up by name before any second try
@@ -137,11 +138,29 @@ class StorageError(RoundtableError):
 
 
 class TrainingEnvironmentError(RoundtableError):
-    """The python that trains is missing or lacks a module."""
+    """The python that trains is missing or lacks a module. remedy: how to get it; "" where nobody knows."""
+
+    def __init__(self, said: str, *, remedy: str = "") -> None:
+        self.said, self.remedy = said, remedy
+        super().__init__(f"{said}; {remedy}" if remedy else said)
 
 
 class LaunchError(RoundtableError):
     """A submission, query or cancellation failed."""
+
+
+class SubmissionRefused(LaunchError):
+    """The scheduler answered that it takes no such job.
+
+    remedy: what to change, where that is known. no_node: no node offers what is asked for, or none that does is in
+    use. too_much: less (another node, memory, time) might be taken. for_good: no waiting makes another answer.
+    """
+
+    def __init__(
+        self, message: str, *, remedy: str = "", no_node: bool = False, too_much: bool = False, for_good: bool = False
+    ) -> None:
+        self.remedy, self.no_node, self.too_much, self.for_good = remedy, no_node, too_much, for_good
+        super().__init__(message)
 
 
 class SchedulerUnavailable(LaunchError):

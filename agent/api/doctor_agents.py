@@ -41,28 +41,28 @@ def check_keys(
         return [_agents.problem("models", str(error), "call `roundtable tune` with --provider again")]
     if not any_model(config):
         return [_agents.ok("models", "none (--provider none): Bayesian proposals and rules only")]
-    findings: list[Finding] = []
-    for role in roles_of(settings, config, judge=judge):
-        findings += _role(config, role, environment, dotenv)
-    return findings + _variables(config, environment, dotenv)
+    roles = roles_of(settings, config, judge=judge)
+    asked = [finding for role in roles for finding in _role(config, role, environment, dotenv)]
+    return [*asked, *_variables(config, environment, dotenv)]
 
 
-def _variables(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> list[Finding]:
+def _variables(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Iterator[Finding]:
     """What variables say now and the study does not do: the next `tune` takes it up, or they change nothing."""
     from agent.llm.variables import taken
 
     try:
         now, notes = taken(config, environment, dotenv)
     except UsageError as error:
-        return [_agents.problem("variables", str(error), "mend or remove it")]
-    findings = [_agents.ok("variables", note) for note in notes]
-    changed = [place for place, origin in now.origins.items() if _at(now, place) != _at(config, place)]
-    if changed:
-        said = "; ".join(
-            f"{now.origins[place]}: {_at(now, place)}, the study has {_at(config, place)}" for place in changed
-        )
-        findings.append(_agents.ok("variables", said, "the next `roundtable tune` takes it up"))
-    return findings
+        yield _agents.problem("variables", str(error), "mend or remove it")
+        return
+    yield from (_agents.ok("variables", note) for note in notes)
+    said = "; ".join(
+        f"{origin}: {_at(now, place)}, the study has {_at(config, place)}"
+        for place, origin in now.origins.items()
+        if _at(now, place) != _at(config, place)
+    )
+    if said:
+        yield _agents.ok("variables", said, "the next `roundtable tune` takes it up")
 
 
 def _at(config: LLMConfig, place: str) -> str:
@@ -78,14 +78,13 @@ def _without_study(environment: Mapping[str, str], dotenv: Mapping[str, str]) ->
     from agent.llm.presets import PRESETS
     from agent.llm.variables import told
 
-    held = [
-        each.name
-        for each in PRESETS.values()
-        if any(
-            environment.get(name) or dotenv.get(name) for name in (*each.key_variables, *each.role_variables.values())
-        )
-    ]
-    said = f"keys are there for {', '.join(held)}" if held else "no provider's key is there"
+    variables = {each.name: (*each.key_variables, *each.role_variables.values()) for each in PRESETS.values()}
+    held = ", ".join(
+        provider
+        for provider, names in variables.items()
+        if any(environment.get(name) or dotenv.get(name) for name in names)
+    )
+    said = f"keys are there for {held}" if held else "no provider's key is there"
     set_here = "".join(f"; {line}" for line in told(environment, dotenv))
     return _agents.ok("keys", f"{said}{set_here}; without --study no role was looked at")
 
@@ -94,42 +93,31 @@ def _role(
     config: LLMConfig, role: str, environment: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> Iterator[Finding]:
     from agent.api.role_sources import describe
+    from agent.llm.presets import PRESETS
+    from agent.llm.wire import STYLES
 
-    player = config.of(role)
-    searching = role == "researcher" and player.provider != "scripted"
-    looked = f"role {role} ({config.search_provider + ' search' if searching else player.provider})"
-    if player.provider == "scripted":
-        yield _script(config, looked)
+    provider = config.of(role).provider
+    searching = role == "researcher" and provider != "scripted"
+    looked = f"role {role} ({config.search_provider + ' search' if searching else provider})"
+    if provider == "scripted":
+        if config.script is not None and Path(config.script).is_file():
+            yield _agents.ok(looked, f"answers from {config.script}")
+        else:
+            said = f"{config.script}: there is no such file"
+            yield _agents.problem(looked, said, "give --provider scripted FILE again")
         return
     (source,) = describe(config, [role], environment, dotenv)
     if source.problem:
-        yield _agents.problem(
-            looked, source.problem, "export the variable, or call `roundtable tune` with another --provider"
-        )
+        ask = "export the variable, or call `roundtable tune` with another --provider"
+        yield _agents.problem(looked, source.problem, ask)
         return
     yield _agents.ok(looked, str(source))
     if searching and config.search_provider == "google":
         return
-    sdk = _sdk(config.search_provider if searching else player.provider)
+    sdk = STYLES[PRESETS[config.search_provider if searching else provider].style]
     if importlib.util.find_spec(sdk) is None:
-        yield _agents.problem(
-            looked,
-            f"the SDK {sdk} is not installed",
-            "`./uvw run --extra llm ...` or `pip install 'roundtable[llm]'`",
-        )
-
-
-def _script(config: LLMConfig, looked: str) -> Finding:
-    if config.script is not None and Path(config.script).is_file():
-        return _agents.ok(looked, f"answers from {config.script}")
-    return _agents.problem(looked, f"{config.script}: there is no such file", "give --provider scripted FILE again")
-
-
-def _sdk(provider: str) -> str:
-    from agent.llm.presets import PRESETS
-    from agent.llm.wire import STYLES
-
-    return STYLES[PRESETS[provider].style]
+        ask = "`./uvw run --extra llm ...` or `pip install 'roundtable[llm]'`"
+        yield _agents.problem(looked, f"the SDK {sdk} is not installed", ask)
 
 
 #: Extra -> the distributions that show it is there, and what is lost without.
@@ -140,20 +128,13 @@ EXTRAS = {
 }
 
 
-def check_extras(settings: Settings | None) -> list[Finding]:
-    """Which optional parts are installed. Only what a study needs is worth more than a word."""
-    findings = []
+def check_extras() -> Iterator[Finding]:
+    """Which optional parts are installed: never more than a word."""
     for extra, (names, loss) in EXTRAS.items():
         found = {name: _installed(name) for name in names}
-        missing = [name for name, there in found.items() if there is None]
-        looked = f"extra {extra}"
-        if missing:
-            findings.append(
-                _extras.ok(looked, f"not installed ({', '.join(missing)}): {loss}", f"roundtable[{extra}]")
-            )
-        else:
-            findings.append(_extras.ok(looked, ", ".join(f"{name} {there}" for name, there in found.items())))
-    return findings
+        missing = ", ".join(name for name, there in found.items() if there is None)
+        said = f"not installed ({missing}): {loss}" if missing else ", ".join(f"{n} {v}" for n, v in found.items())
+        yield _extras.ok(f"extra {extra}", said, f"roundtable[{extra}]" if missing else "")
 
 
 def _installed(distribution: str) -> str | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent.errors import UsageError
 from agent.launch.catalogue import SLURM, capabilities_of
 from agent.launch.profile import Profile
 
 if TYPE_CHECKING:
-    from agent.launch.doctor.finding import Asker
+    from agent.launch.ask import Asker
     from agent.store.study import Settings
     from trainers.registry import RegisteredTrainer
 
@@ -59,7 +60,7 @@ class Case:
     candidates: int = 1
     poll_s: float = 60.0
     settings: Settings | None = None
-    stranger: str = ""
+    owner: str = ""
     """Whose the study is, where it is not the caller's: its profile says which program is run as the python."""
     judge: bool = True
     """Whether the study's rules of acceptance have a judge."""
@@ -71,83 +72,60 @@ class Case:
 
 def case_of(options: DoctorOptions, asker: Asker) -> Case:
     """Read what is named. Raises UsageError: no such study, profile or trainer."""
+    from agent.catalogue import find_trainer
     from agent.launch.profile import default_profile, load_profile
     from agent.launch.select import default_launcher
 
     given = load_profile(options.profile) if options.profile is not None else None
     if options.study is not None:
-        return _study_case(options, given)
-    trainer, description = None, None
-    if options.trainer is not None:
-        from agent.catalogue import find_trainer
-
-        found = find_trainer(options.trainer)
-        trainer, description = found.trainer, found.frozen
-    launcher = options.launcher or default_launcher(asker.has)
-    profile = given or default_profile()
-    if trainer is not None:
-        changes: dict[str, Any] = {"cpus": profile.cpus or trainer.cpus}
-        if profile.gpu_count == 0 and trainer.gpus:
-            changes["gpus"] = trainer.gpus
-        profile = dataclasses.replace(profile, **changes)
+        return _study_case(options, options.study, given)
+    found = find_trainer(options.trainer) if options.trainer is not None else None
+    trainer, profile = (found.trainer if found else None), given or default_profile()
     return Case(
-        launcher=launcher,
+        launcher=options.launcher or default_launcher(asker.has),
         chosen=options.launcher is not None,
-        profile=profile,
+        profile=_for(trainer, profile, trainer.cpus) if trainer is not None else profile,
         folder=options.output_dir.absolute(),
         trainer=trainer,
-        description=description,
+        description=found.frozen if found else None,
     )
 
 
-def _study_case(options: DoctorOptions, given: Profile | None) -> Case:
+def _for(trainer: RegisteredTrainer, profile: Profile, cpus: int | None) -> Profile:
+    """The profile with what the trainer needs where it says nothing."""
+    gpus = trainer.gpus if profile.gpu_count == 0 and trainer.gpus else profile.gpus
+    return dataclasses.replace(profile, cpus=profile.cpus or cpus, gpus=gpus)
+
+
+def _study_case(options: DoctorOptions, folder: Path, given: Profile | None) -> Case:
     from agent.acceptance import Rules
     from agent.api.begin import frozen_text
     from agent.api.models import has_judge
     from agent.api.wiring import offline_tools
+    from agent.launch.select import default_launcher
+    from agent.ownership import user_name
     from agent.store.store import Store
+    from agent.store.study import Settings
 
-    assert options.study is not None
-    store: Store = Store.open(options.study)
-    settings = store.settings() if store.driven() else _new_settings()
+    store = Store.open(folder)
+    # A study that `init` began has no settings before its first `tune`.
+    settings = store.settings() if store.driven() else Settings(launcher=default_launcher())
     if options.launcher is not None:
         settings = dataclasses.replace(settings, launcher=options.launcher)
     # Not the study's rules: those may be code, and a study may be somebody else's.
     tools = offline_tools(store, settings, rules=Rules())
-    profile = tools.profile
-    if given is not None:
-        profile = dataclasses.replace(given, cpus=given.cpus or profile.cpus)
-        if given.gpu_count == 0 and tools.trainer.gpus:
-            profile = dataclasses.replace(profile, gpus=tools.trainer.gpus)
-    config = store.config
+    owner = store.paths.root.stat().st_uid
     return Case(
         launcher=settings.launcher,
         chosen=True,
-        profile=profile,
+        profile=tools.profile if given is None else _for(tools.trainer, given, tools.profile.cpus),
         folder=store.paths.root,
         trainer=tools.trainer,
         description=frozen_text(store),
-        rows=settings.candidates * len(config.folds) * len(config.seeds),
+        rows=settings.candidates * len(store.config.folds) * len(store.config.seeds),
         candidates=settings.candidates,
         poll_s=settings.poll_s,
         settings=settings,
-        stranger="" if given is not None else _stranger(store.paths.root),
+        owner="" if given is not None or owner == os.geteuid() else user_name(owner),
         judge=has_judge(store),
     )
-
-
-def _stranger(root: Path) -> str:
-    import os
-
-    from agent.ownership import user_name
-
-    owner = root.stat().st_uid
-    return "" if owner == os.geteuid() else user_name(owner)
-
-
-def _new_settings() -> Settings:
-    """The settings of a study that `init` began and no `tune` has driven yet."""
-    from agent.launch.select import default_launcher
-    from agent.store.study import Settings
-
-    return Settings(launcher=default_launcher())

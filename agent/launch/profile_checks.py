@@ -44,14 +44,18 @@ def megabytes(mem: str) -> float:
     return int(match[1]) * {"K": 1 / 1024, "": 1, "M": 1, "G": 1024, "T": 1024**2}[match[2]]
 
 
+def gres_items(text: str) -> list[tuple[str, str, int]]:
+    """(name, type or "", count) of a node's or a request's generic resources: "gpu:a100:4(S:0-1)" is gpu, a100, 4."""
+    items = []
+    for name, *rest in (item.strip().split(":") for item in re.sub(r"\([^)]*\)", "", text).split(",")):
+        count = int(rest.pop()) if rest and rest[-1].isdecimal() else 1
+        items += [(name, ":".join(rest), count)] if name else []
+    return items
+
+
 def gres_gpus(gres: str) -> int:
     """How many GPUs a --gres value asks for: "gpu:a100:2,shard:1" is 2, "gpu" is 1, "mps:50" is 0."""
-    total = 0
-    for item in gres.split(","):
-        name, *rest = item.split("(")[0].split(":")
-        if name == "gpu":
-            total += int(rest[-1]) if rest and rest[-1].isdecimal() else 1
-    return total
+    return sum(count for name, _, count in gres_items(gres) if name == "gpu")
 
 
 def unsafe_characters(text: str) -> str:

@@ -6,7 +6,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
+from agent.errors import (
+    AmbiguousSubmission,
+    LaunchError,
+    SchedulerUnavailable,
+    SubmissionRefused,
+    SubmitLimit,
+    UsageError,
+)
 from agent.launch.base import Batch, Submission, TaskStatus
 from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, Reply, run
@@ -71,7 +78,10 @@ _REFUSED = (
     "Requested reservation is invalid",
     "mutually exclusive",
 )
-
+#: How sbatch words it that no node offers what is asked for, or none of those that do is in use; and that less of it
+#: might be taken.
+_NO_NODE = "node configuration"
+_TOO_MUCH = (_NO_NODE, "Memory specification", "time limit")
 #: Of these answers of --test-only no waiting, and no node that comes back, makes another one.
 _FOR_GOOD = (
     "Invalid ",
@@ -127,16 +137,17 @@ def refusal(reply: Reply, name: str) -> LaunchError:
         return SchedulerUnavailable(f"sbatch could not reach SLURM: {words}; nothing was submitted, ask again later")
     if not lost and any(phrase in words for phrase in _REFUSED):
         remedy = next((text for word, text in _REMEDIES.items() if word.lower() in words.lower()), "")
-        return LaunchError(f"sbatch refused {name}: {words}" + (f" ({remedy})" if remedy else ""))
+        return SubmissionRefused(
+            f"sbatch refused {name}: {words}" + (f" ({remedy})" if remedy else ""),
+            remedy=remedy,
+            no_node=_NO_NODE in words,
+            too_much=any(phrase in words for phrase in _TOO_MUCH),
+            for_good=any(p in words for p in _FOR_GOOD) and not any(p in words for p in _NO_TEST),
+        )
     return AmbiguousSubmission(
         f"sbatch failed and may have submitted {name} all the same: {words}; it is looked up by its name first",
         name=name,
     )
-
-
-def certain(words: str) -> bool:
-    """Whether a refusal by --test-only is one of the submission too, whenever it is made."""
-    return any(phrase in words for phrase in _FOR_GOOD) and not any(phrase in words for phrase in _NO_TEST)
 
 
 def withdrawn(error: LaunchError, name: str, reader: SlurmReader) -> LaunchError:
@@ -144,13 +155,15 @@ def withdrawn(error: LaunchError, name: str, reader: SlurmReader) -> LaunchError
 
     Where nobody can tell it is ambiguous: the job is looked up by its name before any second try.
     """
-    if isinstance(error, (SchedulerUnavailable, AmbiguousSubmission)) or "node configuration" not in str(error):
+    if not (isinstance(error, SubmissionRefused) and error.no_node):
         return error
     try:
         left = reader.withdraw(name)
     except SchedulerUnavailable as trouble:
         return AmbiguousSubmission(f"{error}; whether a job was left behind is not known: {trouble}", name=name)
-    return LaunchError(f"{error}; SLURM kept job {', '.join(left)} all the same: cancelled") if left else error
+    if left:
+        error.args = (f"{error}; SLURM kept job {', '.join(left)} all the same: cancelled",)
+    return error
 
 
 class SbatchLauncher:

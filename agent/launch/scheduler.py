@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from agent.launch.states import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     Record,
+    array_limits,
     compact,
     format_time,
     parse_config,
@@ -408,15 +408,13 @@ class SlurmReader:
 
     def largest_index(self) -> int | None:
         """MaxArraySize - 1: SLURM refuses an index equal to MaxArraySize. None where the controller does not say."""
-        size = self.config().get("MaxArraySize", "")
-        return int(size) - 1 if size.isdigit() and int(size) > 0 else None
+        size, _ = array_limits(self.config())
+        return size - 1 if size else None
 
     def most_tasks(self) -> int | None:
         """Most tasks of one array: MaxArraySize, or max_array_tasks if lower. Raises SchedulerUnavailable."""
-        largest = self.largest_index()
-        match = re.search(r"max_array_tasks=(\d+)", self.config().get("SchedulerParameters", ""))
-        limits = ([largest + 1] if largest is not None else []) + ([int(match[1])] if match else [])
-        return min(limits, default=None)
+        size, tasks = array_limits(self.config())
+        return min((limit for limit in (size or None, tasks) if limit is not None), default=None)
 
 
 #: What is known of a task whose submission was made less than an interval ago.

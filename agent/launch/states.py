@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -241,6 +241,18 @@ def parse_config(text: str) -> dict[str, str]:
     """`scontrol show config` as names and values."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def array_limits(config: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """MaxArraySize and max_array_tasks (which may be lower) of `scontrol show config`; None where it says neither."""
+    size = config.get("MaxArraySize", "")
+    match = re.search(r"max_array_tasks=(\d+)", config.get("SchedulerParameters", ""))
+    return int(size) if size.isdigit() else None, int(match[1]) if match else None
+
+
+def parse_pairs(line: str) -> dict[str, str]:
+    """A line of `scontrol show ... -o` as names and values."""
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
 
 def compact(indices: Iterable[int]) -> str:

@@ -63,8 +63,9 @@ def ensure(
     if not python.exists():
         if not profile.build:
             raise TrainingEnvironmentError(
-                f"{python}: there is no such python; build it with `uv venv {quoted(python.parent.parent)}` and "
-                f"{_install_hint(trainer, python)}, or set `build: true` in the profile"
+                f"{python}: there is no such python",
+                remedy=f"build it with `uv venv {quoted(python.parent.parent)}` and "
+                f"{_install_hint(trainer, python)}, or set `build: true` in the profile",
             )
         build(python, trainer, root=root)
     found = probe(python, trainer, root=root, environment=environment)
@@ -87,13 +88,13 @@ def probe(
     except (IndexError, ValueError, KeyError) as error:
         tail = " ".join(done.stderr.strip().splitlines()[-2:])
         raise TrainingEnvironmentError(
-            f"{python}: cannot import Roundtable's trainers ({tail}); install roundtable into that environment: "
-            f"{_install_hint(trainer, python)}"
+            f"{python}: cannot import Roundtable's trainers ({tail})",
+            remedy=f"install roundtable into that environment: {_install_hint(trainer, python)}",
         ) from error
     if missing:
         raise TrainingEnvironmentError(
-            f"{python}: the trainer {trainer.name} needs modules that it cannot import: {'; '.join(missing)}; "
-            f"{_install_hint(trainer, python)}"
+            f"{python}: the trainer {trainer.name} needs modules that it cannot import: {'; '.join(missing)}",
+            remedy=_install_hint(trainer, python),
         )
     return dict(found)
 

@@ -3,206 +3,127 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.errors import SubmissionRefused, SubmitLimit
+from agent.launch.ask import Asker
+from agent.launch.base import SlurmSettings
 from agent.launch.doctor.finding import Area, Finding
+from agent.launch.nodes import Gres, Nodes, Partitions, asked_gres
+from agent.launch.options import quote_value
 from agent.launch.profile import Resources
 from agent.launch.profile_checks import megabytes
+from agent.launch.sbatch import refusal
 from agent.launch.states import parse_minutes
 
-SINFO_FORMAT = "%R|%c|%m|%t|%D|%G|%f"
-"""Partition, CPUs and MiB of a node, state, how many such nodes, generic resources, features."""
-
-_UNUSABLE = ("down", "drain", "fail", "inval", "maint", "unk")
 _area = Area("profile")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nodes:
-    """Equal nodes of one partition, a line of `sinfo -h -e -o SINFO_FORMAT`."""
+class Request:
+    """One kind of task, and the cluster that it is for."""
 
-    partition: str
-    cpus: int
-    memory_mb: int
-    state: str
-    count: int
-    gres: str
-    features: tuple[str, ...]
+    wanted: Resources
+    kind: str
+    """train, eval or prepare, for messages."""
+    partitions: Partitions
+    nodes: Sequence[Nodes]
+    """Of all partitions; empty where sinfo could not be asked."""
+    config: Mapping[str, str]
+    """`scontrol show config`."""
+    uses_gpu: bool = False
+    """The trainer is quicker with a GPU."""
 
     @property
-    def usable(self) -> bool:
-        return not self.state.startswith(_UNUSABLE)
+    def mine(self) -> list[Nodes]:
+        """The nodes of the partitions that a task may go to: those named, or the default."""
+        named = self.wanted.partition.split(",") if self.wanted.partition is not None else self.defaults
+        return [group for group in self.nodes if group.partition in named]
+
+    @property
+    def defaults(self) -> list[str]:
+        return [name for name, each in self.partitions.items() if each.get("Default") == "YES"]
 
 
-def parse_nodes(text: str) -> list[Nodes]:
-    """Lines of another shape are left out."""
-    found = []
-    for line in text.splitlines():
-        fields = [field.strip() for field in line.split("|", 6)]
-        if len(fields) != 7 or not all(field.rstrip("+").isdigit() for field in (fields[1], fields[2], fields[4])):
-            continue
-        cpus, memory, count = (int(fields[i].rstrip("+")) for i in (1, 2, 4))
-        features = tuple(name for name in fields[6].split(",") if name not in ("", "(null)"))
-        found.append(
-            Nodes(
-                partition=fields[0],
-                cpus=cpus,
-                memory_mb=memory,
-                state=fields[3],
-                count=count,
-                gres=fields[5],
-                features=features,
-            )
-        )
-    return found
+def check_request(request: Request) -> list[Finding]:
+    """What the cluster offers for one kind of task."""
+    wanted, looked = request.wanted, f"partition ({request.kind})"
+    names, wrong = request.defaults, "none named, and the cluster has no default partition"
+    if wanted.partition is not None:
+        names = wanted.partition.split(",")
+        wrong = ", ".join(name for name in names if name not in request.partitions)
+        wrong = wrong and f"there is no {wrong}"
+    elif names:
+        wrong = ""
+    if wrong:
+        ask = f"set `partition` in the profile to one of {', '.join(request.partitions)}"
+        return [_area.problem(looked, wrong, ask)]
+    chosen = [request.partitions[name] for name in names]
+    said = wanted.partition or f"none named: the default, {names[0]}"
+    findings = list(_opened(wanted, looked, chosen)) or [_area.ok(looked, said)]
+    findings.append(_time(request, chosen))
+    if request.mine:
+        for check in (_alive, _gpus, _size, _features):
+            findings += check(request, request.mine)
+    return [*findings, *_memory_default(request, chosen)]
 
 
-def parse_partitions(text: str) -> dict[str, dict[str, str]]:
-    """`scontrol show partition -o` by partition: its settings by name."""
-    found = {}
-    for line in text.splitlines():
-        pairs = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        if "PartitionName" in pairs:
-            found[pairs["PartitionName"]] = pairs
-    return found
-
-
-def gres_items(text: str) -> list[tuple[str, str, int]]:
-    """(name, type or "", count) of a node's or a request's generic resources: "gpu:a100:4(S:0-1)" is gpu, a100, 4."""
-    items = []
-    for item in re.sub(r"\([^)]*\)", "", text).split(","):
-        name, *rest = item.strip().split(":")
-        if not name:
-            continue
-        count = int(rest.pop()) if rest and rest[-1].isdecimal() else 1
-        items.append((name, ":".join(rest), count))
-    return items
-
-
-def fits(group: Nodes, wanted: Resources) -> bool:
-    """Whether a node is large enough for a task and has the GPUs that it asks for, in use or not."""
-    asked = gres_items(wanted.gres) if wanted.gres else ([("gpu", "", wanted.gpus)] if wanted.gpus else [])
-    memory = megabytes(wanted.mem) if wanted.mem is not None else 0
-    return (
-        group.cpus >= wanted.cpu_count
-        and group.memory_mb >= memory
-        and all(_holds(group, item) for item in asked if item[0] == "gpu")
-    )
-
-
-def check_request(
-    wanted: Resources,
-    *,
-    kind: str,
-    partitions: Mapping[str, Mapping[str, str]],
-    nodes: Sequence[Nodes],
-    config: Mapping[str, str],
-    uses_gpu: bool = False,
-) -> list[Finding]:
-    """What the cluster offers for one kind of task.
-
-    kind: "train" or "eval", for messages. nodes: empty where sinfo could not be asked. uses_gpu: the trainer is
-    quicker with a GPU.
-    """
-    chosen, findings = _chosen(wanted, kind, partitions)
-    if not chosen:
-        return findings
-    mine = [group for group in nodes if group.partition in {each["PartitionName"] for each in chosen}]
-    findings += _time(wanted, kind, chosen, partitions, config)
-    if mine:
-        findings += _alive(kind, mine)
-        findings += _gpus(wanted, kind, mine, nodes, uses_gpu)
-        findings += _size(wanted, kind, mine)
-        findings += _features(wanted, kind, mine)
-    findings += _memory_default(wanted, kind, chosen, config)
-    return findings
-
-
-def _chosen(
-    wanted: Resources, kind: str, partitions: Mapping[str, Mapping[str, str]]
-) -> tuple[list[Mapping[str, str]], list[Finding]]:
-    """The partitions that a task may go to."""
-    looked = f"partition ({kind})"
-    if wanted.partition is None:
-        default = [each for each in partitions.values() if each.get("Default") == "YES"]
-        if not default:
-            ask = f"set `partition` in the profile to one of {', '.join(partitions)}"
-            return [], [_area.problem(looked, "none named, and the cluster has no default partition", ask)]
-        return default, _opened(wanted, looked, default, f"none named: the default, {default[0]['PartitionName']}")
-    names = wanted.partition.split(",")
-    unknown = [name for name in names if name not in partitions]
-    if unknown:
-        ask = f"set `partition` in the profile to one of {', '.join(partitions)}"
-        return [], [_area.problem(looked, f"there is no {', '.join(unknown)}", ask)]
-    found = [partitions[name] for name in names]
-    return found, _opened(wanted, looked, found, wanted.partition)
-
-
-def _opened(wanted: Resources, looked: str, chosen: Sequence[Mapping[str, str]], said: str) -> list[Finding]:
+def _opened(wanted: Resources, looked: str, chosen: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     """Whether the partitions take jobs, and whose."""
-    findings = []
     for each in chosen:
         name, state = each["PartitionName"], each.get("State", "UP")
         if state in ("DRAIN", "INACTIVE"):
-            findings.append(
-                _area.problem(looked, f"{name} is {state}: it takes no jobs", "choose another `partition`, or wait")
-            )
+            yield _area.problem(looked, f"{name} is {state}: it takes no jobs", "choose another `partition`, or wait")
         elif state != "UP":
             ask = "choose another `partition`, or wait until the site opens it"
-            findings.append(_area.warning(looked, f"{name} is {state}: jobs are taken but do not start", ask))
-        for what, value in (("Accounts", wanted.account), ("Qos", wanted.qos)):
-            allowed = each.get(f"Allow{what}", "ALL")
-            denied = each.get(f"Deny{what}", "")
-            key = what.lower().removesuffix("s") if what == "Accounts" else "qos"
+            yield _area.warning(looked, f"{name} is {state}: jobs are taken but do not start", ask)
+        for what, key, value in (("Accounts", "account", wanted.account), ("Qos", "qos", wanted.qos)):
+            allowed, denied = each.get(f"Allow{what}", "ALL"), each.get(f"Deny{what}", "")
+            only = f"{name} is for {key} {allowed} only"
             if value is not None and allowed != "ALL" and value not in allowed.split(","):
                 ask = f"set `{key}` in the profile to one of these, or choose another `partition`"
-                findings.append(_area.problem(looked, f"{name} is for {key} {allowed} only, not {value}", ask))
+                yield _area.problem(looked, f"{only}, not {value}", ask)
             elif value is not None and value in denied.split(","):
                 ask = f"set another `{key}` in the profile, or choose another `partition`"
-                findings.append(_area.problem(looked, f"{name} denies {key} {value}", ask))
+                yield _area.problem(looked, f"{name} denies {key} {value}", ask)
             elif value is None and allowed != "ALL":
                 ask = f"set `{key}` in the profile, unless your default is one of them"
-                findings.append(
-                    _area.warning(looked, f"{name} is for {key} {allowed} only; the profile names none", ask)
-                )
-    return findings or [_area.ok(looked, said)]
+                yield _area.warning(looked, f"{only}; the profile names none", ask)
 
 
-def _time(
-    wanted: Resources,
-    kind: str,
-    chosen: Sequence[Mapping[str, str]],
-    partitions: Mapping[str, Mapping[str, str]],
-    config: Mapping[str, str],
-) -> list[Finding]:
-    looked = f"time ({kind})"
-    limits = [parse_minutes(each.get("MaxTime", "UNLIMITED")) for each in chosen]
-    most = None if None in limits else max(limit for limit in limits if limit is not None)
+def _time(request: Request, chosen: Sequence[Mapping[str, str]]) -> Finding:
+    looked, wanted_s = f"time ({request.kind})", request.wanted.time_seconds
     names = ",".join(each["PartitionName"] for each in chosen)
-    if wanted.time_seconds is None:
-        defaults = [parse_minutes(each.get("DefaultTime", "NONE")) for each in chosen]
-        given = most if None in defaults else max(limit for limit in defaults if limit is not None)
+    most = _longest(parse_minutes(each.get("MaxTime", "UNLIMITED")) for each in chosen)
+    if wanted_s is None:
+        default = _longest(parse_minutes(each.get("DefaultTime", "NONE")) for each in chosen)
+        given = most if default is None else default
         if given is None:
             said = f"none given, and {names} has no limit: nobody can tell a round's worst-case GPU-hours"
-            return [_area.warning(looked, said, "set `time` in the profile; short jobs also start earlier")]
-        said = f"none given: {names} gives {_span(given)}"
-        return [_area.warning(looked, said, "set `time` in the profile, so that the budget is yours")]
-    minutes = -(-wanted.time_seconds // 60)
+            return _area.warning(looked, said, "set `time` in the profile; short jobs also start earlier")
+        ask = "set `time` in the profile, so that the budget is yours"
+        return _area.warning(looked, f"none given: {names} gives {_span(given)}", ask)
+    minutes = -(-wanted_s // 60)
     if most is None or minutes <= most:
-        return [_area.ok(looked, f"{_span(minutes)} of at most {_span(most)} in {names}")]
-    longer = [
-        name
-        for name, each in partitions.items()
+        return _area.ok(looked, f"{_span(minutes)} of at most {_span(most)} in {names}")
+    limits = {
+        name: parse_minutes(each.get("MaxTime", "UNLIMITED"))
+        for name, each in request.partitions.items()
         if each.get("State", "UP") == "UP"
-        and ((limit := parse_minutes(each.get("MaxTime", "UNLIMITED"))) is None or limit >= minutes)
-    ]
-    ask = f"set `time` to at most {_span(most)}" + (f", or `partition` to one of {', '.join(longer)}" * bool(longer))
+    }
+    longer = ", ".join(name for name, limit in limits.items() if limit is None or limit >= minutes)
+    ask = f"set `time` to at most {_span(most)}" + (f", or `partition` to one of {longer}" if longer else "")
     # Measured: with EnforcePartLimits=NO even sbatch --test-only has nothing against it.
-    waits = (
-        "" if config.get("EnforcePartLimits", "NO") != "NO" else ": sbatch would take it, and it would never start"
-    )
-    return [_area.problem(looked, f"{_span(minutes)} is above the MaxTime of {names}, {_span(most)}{waits}", ask)]
+    taken = request.config.get("EnforcePartLimits", "NO") == "NO"
+    waits = ": sbatch would take it, and it would never start" if taken else ""
+    return _area.problem(looked, f"{_span(minutes)} is above the MaxTime of {names}, {_span(most)}{waits}", ask)
+
+
+def _longest(limits: Iterable[int | None]) -> int | None:
+    """Minutes; None, which is no limit, where one of them has none."""
+    found = list(limits)
+    return None if None in found else max(limit for limit in found if limit is not None)
 
 
 def _span(minutes: int | None) -> str:
@@ -212,104 +133,114 @@ def _span(minutes: int | None) -> str:
     return (f"{days}-" if days else "") + f"{rest // 60:02d}:{rest % 60:02d}:00"
 
 
-def _alive(kind: str, mine: Sequence[Nodes]) -> list[Finding]:
-    if any(group.usable for group in mine):
-        return []
-    states = ", ".join(sorted({group.state for group in mine}))
-    ask = "wait, or choose another `partition` (`sinfo -R` tells the reason)"
-    return [_area.warning(f"nodes ({kind})", f"none can take a job now: {states}", ask)]
+def _alive(request: Request, mine: Sequence[Nodes]) -> Iterator[Finding]:
+    if not any(group.usable for group in mine):
+        states = ", ".join(sorted({group.state for group in mine}))
+        ask = "wait, or choose another `partition` (`sinfo -R` tells the reason)"
+        yield _area.warning(f"nodes ({request.kind})", f"none can take a job now: {states}", ask)
 
 
-def _gpus(
-    wanted: Resources, kind: str, mine: Sequence[Nodes], everywhere: Sequence[Nodes], uses_gpu: bool
-) -> list[Finding]:
-    looked = f"gpus ({kind})"
-    asked = gres_items(wanted.gres) if wanted.gres else ([("gpu", "", wanted.gpus)] if wanted.gpus else [])
+def _gpus(request: Request, mine: Sequence[Nodes]) -> Iterator[Finding]:
+    looked, asked = f"gpus ({request.kind})", asked_gres(request.wanted)
     if not asked:
-        offered = any(_holds(group, ("gpu", "", 1)) for group in mine)
-        if uses_gpu and offered and kind == "train":
-            ask = "set `gpus: 1` in the profile, unless CPU training is meant"
-            return [
-                _area.warning(looked, "none asked for; the trainer uses one and the partition's nodes have some", ask)
-            ]
-        return []
-    lacking = [item for item in asked if not any(_holds(group, item) for group in mine)]
+        if request.uses_gpu and request.kind == "train" and any(group.holds(("gpu", "", 1)) for group in mine):
+            said = "none asked for; the trainer uses one and the partition's nodes have some"
+            yield _area.warning(looked, said, "set `gpus: 1` in the profile, unless CPU training is meant")
+        return
+    offers = {re.sub(r"\([^)]*\)", "", group.gres) for group in mine if group.gres != "(null)"} - {""}
+    here = ", ".join(sorted(offers)) or "none"
+    lacking = [item for item in asked if not any(group.holds(item) for group in mine)]
     if not lacking:
-        return [_area.ok(looked, f"{_shown(asked)}: offered by {_offers(mine)}")]
-    better = sorted({group.partition for group in everywhere if all(_holds(group, item) for item in lacking)})
-    here = _offers(mine)
+        yield _area.ok(looked, f"{_shown(asked)}: offered by {here}")
+        return
+    better = sorted({group.partition for group in request.nodes if all(map(group.holds, lacking))})
     ask = f"set `partition` to one of {', '.join(better)}" if better else "ask for what the nodes have"
+    said = f"no node offers {_shown(lacking)}; they have {here}"
     if here == "none":
-        return [_area.problem(looked, f"{_shown(lacking)} asked for, but this partition's nodes offer none", ask)]
-    return [_area.problem(looked, f"no node offers {_shown(lacking)}; they have {here}", ask)]
+        said = f"{_shown(lacking)} asked for, but this partition's nodes offer none"
+    yield _area.problem(looked, said, ask)
 
 
-def _holds(group: Nodes, item: tuple[str, str, int]) -> bool:
-    name, kind, count = item
-    there = sum(n for other, sort, n in gres_items(group.gres) if other == name and (not kind or sort == kind))
-    return there >= count
-
-
-def _shown(items: Iterable[tuple[str, str, int]]) -> str:
+def _shown(items: Iterable[Gres]) -> str:
     return ",".join(f"{name}:{kind}:{count}" if kind else f"{name}:{count}" for name, kind, count in items)
 
 
-def _offers(groups: Sequence[Nodes]) -> str:
-    found = {re.sub(r"\([^)]*\)", "", group.gres) for group in groups if group.gres != "(null)"}
-    return ", ".join(sorted(found - {""})) or "none"
-
-
-def _size(wanted: Resources, kind: str, mine: Sequence[Nodes]) -> list[Finding]:
-    findings = []
-    cpus = max(group.cpus for group in mine)
+def _size(request: Request, mine: Sequence[Nodes]) -> list[Finding]:
+    wanted, kind, findings = request.wanted, request.kind, []
+    cpus, memory = max(group.cpus for group in mine), max(group.memory_mb for group in mine)
     if wanted.cpu_count > cpus:
         said = f"{wanted.cpu_count} asked for; the largest node has {cpus}"
         findings.append(_area.problem(f"cpus ({kind})", said, f"set `cpus` to at most {cpus}"))
-    memory = max(group.memory_mb for group in mine)
     if wanted.mem is not None and megabytes(wanted.mem) > memory:
         said = f"{wanted.mem} asked for; the largest node has {memory}M"
         findings.append(_area.problem(f"mem ({kind})", said, f"set `mem` to at most {memory}M"))
-    if not findings:
-        asked = (
-            f"{wanted.cpu_count} CPU"
-            + "s" * (wanted.cpu_count != 1)
-            + (f", {wanted.mem}" if wanted.mem is not None else "")
-        )
-        findings.append(_area.ok(f"cpus, mem ({kind})", f"{asked}; largest node {cpus} CPUs, {memory}M"))
-    return findings
+    asked = f"{wanted.cpu_count} CPU{'s' * (wanted.cpu_count != 1)}{f', {wanted.mem}' if wanted.mem else ''}"
+    fits = _area.ok(f"cpus, mem ({kind})", f"{asked}; largest node {cpus} CPUs, {memory}M")
+    return findings or [fits]
 
 
-def _features(wanted: Resources, kind: str, mine: Sequence[Nodes]) -> list[Finding]:
-    if wanted.constraint is None:
-        return []
+def _features(request: Request, mine: Sequence[Nodes]) -> Iterator[Finding]:
+    constraint, looked = request.wanted.constraint, f"constraint ({request.kind})"
     # An expression such as [rack1*2&rack2*4] or a100&80gb: the names in it, which may begin with a digit, without
     # the counts of nodes; sbatch --test-only judges the rest.
-    words = re.split(r"[\s&|,()\[\]{}!]+", wanted.constraint)
-    names = {name for word in words if (name := word.partition("*")[0])}
+    names = {word.partition("*")[0] for word in re.split(r"[\s&|,()\[\]{}!]+", constraint or "")} - {""}
     there = {feature for group in mine for feature in group.features}
-    unknown = sorted(names - there)
-    looked = f"constraint ({kind})"
-    if unknown:
+    if unknown := ", ".join(sorted(names - there)):
         ask = f"set `constraint` to one of {', '.join(sorted(there))}" if there else "take `constraint` out"
-        return [_area.problem(looked, f"no node of the partition has {', '.join(unknown)}", ask)]
-    return [_area.ok(looked, f"{wanted.constraint}: known")]
+        yield _area.problem(looked, f"no node of the partition has {unknown}", ask)
+    elif constraint is not None:
+        yield _area.ok(looked, f"{constraint}: known")
 
 
-def _memory_default(
-    wanted: Resources, kind: str, chosen: Sequence[Mapping[str, str]], config: Mapping[str, str]
-) -> list[Finding]:
-    """What a task gets that names no memory."""
-    extra = wanted.extra or {}
-    if wanted.mem is not None or {"mem-per-cpu", "mem-per-gpu"} & extra.keys():
-        return []
-    if "MEMORY" not in config.get("SelectTypeParameters", "").upper():
-        return []
-    looked = f"mem ({kind})"
-    names = ("DefMemPerCPU", "DefMemPerNode", "DefMemPerGPU")
-    for place in (*chosen, config):
-        for name in names:
+def _memory_default(request: Request, chosen: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+    """What a task gets that names no memory, where the cluster shares memory out."""
+    wanted, looked = request.wanted, f"mem ({request.kind})"
+    named = wanted.mem is not None or {"mem-per-cpu", "mem-per-gpu"} & (wanted.extra or {}).keys()
+    if named or "MEMORY" not in request.config.get("SelectTypeParameters", "").upper():
+        return
+    for place in (*chosen, request.config):
+        for name in ("DefMemPerCPU", "DefMemPerNode", "DefMemPerGPU"):
             value = place.get(name, "UNLIMITED")
             if value.isdigit() and int(value) > 0:
-                return [_area.ok(looked, f"none given: {name} is {value}M; more than that ends OUT_OF_MEMORY")]
+                yield _area.ok(looked, f"none given: {name} is {value}M; more than that ends OUT_OF_MEMORY")
+                return
     said = "none given, and the cluster has no default: each task takes all of a node's memory and runs there alone"
-    return [_area.warning(looked, said, "set `mem` in the profile")]
+    yield _area.warning(looked, said, "set `mem` in the profile")
+
+
+# --- the profile's own directives, judged by `sbatch --test-only`: no job is made ---
+
+
+def header(settings: SlurmSettings, *more: tuple[str, str | None]) -> str:
+    """The #SBATCH lines, as a rendered script has them."""
+    lines = [
+        f"#SBATCH --{name}" + ("" if value is None else f"={quote_value(value)}")
+        for name, value in (*more, *settings.directives)
+    ]
+    return "\n".join(["#!/usr/bin/env bash", *lines]) + "\n"
+
+
+def check_dry_run(asker: Asker, settings: SlurmSettings, *, kind: str, array: str, alive: bool = True) -> Finding:
+    """Whether the controller would take the job now.
+
+    array: the indices, e.g. "0-7%4". alive: whether any of the nodes can take a job now.
+    """
+    looked = f"sbatch --test-only ({kind})"
+    script = header(settings, ("job-name", f"doctor-{kind}"), ("array", array)) + "true\n"
+    reply = asker.ask("sbatch", "--test-only", text=script, patience_s=3 * asker.patience_s)
+    if reply.code == 0:
+        start = re.search(r"to start at (\S+) using (\d+) processors on nodes? (\S+)", reply.err)
+        said = f"would start at {start[1]} on {start[3]} (estimate)" if start else f"accepted: {reply.words}"
+        return _area.ok(looked, said)
+    error = refusal(reply, f"the {kind} array {array}")
+    if isinstance(error, SubmitLimit):
+        ask = "nothing has to change: submissions wait until some have ended"
+        return _area.warning(looked, f"the cluster takes no more jobs of yours now: {reply.words}", ask)
+    if not isinstance(error, SubmissionRefused):
+        return _area.warning(looked, f"no answer: {reply.words}", "try again when the controller answers")
+    if error.no_node and not alive:
+        # Measured: with every node drained, --test-only refuses what sbatch would take and let wait.
+        said = f"refused, as no node can take a job now: {reply.words}"
+        return _area.warning(looked, said, "call again when nodes are back")
+    ask = error.remedy or "change what is named in the profile, then call again"
+    return _area.problem(looked, f"refused: {reply.words}", ask)

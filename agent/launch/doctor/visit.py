@@ -14,20 +14,21 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.errors import AmbiguousSubmission
+from agent.launch.ask import Asker
 from agent.launch.base import SlurmSettings, State
 from agent.launch.doctor import trial
 from agent.launch.doctor.disk import check_trial
-from agent.launch.doctor.dry_run import header
-from agent.launch.doctor.finding import Area, Asker, Finding, Level
+from agent.launch.doctor.finding import Area, Finding, Level
+from agent.launch.doctor.request import header
 from agent.launch.profile import Profile
 from agent.launch.sbatch import refusal
-from agent.launch.states import STATES, parse_elapsed, parse_submission
+from agent.launch.states import STATES, parse_elapsed, parse_pairs, parse_submission
 from trainers.registry import RegisteredTrainer
 
 #: Asked for in place of the profile's time where that is longer: a short job starts sooner.
@@ -37,7 +38,7 @@ REPORT_GRACE_S = 15.0
 
 NO_FOLDER, NOT_WRITABLE, SETUP_FAILED, NO_PYTHON, NO_ROOT, NO_TRIAL, NO_IMPORT = range(41, 48)
 
-_area = Area("node")
+_area, _LOOKED = Area("node"), "a job through the profile"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,55 +69,56 @@ def visit_node(
     name = f"roundtable-doctor-{secrets.token_hex(4)}"
     try:
         shutil.copyfile(trial.__file__, inside / "trial.py")
-        lock = os.open(inside / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
+        with (inside / "lock").open("x") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return _submitted(asker, visit, inside, name, say, clock, sleep)
-        finally:
-            os.close(lock)
-            # By name: it also reaches a job whose id never arrived here.
-            asker.ask("scancel", "--name", name, "--user", str(os.getuid()))
+            try:
+                job = _submit(asker, node_script(visit, inside, name), name)
+                if isinstance(job, Finding):
+                    return [job]
+                say(f"job {job} submitted; waiting for it, {visit.wait_s:g} s at most")
+                shown = _ended(asker, visit, job, clock, sleep)
+                if isinstance(shown, Finding):
+                    return [shown]
+                report = _read(inside / "report.json", _exit_code(shown), clock() + REPORT_GRACE_S, clock, sleep)
+                return list(outcome(visit, inside, shown, report, job))
+            finally:
+                # By name: it also reaches a job whose id never arrived here.
+                asker.ask("scancel", "--name", name, "--user", str(os.getuid()))
     finally:
         shutil.rmtree(inside, ignore_errors=True)
 
 
-def _submitted(
-    asker: Asker,
-    visit: Visit,
-    inside: Path,
-    name: str,
-    say: Callable[[str], None],
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> list[Finding]:
-    looked = "a job through the profile"
-    reply = asker.ask(
-        "sbatch", "--parsable", text=node_script(visit, inside, name), patience_s=asker.submit_patience_s
-    )
+def _submit(asker: Asker, script: str, name: str) -> str | Finding:
+    """The job's id, or why there is none."""
+    reply = asker.ask("sbatch", "--parsable", text=script, patience_s=asker.submit_patience_s)
     parsed = parse_submission(reply.out) if reply.code == 0 else None
-    if parsed is None and isinstance(refusal(reply, name), AmbiguousSubmission):
+    if parsed is not None:
+        return parsed[0]
+    if isinstance(refusal(reply, name), AmbiguousSubmission):
         said = f"sbatch gave no clear answer: {reply.words}; should the job run later, it ends at once"
-        return [_area.warning(looked, said, "call again when the controller answers")]
-    if parsed is None:
-        ask = "see `sbatch --test-only` above, then call again"
-        return [_area.problem(looked, f"sbatch did not take it: {reply.words}", ask)]
-    job = parsed[0]
-    say(f"job {job} submitted; waiting for it, {visit.wait_s:g} s at most")
+        return _area.warning(_LOOKED, said, "call again when the controller answers")
+    said = f"sbatch did not take it: {reply.words}"
+    return _area.problem(_LOOKED, said, "see `sbatch --test-only` above, then call again")
+
+
+def _ended(
+    asker: Asker, visit: Visit, job: str, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Mapping[str, str] | Finding:
+    """What scontrol shows of the job once it is over, nothing where it was forgotten; or that it took too long."""
     until = clock() + visit.wait_s
     shown: dict[str, str] = {}
     while True:
         answer = asker.ask("scontrol", "show", "job", "-o", job)
-        if answer.code == 0:
-            shown = dict(word.split("=", 1) for word in answer.out.split() if "=" in word)
-            if STATES.get(shown.get("JobState", "")) is State.GONE:
-                break
-        elif "Invalid job id" in answer.words:
-            break
+        shown = parse_pairs(answer.out) if answer.code == 0 else shown
+        state = shown.get("JobState", "")
+        if STATES.get(state) is State.GONE or (answer.code and "Invalid job id" in answer.words):
+            return shown
         if clock() >= until:
-            return [_late(looked, job, shown, answer.words, visit.wait_s)]
+            why = f"{state} ({shown.get('Reason', '')})" if state else f"unknown ({answer.words})"
+            said = f"job {job} was {why} after {visit.wait_s:g} s and was cancelled: nodes were not seen"
+            ask = "call again with a longer --wait, or at a quieter time; `squeue --start` estimates the start"
+            return _area.warning(_LOOKED, said, ask)
         sleep(visit.interval_s)
-    report = _read(inside / "report.json", clock() + REPORT_GRACE_S, clock, sleep, shown)
-    return outcome(visit, inside, shown, report, job)
 
 
 def node_script(visit: Visit, inside: Path, name: str) -> str:
@@ -153,9 +155,9 @@ def node_script(visit: Visit, inside: Path, name: str) -> str:
 
 
 def _read(
-    path: Path, until: float, clock: Callable[[], float], sleep: Callable[[float], None], shown: Mapping[str, str]
+    path: Path, code: int | None, until: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> dict[str, Any] | None:
-    code = _exit_code(shown)
+    """The report, for which NFS may take a while. code: the job's exit code."""
     while True:
         os.listdir(path.parent)  # makes NFS look again
         try:
@@ -173,85 +175,69 @@ def _exit_code(shown: Mapping[str, str]) -> int | None:
     return int(match[1]) if match else None
 
 
-def _late(looked: str, job: str, shown: Mapping[str, str], words: str, wait_s: float) -> Finding:
-    state = shown.get("JobState", "")
-    why = f"{state} ({shown.get('Reason', '')})" if state else f"unknown ({words})"
-    ask = "call again with a longer --wait, or at a quieter time; `squeue --start` estimates the start"
-    return _area.warning(
-        looked, f"job {job} was {why} after {wait_s:g} s and was cancelled: nodes were not seen", ask
-    )
-
-
 def outcome(
     visit: Visit, inside: Path, shown: Mapping[str, str], report: Mapping[str, Any] | None, job: str
-) -> list[Finding]:
+) -> Iterator[Finding]:
     """Findings on how the job ended and what it reported."""
     node = shown.get("NodeList", "")
     node = node if node and node != "(null)" else str((report or {}).get("host", "the node"))
-    looked = f"a job through the profile ({job} on {node})"
-    state, code = shown.get("JobState", "gone"), _exit_code(shown)
-    tail = _tail(inside / "node.log")
-    share = "use --output-dir on a filesystem that compute nodes share (home, project, scratch)"
-    known = {
-        NO_FOLDER: (f"the node does not see {visit.folder}", share),
-        NOT_WRITABLE: (f"the node cannot write in {visit.folder}", f"{share}, mounted read-write on nodes"),
-        SETUP_FAILED: (f"the profile's `setup` ended the script: {tail}", "mend `setup` in the profile"),
-        NO_PYTHON: (
-            f"the node does not see {visit.python}",
-            "set `python` in the profile to a python on a shared filesystem",
-        ),
-        NO_TRIAL: (f"the node's python failed: {tail}", "run it on a node by hand: srun --pty bash"),
-        NO_ROOT: (
-            f"the node does not see Roundtable's checkout {visit.import_root}",
-            "put the checkout on a shared filesystem, or install roundtable into the training environment",
-        ),
-        NO_IMPORT: (
-            f"the node's python cannot import what the trainer needs: {_probe(inside) or tail}",
-            "install it into the profile's `python` environment, or load its modules in `setup`",
-        ),
-    }
-    findings = []
-    if code in known:
-        findings.append(_area.problem(looked, *known[code]))
+    looked = f"{_LOOKED} ({job} on {node})"
+    ended = f"ended {shown.get('JobState', 'gone')} {shown.get('ExitCode', '')}"
+    ask = f"look at `scontrol show job {job}` or `sacct -j {job}`"
+    known = _lacking(visit, inside).get(_exit_code(shown) or 0)
+    if known is not None:
+        yield _area.problem(looked, *known)
     elif report is None:
-        said = f"ended {state} {shown.get('ExitCode', '')} without a report {tail}".strip()
-        ask = f"look at `scontrol show job {job}` or `sacct -j {job}`; nodes may not see {visit.folder}"
-        return [_area.problem(looked, said, ask)]
-    elif state not in ("COMPLETED", "gone"):
-        ask = f"look at `scontrol show job {job}` or `sacct -j {job}`"
-        findings.append(_area.warning(looked, f"reported, but ended {state} {shown.get('ExitCode', '')}", ask))
+        said = f"{ended} without a report {_tail(inside)}".strip()
+        yield _area.problem(looked, said, f"{ask}; nodes may not see {visit.folder}")
+    elif shown.get("JobState", "gone") not in ("COMPLETED", "gone"):
+        yield _area.warning(looked, f"reported, but {ended}", ask)
     else:
         imports = f", imports what {visit.trainer.name} needs" if visit.trainer is not None else ""
         took = parse_elapsed(shown.get("RunTime", "")) or 0.0
-        said = f"sees the folder and {visit.python} ({report['python']}{imports}); took {took:g} s"
-        findings.append(_area.ok(looked, said))
-    return findings + _reported(report, node)
-
-
-def _reported(report: Mapping[str, Any] | None, node: str) -> list[Finding]:
+        yield _area.ok(looked, f"sees the folder and {visit.python} ({report['python']}{imports}); took {took:g} s")
     if report is None:
-        return []
+        return
     tried = check_trial(report, looked=f"writing from {node}", machine=node)
-    findings = [each for each in tried if each.level is not Level.OK]
-    if report.get("locked_elsewhere") is False:
+    yield from (finding for finding in tried if finding.level is not Level.OK)
+    looked, seen = "flock between machines", report.get("locked_elsewhere")
+    if seen:
+        yield _area.ok(looked, f"a lock held here is seen on {node}")
+    elif seen is False:
         said = f"a lock held here is not seen on {node}; the lease's heartbeat guards instead"
-        findings.append(
-            _area.warning("flock between machines", said, "call Roundtable for one study from one machine only")
-        )
-    elif report.get("locked_elsewhere"):
-        findings.append(_area.ok("flock between machines", f"a lock held here is seen on {node}"))
-    return findings
+        yield _area.warning(looked, said, "call Roundtable for one study from one machine only")
 
 
-def _tail(path: Path) -> str:
+def _lacking(visit: Visit, inside: Path) -> dict[int, tuple[str, str]]:
+    """What each exit code of the script says, and what to change."""
+    tail, node = _tail(inside), "the node does not see"
+    share = "use --output-dir on a filesystem that compute nodes share (home, project, scratch)"
+    checkout = "put the checkout on a shared filesystem, or install roundtable into the training environment"
+    install = "install it into the profile's `python` environment, or load its modules in `setup`"
+    missing = f"the node's python cannot import what the trainer needs: {_probe(inside) or tail}"
+    python = "set `python` in the profile to a python on a shared filesystem"
+    return {
+        NO_FOLDER: (f"{node} {visit.folder}", share),
+        NOT_WRITABLE: (f"the node cannot write in {visit.folder}", f"{share}, mounted read-write on nodes"),
+        SETUP_FAILED: (f"the profile's `setup` ended the script: {tail}", "mend `setup` in the profile"),
+        NO_PYTHON: (f"{node} {visit.python}", python),
+        NO_TRIAL: (f"the node's python failed: {tail}", "run it on a node by hand: srun --pty bash"),
+        NO_ROOT: (f"{node} Roundtable's checkout {visit.import_root}", checkout),
+        NO_IMPORT: (missing, install),
+    }
+
+
+def _tail(inside: Path) -> str:
+    """The last lines of the node's log."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (inside / "node.log").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     return " / ".join(line for line in lines[-3:] if line.strip())
 
 
 def _probe(inside: Path) -> str:
+    """The modules that the node's python could not import."""
     try:
         return "; ".join(json.loads((inside / "probe.json").read_text(encoding="utf-8"))["missing"])
     except (OSError, ValueError, KeyError, TypeError):

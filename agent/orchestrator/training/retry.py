@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.environment_fault import environment_fault
-from agent.errors import LaunchError
+from agent.errors import SubmissionRefused
 from agent.launch.base import Batch, Submission, TaskStatus
 from agent.launch.logs import log_file
 from agent.launch.states import compact
@@ -38,8 +38,6 @@ Entry = Mapping[str, Any]
 
 #: Bytes of a task's log that are read for what kept it from beginning: the end of it.
 _LOG_TAIL = 8192
-#: How sbatch words it that no node offers what is asked for.
-_TOO_MUCH = ("node configuration", "Memory specification", "time limit")
 
 
 def endings(store: Store, paths: RoundPaths) -> dict[int, list[Entry]]:
@@ -353,8 +351,8 @@ def _start_group(
     try:
         settings = ask.settings(profile)
         return start(work, manifest, "train", rows, attempt=attempt, settings=settings, first=first), ask
-    except LaunchError as error:
-        if not any(words in str(error) for words in _TOO_MUCH) or ask == Ask():
+    except SubmissionRefused as error:
+        if not error.too_much or ask == Ask():
             raise
         if ask.exclude:
             work.say(f"{work.label}: no other node than {', '.join(ask.exclude)} will do: not excluded any more")

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from agent.errors import LaunchError, SchedulerUnavailable, SubmitLimit
+from agent.errors import LaunchError, SchedulerUnavailable, SubmissionRefused, SubmitLimit
 from agent.launch.base import Batch
 from agent.launch.profile import Kind
 from agent.orchestrator.training import circuit_breaker
@@ -21,8 +21,6 @@ from trainers.manifest import Manifest
 #: Where a kind's keys stand in the profile, for a message.
 _PLACE = {"eval": "; what the evaluation asks for stands under `eval`", "prepare": "; see the profile's `prepare`"}
 
-#: What sbatch says when no node offers what is asked for, or none of those that do is in use.
-NODES_MISSING = "node configuration"
 #: Seconds after which SLURM judges a node by its new state (its scheduler's shortest interval is about one).
 SETTLES_S = 1.0
 
@@ -69,7 +67,7 @@ def _asked(work: Work, manifest: Manifest, batch: Batch) -> None:
     except SubmitLimit:
         raise
     except LaunchError as error:
-        if NODES_MISSING not in str(error) or not for_good(work, manifest, batch, error):
+        if not (isinstance(error, SubmissionRefused) and error.no_node and for_good(work, manifest, batch, error)):
             raise
         time.sleep(SETTLES_S)
         launcher.test_only(batch)
@@ -94,19 +92,18 @@ def for_good(work: Work, manifest: Manifest, batch: Batch, error: LaunchError) -
     Measured on 22.05: with every node drained, --test-only refuses with "Requested node configuration is not
     available" what sbatch takes and lets wait.
     """
-    from agent.launch.doctor.finding import Asker
-    from agent.launch.doctor.request import SINFO_FORMAT, fits, parse_nodes
-    from agent.launch.sbatch import certain
+    from agent.launch.ask import Asker
+    from agent.launch.nodes import ask_nodes
 
-    if NODES_MISSING not in str(error):
-        return certain(str(error))
+    if not isinstance(error, SubmissionRefused) or not error.no_node:
+        return isinstance(error, SubmissionRefused) and error.for_good
     profile = work.tools.profile
     kind: Kind = "eval" if batch.kind == "eval" else "prepare" if batch.kind == "prepare" else "train"
     wanted = profile.resources(kind, inference=manifest.evaluation == "array")
-    nodes = parse_nodes(Asker().on(profile.cluster).ask("sinfo", "-h", "-e", "-o", SINFO_FORMAT).out)
+    nodes = ask_nodes(Asker(cluster=profile.cluster))
     if wanted.partition is not None:
         nodes = [group for group in nodes if group.partition in wanted.partition.split(",")]
-    return bool(nodes) and not any(fits(group, wanted) and not group.usable for group in nodes)
+    return bool(nodes) and not any(group.fits(wanted) and not group.usable for group in nodes)
 
 
 def _mark(scripts: Sequence[Batch]) -> str:

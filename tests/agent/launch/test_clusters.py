@@ -13,10 +13,11 @@ import pytest
 
 from agent.api import tune
 from agent.errors import InvalidProfile, LaunchError, UsageError
+from agent.launch.ask import Asker
 from agent.launch.base import Batch, Launcher, State
 from agent.launch.controller import ControllerJobs
-from agent.launch.doctor.finding import Asker, Level
-from agent.launch.doctor.surroundings import check_variables
+from agent.launch.doctor.finding import Level
+from agent.launch.doctor.machine import check_variables
 from agent.launch.environment import CLUSTER_VARIABLES
 from agent.launch.profile import Profile, load_profile
 from agent.launch.sbatch import SbatchLauncher

@@ -7,24 +7,32 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.launch.ask import Asker
 from agent.launch.commands import Reply
 from agent.launch.doctor import trial, visit
-from agent.launch.doctor.cluster import ask_config, check_accounting, check_config, check_limits
 from agent.launch.doctor.disk import Mount, check_place, check_trial, mount_of, parse_mounts, try_folder
-from agent.launch.doctor.dry_run import check_dry_run, header
-from agent.launch.doctor.finding import Area, Asker, Finding, Level
-from agent.launch.doctor.interpreter import check_interpreter
-from agent.launch.doctor.programs import check_programs, check_versions
-from agent.launch.doctor.request import Nodes, check_request, gres_items, megabytes, parse_nodes, parse_partitions
-from agent.launch.doctor.surroundings import check_cpu_limit, check_job, check_variables
+from agent.launch.doctor.finding import Area, Finding, Level
+from agent.launch.doctor.machine import check_cpu_limit, check_interpreter, check_job, check_variables
+from agent.launch.doctor.request import Request, check_dry_run, check_request, header
+from agent.launch.doctor.slurm import (
+    ask_config,
+    check_accounting,
+    check_config,
+    check_limits,
+    check_programs,
+    check_versions,
+)
+from agent.launch.nodes import Nodes, parse_nodes, parse_partitions
 from agent.launch.options import split_directive
 from agent.launch.profile import Profile, Resources
+from agent.launch.profile_checks import gres_items, megabytes
 from tests.cases.fake_slurm import FakeSlurm
 from trainers.registry import TRAINERS
 
@@ -48,8 +56,9 @@ def asker(fake: FakeSlurm) -> Asker:
     return Asker(fake.environment(), patience_s=10)
 
 
-def only(findings: list[Finding], level: Level, *words: str) -> Finding:
+def only(found: Finding | Iterable[Finding], level: Level, *words: str) -> Finding:
     """The one finding of this level, which must say all of the words."""
+    findings = [found] if isinstance(found, Finding) else list(found)
     chosen = [finding for finding in findings if finding.level is level]
     assert len(chosen) == 1, findings
     text = f"{chosen[0].looked_at}: {chosen[0].found} -> {chosen[0].change}"
@@ -121,9 +130,9 @@ def test_versions(answers: dict[str, str], level: Level, words: list[str]) -> No
 
 def test_a_controller_that_hangs_is_not_asked_again(fake: FakeSlurm) -> None:
     fake.answer("scontrol", sleep=30)
-    findings, config = ask_config(Asker(fake.environment(), patience_s=0.3))
+    finding, config = ask_config(Asker(fake.environment(), patience_s=0.3))
     assert config == {} and len(fake.calls("scontrol")) <= 1
-    only(findings, PROBLEM, "does not answer", "within 0.3 s", "--launcher local")
+    only(finding, PROBLEM, "does not answer", "within 0.3 s", "--launcher local")
 
 
 @pytest.mark.parametrize(
@@ -140,9 +149,9 @@ def test_a_controller_that_is_not_up(
     fake: FakeSlurm, asker: Asker, out: str, err: str, code: int, words: list[str]
 ) -> None:
     fake.answer("scontrol", out, err=err, code=code)
-    findings, config = ask_config(asker)
+    finding, config = ask_config(asker)
     assert config == {}
-    only(findings, PROBLEM, *words)
+    only(finding, PROBLEM, *words)
 
 
 def test_line_25_accounting_switched_off() -> None:
@@ -154,8 +163,9 @@ def test_line_25_accounting_switched_off() -> None:
 
 
 def test_line_11_sizes_of_arrays() -> None:
-    only(check_config(ANSWERS | {"MaxArraySize": "101"}, rows=500)[:1], OK, "101", "500 rows fit in 5 arrays")
-    only(check_config(ANSWERS, rows=5)[:1], OK, "one array")
+    small = list(check_config(ANSWERS | {"MaxArraySize": "101"}, rows=500))
+    only(small[:1], OK, "MaxArraySize: 101", "500 rows fit in 5 arrays")
+    only(list(check_config(ANSWERS, rows=5))[:1], OK, "one array")
     only(check_config(ANSWERS | {"MaxArraySize": "0"}), PROBLEM, "no job arrays", "--launcher local")
     only(check_config(ANSWERS | {"MaxArraySize": "many"}), WARNING, "is many")
     capped = ANSWERS | {"SchedulerParameters": "bf_interval=1,max_array_tasks=50"}
@@ -214,7 +224,9 @@ NODES = parse_nodes(
 def request(config: dict[str, str] | None = None, *, uses_gpu: bool = False, **wanted: Any) -> list[Finding]:
     asked = Resources(**({"time": "5"} | wanted))
     return check_request(
-        asked, kind="train", partitions=PARTITIONS, nodes=NODES, config=config or {}, uses_gpu=uses_gpu
+        Request(
+            wanted=asked, kind="train", partitions=PARTITIONS, nodes=NODES, config=config or {}, uses_gpu=uses_gpu
+        )
     )
 
 
@@ -283,13 +295,14 @@ def test_memory_that_nobody_named() -> None:
 
 def test_nodes_that_are_all_down() -> None:
     down = [replace(group, state="drain*") for group in NODES]
-    findings = check_request(Resources(time="5"), kind="eval", partitions=PARTITIONS, nodes=down, config={})
+    asked = Request(wanted=Resources(time="5"), kind="eval", partitions=PARTITIONS, nodes=down, config={})
+    findings = check_request(asked)
     only(findings, WARNING, "nodes (eval)", "drain*", "sinfo -R")
 
 
 def test_no_default_partition() -> None:
     others = {"short": PARTITIONS["short"]}
-    findings = check_request(Resources(), kind="train", partitions=others, nodes=[], config={})
+    findings = check_request(Request(wanted=Resources(), kind="train", partitions=others, nodes=[], config={}))
     only(findings, PROBLEM, "no default partition", "one of short")
 
 
@@ -389,7 +402,7 @@ def test_the_mount_of_a_folder() -> None:
 )
 def test_places(folder: str, level: Level, words: list[str]) -> None:
     path = Path(folder)
-    findings = check_place(path, mount_of(path, MOUNTS), slurm=True)
+    findings = list(check_place(path, mount_of(path, MOUNTS), slurm=True))
     only([finding for finding in findings if level is OK or finding.level is not OK], level, *words)
     local = check_place(path, mount_of(path, MOUNTS), slurm=False)
     only(local, OK, "local runs need no shared one")
@@ -431,7 +444,7 @@ def test_a_filesystem_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def tried(**changes: Any) -> list[Finding]:
     good = {"failed": {}, "free_bytes": 2**40, "inodes": 10**7, "free_inodes": 10**6, "skew_s": 0.0}
-    return check_trial(good | changes, looked="writing in /x")
+    return list(check_trial(good | changes, looked="writing in /x"))
 
 
 @pytest.mark.parametrize(
@@ -490,16 +503,18 @@ def test_variables_that_steer_tasks() -> None:
 
 def test_inside_of_a_job_and_under_a_cpu_limit() -> None:
     only(check_job({"SLURM_JOB_ID": "77"}), WARNING, "inside of SLURM job 77")
-    assert check_job({}) == []
+    assert list(check_job({})) == []
     only(check_cpu_limit(900), WARNING, "killed after 900 CPU-seconds", "tick")
-    assert check_cpu_limit(-1) == [] and check_cpu_limit(10**6)[0].level is OK
+    assert list(check_cpu_limit(-1)) == []
+    only(check_cpu_limit(10**6), OK, "killed after 1000000")
 
 
 def test_the_training_python(tmp_path: Path) -> None:
     missing = Profile(python=tmp_path / "venv" / "bin" / "python")
     only(check_interpreter(missing, None, nodes=True), PROBLEM, "no such python", f"uv venv {tmp_path}/venv")
-    assert "uv venv" not in check_interpreter(Profile(python=tmp_path / "python"), None, nodes=True)[0].change
-    findings = check_interpreter(Profile(), None, nodes=True)
+    bare = only(check_interpreter(Profile(python=tmp_path / "python"), None, nodes=True), PROBLEM)
+    assert "uv venv" not in bare.change
+    findings = list(check_interpreter(Profile(), None, nodes=True))
     assert [finding.level for finding in findings] == [OK, OK] and "cannot be seen from here" in findings[1].found
     absent = replace(TRAINERS["resnet9"], requires=("json", "no_such_module_xyz"))
     only(check_interpreter(Profile(), absent, nodes=False), PROBLEM, "no_such_module_xyz", "uv")
@@ -537,7 +552,8 @@ def look(tmp_path: Path, *, hide: bool = False, **changes: Any) -> tuple[int, li
     path = inside / "report.json"
     report = json.loads(path.read_text()) if path.exists() else None
     state = {"JobState": "COMPLETED" if done.returncode == 0 else "FAILED", "ExitCode": f"{done.returncode}:0"}
-    return done.returncode, visit.outcome(wanted, inside, state | {"NodeList": "n7"}, report, "12")
+    shown = state | {"NodeList": "n7"}
+    return done.returncode, list(visit.outcome(wanted, inside, shown, report, "12"))
 
 
 ROOT = Path(__file__).parents[3]

@@ -14,7 +14,7 @@ from agent.api import TuneOptions, tune
 from agent.api.begin import begin
 from agent.api.dry_run import dry_run
 from agent.cli.main import run
-from agent.errors import LaunchError, SchedulerUnavailable, UsageError
+from agent.errors import LaunchError, SchedulerUnavailable, SubmissionRefused, UsageError
 from agent.launch import local_queue
 from agent.launch.accounting import seconds_by_task
 from agent.launch.base import Batch, SlurmSettings, Submission
@@ -209,7 +209,7 @@ def test_line_34_the_line_asked_about_is_the_line_of_the_submission(fake: FakeSl
 @pytest.mark.parametrize(
     ("err", "kind"),
     [
-        ("allocation failure: Requested node configuration is not available", LaunchError),
+        ("allocation failure: Requested node configuration is not available", SubmissionRefused),
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", SchedulerUnavailable),
         ("Killed", SchedulerUnavailable),
     ],

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
+from agent.errors import (
+    AmbiguousSubmission,
+    LaunchError,
+    SchedulerUnavailable,
+    SubmissionRefused,
+    SubmitLimit,
+    UsageError,
+)
 from agent.launch.base import Batch, SlurmSettings, Submission
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.submitit import SubmititLauncher
@@ -97,37 +104,37 @@ def test_a_percent_sign_in_the_folder_is_no_placeholder(slurm: FakeSlurm, batch:
 
 # What sbatch prints, and what it means. Texts: Slurm's slurm_errno and sbatch 22.05 as printed.
 ANSWERS = [
-    ("sbatch: error: Batch job submission failed: Invalid partition name specified", LaunchError, "sinfo"),
+    ("sbatch: error: Batch job submission failed: Invalid partition name specified", SubmissionRefused, "sinfo"),
     (
         "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
-        LaunchError,
+        SubmissionRefused,
         "and set `account` in",
     ),
     (
         "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's "
         "size and/or time limits)",
-        LaunchError,
+        SubmissionRefused,
         "ask for less",
     ),
-    ("sbatch: error: Batch job submission failed: Invalid qos specification", LaunchError, "qos"),
+    ("sbatch: error: Batch job submission failed: Invalid qos specification", SubmissionRefused, "qos"),
     (
         "sbatch: error: Batch job submission failed: Requested node configuration is not available",
-        LaunchError,
+        SubmissionRefused,
         "sinfo -Nl",
     ),
-    ("sbatch: error: Batch job submission failed: Invalid job array specification", LaunchError, "array"),
+    ("sbatch: error: Batch job submission failed: Invalid job array specification", SubmissionRefused, "array"),
     (
         "sbatch: error: Batch job submission failed: Requested time limit is invalid (missing or exceeds some limit)",
-        LaunchError,
+        SubmissionRefused,
         "lower `time`",
     ),
     (
         "sbatch: error: Batch job submission failed: Invalid generic resource (gres) specification",
-        LaunchError,
+        SubmissionRefused,
         "gres",
     ),
-    ("sbatch: error: Invalid --mem specification", LaunchError, "Invalid --mem"),
-    ("sbatch: unrecognized option '--frobnicate'", LaunchError, "frobnicate"),
+    ("sbatch: error: Invalid --mem specification", SubmissionRefused, "Invalid --mem"),
+    ("sbatch: unrecognized option '--frobnicate'", SubmissionRefused, "frobnicate"),
     (
         "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates"
         " accounting/QOS policy (job submit limit, user's size and/or time limits)",

@@ -17,7 +17,6 @@ import pytest
 
 from agent.acceptance.rules_file import load_rules
 from agent.api.begin import begin
-from agent.api.doctor_permissions import check_permissions
 from agent.api.dry_run import dry_run
 from agent.api.replay import replay_round
 from agent.api.study import Study
@@ -25,6 +24,7 @@ from agent.cli.main import run
 from agent.errors import InvalidRules, InvalidStudy, StorageError
 from agent.launch import local_queue
 from agent.launch.doctor.finding import Finding, Level
+from agent.launch.doctor.permissions import check_permissions
 from agent.ownership import other_readers, other_writers
 from agent.store.disk import Disk, read_text
 from agent.store.journal import Journal, first_line

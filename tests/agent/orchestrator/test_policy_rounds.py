@@ -11,7 +11,7 @@ import pytest
 
 from agent.api import Study, tick_once, tune
 from agent.api.begin import begin
-from agent.errors import InvalidPolicy, LaunchError, TrialsCrashed
+from agent.errors import InvalidPolicy, SubmissionRefused, TrialsCrashed
 from agent.launch.base import State, TaskStatus
 from agent.launch.catalogue import capabilities_of
 from agent.launch.local import LocalLauncher
@@ -296,7 +296,8 @@ def test_a_node_that_is_not_excluded_any_more_is_not_said_to_be(
 
     def only_node(batch: Any) -> Any:
         if "exclude" in dict(batch.settings.directives):
-            raise LaunchError("sbatch refused it: Requested node configuration is not available")
+            said = "sbatch refused it: Requested node configuration is not available"
+            raise SubmissionRefused(said, no_node=True, too_much=True)
         return submit_any(batch)
 
     teller.submit = only_node  # type: ignore[method-assign]

@@ -1,13 +1,14 @@
-"""Doctor's look at who else may read what is private, and write what is run. Nothing is changed."""
+"""Who else may read what is private, and write what is run. Nothing is changed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.launch.doctor.finding import Area, Finding
+from agent.launch.doctor.finding import Area, Finding, few
 from agent.ownership import group_name, other_readers, other_writers, user_name
 
 _area = Area("permissions")
@@ -15,17 +16,18 @@ _area = Area("permissions")
 
 def check_permissions(folder: Path, *, study: bool, here: Path) -> list[Finding]:
     """Of `.env` in `here`, and of a study's folder or of the folder that studies are made in."""
-    found = [*_dotenv(here / ".env"), *_folder(folder, study=study)]
+    checks = [_dotenv(here / ".env"), _folder(folder, study=study)]
     if study:
-        found += [*_private(folder), *_rules(folder)]
-    return found
+        checks += [_private(folder), _rules(folder)]
+    findings = []
+    for check in checks:
+        with contextlib.suppress(OSError):  # not there, or not to be looked at
+            findings += list(check)
+    return findings
 
 
 def _dotenv(path: Path) -> Iterator[Finding]:
-    try:
-        owner, others = path.stat().st_uid, other_readers(path)
-    except OSError:
-        return
+    owner, others = path.stat().st_uid, other_readers(path)
     if owner != os.geteuid():
         said = f"it belongs to {user_name(owner)}, and so do the keys and addresses in it"
         yield _area.warning(str(path), said, "call from a folder of your own, or export the variables")
@@ -36,13 +38,11 @@ def _dotenv(path: Path) -> Iterator[Finding]:
 
 
 def _folder(folder: Path, *, study: bool) -> Iterator[Finding]:
-    try:
-        found = folder.stat()
-    except OSError:
-        return
-    others, looked, path = other_writers(found), str(folder), shlex.quote(str(folder))
+    found, looked = folder.stat(), str(folder)
+    others = other_writers(found)
     if found.st_mode & 0o002 and not found.st_mode & 0o1000:
-        yield _area.warning(looked, "everybody may write to it, and replace what is in it", f"chmod o-w {path}")
+        ask = f"chmod o-w {shlex.quote(looked)}"
+        yield _area.warning(looked, "everybody may write to it, and replace what is in it", ask)
     elif not others:
         yield _area.ok(looked, "only you may write to it")
     elif found.st_mode & 0o020 and _umask() & 0o020:
@@ -57,28 +57,19 @@ def _folder(folder: Path, *, study: bool) -> Iterator[Finding]:
 
 def _private(root: Path) -> Iterator[Finding]:
     """aliases.json and the recorded exchanges with models: they tell what --anonymize keeps from a model."""
-    paths = [root / "aliases.json", *sorted(root.glob("*/calls"))]
-    open_paths = []
-    for path in paths:
-        try:
-            if path.stat().st_uid == os.geteuid() and other_readers(path):
-                open_paths.append(path)
-        except OSError:
-            continue
-    if open_paths:
-        few = ", ".join(str(path.relative_to(root)) for path in open_paths[:3])
-        more = f" and {len(open_paths) - 3} more" if len(open_paths) > 3 else ""
-        change = f"chmod -R go-rwx {' '.join(shlex.quote(str(path)) for path in open_paths)}"
-        yield _area.warning("exchanges with models", f"{few}{more}: others may read them", change)
+    exposed = []
+    for path in (root / "aliases.json", *sorted(root.glob("*/calls"))):
+        with contextlib.suppress(OSError):
+            exposed += [path] if path.stat().st_uid == os.geteuid() and other_readers(path) else []
+    if exposed:
+        said = few([str(path.relative_to(root)) for path in exposed], 3)
+        change = f"chmod -R go-rwx {' '.join(shlex.quote(str(path)) for path in exposed)}"
+        yield _area.warning("exchanges with models", f"{said}: others may read them", change)
 
 
 def _rules(root: Path) -> Iterator[Finding]:
     path = root / "acceptance.py"
-    try:
-        others = other_writers(path.stat()) or other_writers(root.stat())
-    except OSError:
-        return
-    if others:
+    if others := other_writers(path.stat()) or other_writers(root.stat()):
         said = f"is code, and {others}: it is not run, so `tune` and `tick` refuse this study"
         yield _area.problem(str(path), said, "read it, then give --rules a table of numbers (YAML)")
 
