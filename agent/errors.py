@@ -9,6 +9,7 @@ RoundtableError                     one clear line for the person; exit code 2 u
 │   ├── InvalidProfile              a cluster profile with problems
 │   ├── InvalidPolicy               a retry policy with problems
 │   ├── InvalidRules                rules of acceptance with problems, or a person's own rule that failed
+│   ├── InvalidPlugin               an installed plug-in that cannot be used; commands without it go on
 │   ├── InvalidTrainer              an unknown trainer, or a trainer description with problems
 │   └── InvalidScript               a rendered script that failed its lint: a bug or a hostile value
 ├── StudyBusy                       another process holds the study's lease
@@ -111,6 +112,10 @@ class InvalidPolicy(ProblemsError):
 
 class InvalidRules(ProblemsError):
     """Rules of acceptance that may not be used, or a person's own rule that failed: the round stays open."""
+
+
+class InvalidPlugin(UsageError):
+    """A plug-in that cannot be used; the message names its distribution, its entry point and a remedy."""
 
 
 class InvalidTrainer(ProblemsError):

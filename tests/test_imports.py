@@ -133,6 +133,8 @@ def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
         "options",
         "ownership",
         "pasteable",
+        "plugins",
+        "proposers",
         "records",
         "reference",
         "report",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.api.options import TuneOptions
 from agent.errors import UsageError
+from agent.proposers import proposer_entry
 
 
 def check_used(options: TuneOptions, proposer: str, some: bool) -> None:
@@ -12,17 +13,20 @@ def check_used(options: TuneOptions, proposer: str, some: bool) -> None:
     Raises UsageError naming what each needs.
     """
     without = "" if some else "a language model: give --provider"
-    hybrid = "" if proposer == "hybrid" else f"--proposer hybrid (it is {proposer})"
-    panel = "" if proposer == "panel" else f"--proposer panel (it is {proposer})"
+    entry = proposer_entry(proposer)
+
+    def unless(fits: bool, other: str) -> str:
+        return "" if fits else f"--proposer {other} (it is {proposer})"
+
     needs = {
         "model": without,
         "base_url": without,
         "key_env": without,
-        "llm_share": hybrid,
-        "llm_warmup": hybrid,
-        "consult_turns": panel,
-        "escalate_after": "" if proposer in ("planner", "hybrid") else f"--proposer planner (it is {proposer})",
-        "planner": hybrid,
+        "llm_share": unless(entry.shares, "hybrid"),
+        "llm_warmup": unless(entry.shares, "hybrid"),
+        "consult_turns": unless(entry.speaks == "panel", "panel"),
+        "escalate_after": unless(entry.plans or entry.may_plan, "planner"),
+        "planner": unless(entry.may_plan, "hybrid"),
     }
     given = {name: value for name in needs if (value := getattr(options, name)) is not None}
     unused = [

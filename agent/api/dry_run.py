@@ -29,6 +29,7 @@ from agent.errors import (
     UsageError,
 )
 from agent.launch.catalogue import capabilities_of
+from agent.proposers import BAYES
 from agent.store.disk import read_text, storage
 from agent.store.place import place
 from agent.store.store import Store
@@ -129,7 +130,7 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
         slurm=capabilities_of(asked.launcher).array_scripts,
         provider="none",
         llm={},
-        proposer="bayes",
+        proposer=BAYES.name,
         # One round is looked at, however many this call would run.
         target_round=min(asked.target_round, store.next_number()),
     )

@@ -14,6 +14,7 @@ from agent.api.agent_options import check_used
 from agent.api.options import TuneOptions
 from agent.errors import UsageError
 from agent.options.option import given
+from agent.proposers import AUTOTUNER, BAYES, SHIPPED, proposer_entry
 from agent.store.store import Store
 from agent.store.study import Settings
 
@@ -37,20 +38,26 @@ def agent_settings(old: Settings, options: TuneOptions) -> dict[str, Any]:
     some = any_model(config)
     if not some and options.search_provider not in (None, "none"):
         raise UsageError(f"--search-provider {options.search_provider}: there is no researcher without --provider")
-    proposer = options.proposer
-    if proposer is None:
-        # A study that had no model and is given one is meant to use it; one that loses it cannot.
-        if old.proposer == "planner":  # it has rules of its own
-            proposer = "planner"
-        else:
-            proposer = ("llm" if not old.llm or not any_model(_stored(old)) else old.proposer) if some else "bayes"
-    if proposer not in ("bayes", "planner") and not some:
+    proposer = options.proposer or _kept_proposer(old, some)
+    if proposer_entry(proposer).needs_models and not some:
+        without = [entry.name for entry in SHIPPED.values() if not entry.needs_models]
         raise UsageError(
             f"--proposer {proposer} needs a language model: give --provider (anthropic, openai, deepseek, ...); "
-            "with --provider none only bayes and planner can propose"
+            f"with --provider none only {' and '.join(without)} can propose"
         )
     check_used(options, proposer, some)
     return changes | {"provider": config.provider, "llm": config.to_json(), "proposer": proposer}
+
+
+def _kept_proposer(old: Settings, some: bool) -> str:
+    """The proposer of a study whose call names none. some: whether it has a language model now."""
+    entry = proposer_entry(old.proposer)
+    if not (entry.needs_models or entry.unchosen):
+        return old.proposer  # it goes on with a model and without
+    # A study that had no model and is given one is meant to use it; one that loses it cannot.
+    if not some:
+        return BAYES.name
+    return old.proposer if old.llm and any_model(_stored(old)) else AUTOTUNER.name
 
 
 def any_model(config: LLMConfig) -> bool:

@@ -105,7 +105,7 @@ def tools_for(
     from agent.launch.training import ensure, import_root, training_python
     from agent.orchestrator.work import Tools
     from agent.policy import load_policy
-    from agent.propose.optuna_tpe import TPEProposer
+    from agent.propose.select import make_proposer
     from agent.resources import shipped_policy
 
     found = frozen_trainer(store.config.trainer, frozen_text(store))
@@ -137,7 +137,7 @@ def tools_for(
             check_fit(reference, dataclasses.replace(about, data=None), file=file)
 
     return Tools(
-        proposer=TPEProposer(),
+        proposer=make_proposer(settings.proposer),
         models=offline_models(settings) if offline else models_for(store, settings, say),
         launcher=launcher,
         trainer=found.trainer,

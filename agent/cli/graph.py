@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agent.cli.common import study_folder
 from agent.errors import UsageError
+from agent.proposers import BAYES, proposer_entry
 from agent.report.graph import Graph, Workflow, to_mermaid, to_png, to_svg, workflow_graph
 from agent.store.disk import storage
 from trainers.files import write_atomic
@@ -53,10 +54,11 @@ def _of_study(parsed: argparse.Namespace) -> Workflow:
     store = Store.open(study_folder(parsed))
     settings = store.settings() if store.driven() else Settings()
     asks = asks_models(settings)
-    proposer = parsed.proposer or (settings.proposer if asks or settings.proposer == "planner" else "bayes")
+    kept = asks or not proposer_entry(settings.proposer).needs_models
+    proposer = parsed.proposer or (settings.proposer if kept else BAYES.name)
     return Workflow(
         proposer=proposer,
-        models=asks or parsed.proposer not in (None, "bayes"),
+        models=asks or (parsed.proposer is not None and proposer_entry(parsed.proposer).asks),
         planned=settings.planner,
         candidates=settings.candidates,
         rungs=settings.rungs,

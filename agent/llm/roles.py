@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.names import ROLES
+from agent.proposers import proposer_entry
 
 
 def may_speak(
@@ -10,20 +11,21 @@ def may_speak(
 ) -> tuple[str, ...]:
     """The roles that a study with language models may ask, in the order of ROLES.
 
-    proposer: bayes, llm, panel, hybrid or planner. planned: whether each round has a step type. analyst, critique:
+    proposer: its name. planned: whether each round has a step type. analyst, critique:
     the study's switches. searches: whether there is a search provider. judge: whether the rules of acceptance leave
     small gains to a judge.
     """
+    entry = proposer_entry(proposer)
     asked = {
         "analyst": analyst,
         "researcher": searches,
-        "autotuner": proposer in ("llm", "hybrid") and not planned,
-        "planner": planned or proposer == "planner",
-        "consultant_a": proposer == "panel",
-        "consultant_b": proposer == "panel",
-        "supervisor": proposer == "panel",
-        # What the Bayesian proposer made gives no reasons to look at.
-        "checker": critique and proposer != "bayes",
+        "autotuner": entry.speaks == "autotuner" and not planned,
+        "planner": planned or entry.plans,
+        "consultant_a": entry.speaks == "panel",
+        "consultant_b": entry.speaks == "panel",
+        "supervisor": entry.speaks == "panel",
+        # What an algorithm made gives no reasons to look at.
+        "checker": critique and entry.asks,
         # Whoever proposed.
         "judge": judge,
     }

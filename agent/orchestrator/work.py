@@ -57,7 +57,7 @@ class Tools:
     """The outside world, passed in. The launcher is made on first use: rendering needs no SLURM."""
 
     proposer: Proposer
-    """The Bayesian one, which every study has."""
+    """The algorithm, which every study has; Bayesian where no plug-in is chosen."""
     models: Models | None = None
     """None with --provider none."""
     launcher: Callable[[], Launcher]

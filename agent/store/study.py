@@ -11,6 +11,7 @@ from typing import Any, Never
 from agent.errors import InvalidStudy, Problem
 from agent.options.option import full_record, options_of
 from agent.options.study import Mode, StudyOptions
+from agent.proposers import proposer_entry
 from agent.records import Objective
 from trainers.contract import Value
 from trainers.files import FileProblem, newer_version, read_json_object
@@ -103,7 +104,7 @@ class Settings(Mode, StudyOptions[Never]):
     @property
     def planned(self) -> bool:
         """Whether each round has a step type."""
-        return self.proposer == "planner" or (self.proposer == "hybrid" and self.planner)
+        return proposer_entry(self.proposer).planned(self.planner)
 
     def plain(self) -> dict[str, Any]:
         """As settings.json holds them: JSON types, so that what is written equals what is read back."""

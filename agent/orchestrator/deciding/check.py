@@ -18,6 +18,7 @@ from agent.orchestrator.deciding.propose import in_place_of, plain, tried, withi
 from agent.orchestrator.training.render import AS_IT_STANDS
 from agent.orchestrator.work import StepResult, Work
 from agent.planning import Plan
+from agent.proposers import proposer_entry
 from agent.records import Observation, Proposal
 from agent.reference import Reference, config_key, load_reference
 from agent.roles import autotuner, checker, panel, planner
@@ -167,7 +168,7 @@ def _repairer(court: Court) -> Callable[..., Suggested]:
     if court.suggested.proposals[0].source == planner.SOURCE:
         assert court.plan is not None
         return partial(planner.repair, advice=court.plan.advice, past=past(court.work))
-    return panel.repair if court.work.settings.proposer == "panel" else autotuner.repair
+    return panel.repair if proposer_entry(court.work.settings.proposer).speaks == "panel" else autotuner.repair
 
 
 def _still_blocked(now: Checked, before: Checked, names: Sequence[str]) -> Checked:

@@ -14,6 +14,7 @@ from agent.orchestrator.work import StepResult, Work
 from agent.planning import Plan
 from agent.propose.baseline import DefaultProposer
 from agent.propose.hybrid import model_places
+from agent.proposers import proposer_entry
 from agent.records import Observation, Proposal
 from agent.reference import Reference, check_values, config_key, load_reference
 from agent.roles import autotuner, checker, panel, planner
@@ -145,17 +146,15 @@ def _from_earlier_studies(work: Work, draft: Draft) -> None:
 
 def _model(work: Work) -> str:
     """The source of a model's proposals."""
-    if work.settings.planned:
-        return planner.SOURCE
-    return "panel" if work.settings.proposer == "panel" else "llm"
+    return proposer_entry(work.settings.proposer).source(work.settings.planner)
 
 
 def _model_places(work: Work, history: Sequence[Observation], places: int) -> int:
     """How many of a round's open places a language model fills. Round 1 never asks one (A-S1)."""
-    settings = work.settings
-    if places <= 0 or work.number == 1 or work.tools.models is None or settings.proposer == "bayes":
+    settings, entry = work.settings, proposer_entry(work.settings.proposer)
+    if places <= 0 or work.number == 1 or work.tools.models is None or not entry.asks:
         return 0
-    if settings.proposer == "hybrid":
+    if entry.shares:
         return model_places(history, places, share=settings.llm_share, warmup=settings.llm_warmup)
     return places
 
@@ -203,7 +202,7 @@ def _suggested(work: Work, draft: Draft, agents: Agents, situation: Situation, c
         if planned.suggested is None:
             raise StudyEnds(f"{planned.plan.plan} ({planned.plan.reason})", by="model")
         return planned.suggested
-    if work.settings.proposer == "panel":
+    if proposer_entry(work.settings.proposer).speaks == "panel":
         return panel.discuss(agents, situation, count, work.settings.consult_turns)
     return autotuner.suggest(agents, situation, count)
 

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from agent.errors import UsageError
 from agent.llm.roles import may_speak
-from agent.names import PROPOSERS
+from agent.proposers import ProposerEntry, proposer_entry
 
 KINDS = {"rules": "rules", "model": "language model", "bayes": "Bayesian optimisation", "machine": "machines"}
 """Who works in a node -> what the legend calls it."""
@@ -47,12 +46,15 @@ class Workflow:
     title: str = "A round of Roundtable"
 
     def __post_init__(self) -> None:
-        if self.proposer not in PROPOSERS:
-            raise UsageError(f"proposer {self.proposer!r}: must be one of {', '.join(PROPOSERS)}")
+        proposer_entry(self.proposer)
+
+    @property
+    def entry(self) -> ProposerEntry:
+        return proposer_entry(self.proposer)
 
     @property
     def asks_models(self) -> bool:
-        return self.proposer != "bayes" if self.models is None else self.models
+        return self.entry.asks if self.models is None else self.models
 
     @property
     def roles(self) -> Sequence[str]:
@@ -61,7 +63,7 @@ class Workflow:
             return ()
         return may_speak(
             proposer=self.proposer,
-            planned=self.proposer == "planner" or (self.proposer == "hybrid" and self.planned),
+            planned=self.entry.planned(self.planned),
             analyst=self.analyst,
             searches=self.researcher,
             critique=self.critique,
@@ -154,15 +156,19 @@ def workflow_graph(workflow: Workflow) -> Graph:
 
 
 def _subtitle(workflow: Workflow) -> str:
-    who = {
-        "llm": "A language model proposes",
-        "panel": "Two consultants discuss, a supervisor decides",
-        "bayes": "Bayesian optimisation proposes"
-        + (", language models read and judge" if workflow.roles else ", no language model is asked"),
-        "planner": "A planner chooses how far each round goes",
-        "hybrid": f"Bayesian optimisation and a language model ({workflow.share:.0%}) propose",
-    }
-    return f"{who[workflow.proposer]}; {_many(workflow.candidates, 'candidate')} a round"
+    return f"{_who(workflow)}; {_many(workflow.candidates, 'candidate')} a round"
+
+
+def _who(workflow: Workflow) -> str:
+    entry = workflow.entry
+    if not entry.asks:
+        models = ", language models read and judge" if workflow.roles else ", no language model is asked"
+        return f"{entry.title} proposes{models}"
+    if entry.shares:
+        return f"{entry.title} and a language model ({workflow.share:.0%}) propose"
+    if entry.plans:
+        return "A planner chooses how far each round goes"
+    return "Two consultants discuss, a supervisor decides" if entry.speaks == "panel" else "A language model proposes"
 
 
 def _notes(workflow: Workflow) -> list[str]:
@@ -186,12 +192,18 @@ def _analyse(workflow: Workflow) -> Step:
 
 
 def _propose(workflow: Workflow) -> Step:
-    share = {"hybrid": f"{1 - workflow.share:.0%} of the candidates", "bayes": "all candidates"}
-    does = share.get(workflow.proposer, "steps in for a model" if workflow.asks_models else "within the step")
-    bayes = Node(id="bayes", name="Bayesian proposer", does=does, kind="bayes")
+    entry = workflow.entry
+    if not entry.asks:
+        does = "all candidates"
+    elif entry.shares:
+        does = f"{1 - workflow.share:.0%} of the candidates"
+    else:
+        does = "steps in for a model" if workflow.asks_models else "within the step"
+    shipped = entry.title == ProposerEntry.title
+    bayes = Node(id="bayes", name="Bayesian proposer" if shipped else entry.title, does=does, kind="bayes")
     rows: list[list[Node]] = []
     edges: list[Edge] = []
-    if workflow.proposer == "panel":
+    if entry.speaks == "panel":
         rows.append(
             [
                 Node(id="consultant_a", name="Consultant A", does="argues", kind="model"),
@@ -203,16 +215,16 @@ def _propose(workflow: Workflow) -> Step:
         )
         rows.append([Node(id="supervisor", name="Supervisor", does="merges them within bounds", kind="model")])
         edges += [Edge(source=node.id, target="supervisor") for node in rows[0]]
-    elif workflow.proposer == "planner" or "planner" in workflow.roles:
+    elif entry.plans or "planner" in workflow.roles:
         kind = "model" if workflow.asks_models else "rules"
         rows.append([Node(id="planner", name="Planner", does="small, medium, radical or stop", kind=kind)])
-    elif workflow.proposer in ("llm", "hybrid"):
+    elif entry.speaks == "autotuner":
         does = "changes, each with a reason"
-        if workflow.proposer == "hybrid":
+        if entry.shares:
             does = f"{workflow.share:.0%}, once {workflow.warmup} are scored"
         rows.append([Node(id="autotuner", name="Autotuner", does=does, kind="model")])
     rows.append([bayes])
-    if workflow.proposer == "planner" and not workflow.asks_models:
+    if entry.plans and not workflow.asks_models:
         edges.append(Edge(source="planner", target="bayes", label="step"))
     if workflow.asks_models and len(rows) > 1:
         model = rows[-2][0].id
@@ -223,7 +235,7 @@ def _propose(workflow: Workflow) -> Step:
 
 def _check(workflow: Workflow) -> Step:
     rules = Node(id="rules", name="Rules", does="type, range, constraint, duplicate", kind="rules")
-    if not workflow.asks_models or workflow.proposer == "bayes":
+    if not (workflow.asks_models and workflow.entry.asks):
         return Step(id="check", name="check", does="May it be trained?", rows=[[rules]])
     nodes, edges = [rules], []
     if "checker" in workflow.roles:

@@ -1,0 +1,120 @@
+"""What installed distributions bring under entry points: trainers, proposers, launchers, providers (doc/plugins.md).
+
+Entry points are looked at only where a name is not one of ours, or where a list is asked for: to read which
+distributions are installed costs about as much as the rest of a command's start. Nothing that is broken in one
+plug-in is noticed by a command that does not use it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from trainers.contract import TrainerError
+
+Kind = Literal["trainers", "proposers", "launchers", "providers"]
+
+T = TypeVar("T")
+
+#: A plug-in's name stands in files, messages and command lines.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+class PluginProblem(TrainerError):
+    """A plug-in that cannot be used: which distribution's, what is wrong, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """One entry point of an installed distribution. Nothing of it was imported yet."""
+
+    kind: Kind
+    name: str
+    target: str
+    """Where the object is: "package.module:NAME"."""
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        where = f"entry point {group_of(self.kind)}: {self.name} = {self.target}"
+        return f"{self.distribution} {self.version} ({where})"
+
+    def load(self, wanted: type[T]) -> T:
+        """The object, imported now. Raises PluginProblem."""
+        try:
+            found = imported(self.target)
+        except (Exception, SystemExit) as error:
+            raise self.problem(f"cannot be imported: {type(error).__name__}: {error}") from error
+        if not isinstance(found, wanted):
+            raise self.problem(f"is a {type(found).__name__}, not a {wanted.__name__}")
+        if getattr(found, "name", self.name) != self.name:
+            raise self.problem(f"calls itself {getattr(found, 'name')!r}: both names must be the same")  # noqa: B009
+        return found
+
+    def problem(self, message: str) -> PluginProblem:
+        """What is raised about this plug-in, with the remedy."""
+        name = self.distribution
+        remedy = f"update {name} (`uv pip install --upgrade {name}`), or remove it (`uv pip uninstall {name}`)"
+        return PluginProblem(f"the plug-in of {self}: {message}; {remedy}")
+
+
+def group_of(kind: Kind) -> str:
+    """The entry points' group, as a distribution's pyproject.toml names it."""
+    return f"roundtable.{kind}"
+
+
+def imported(target: str) -> object:
+    """The object at "package.module:NAME". Raises whatever the import raises, AttributeError, ValueError."""
+    module, separator, name = target.partition(":")
+    if not separator or not module or not name:
+        raise ValueError(f"{target!r} is not package.module:NAME")
+    found: object = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@functools.cache
+def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:
+    """The plug-ins of a kind by name, in the names' order; several where distributions bring the same name."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, list[Plugin]] = {}
+    for entry in entry_points(group=group_of(kind)):
+        where = entry.dist
+        plugin = Plugin(
+            kind=kind,
+            name=entry.name,
+            target=entry.value,
+            distribution=where.name if where is not None else "an unnamed distribution",
+            version=where.version if where is not None else "",
+        )
+        # A distribution that stands in two folders of the path is one, and the first counts.
+        if all(plugin.distribution != other.distribution for other in found.setdefault(entry.name, [])):
+            found[entry.name].append(plugin)
+    return {name: tuple(found[name]) for name in sorted(found)}
+
+
+def names_of(kind: Kind) -> tuple[str, ...]:
+    """The names that distributions bring, whether or not they can be used."""
+    return tuple(plugins(kind))
+
+
+def find(kind: Kind, name: str, wanted: type[T]) -> T | None:
+    """The plug-in with this name, imported now; None where no distribution brings it.
+
+    Raises PluginProblem for a broken one, and where two distributions bring the name.
+    """
+    there = plugins(kind).get(name, ())
+    if not there:
+        return None
+    if len(there) > 1:
+        both = " and ".join(str(plugin) for plugin in there)
+        raise PluginProblem(f"{name} is brought twice, by {both}: remove one of them (`uv pip uninstall ...`)")
+    if not NAME.fullmatch(name):
+        raise there[0].problem("the name must be 1 to 64 letters, digits, _ and -, and begin with a letter")
+    return there[0].load(wanted)
