@@ -1,18 +1,17 @@
 """Hours of GPUs and CPUs: what a submission may take at most, what is spent and what is committed. Pure.
 
-The journal is the only memory. `charge` {name, items, limit_s, runs, gpus, cpus, gpu_hours, cpu_hours} is
-written once for each submission, with the most it may take; `refund` {name, seconds, held, gpu_hours, cpu_hours} when
-its rows have ended, with the seconds that all runs of each row took together and, in `held`, the CPU- and GPU-seconds
-that they were allocated where accounting tells: a site may allocate more than was asked for. Rows without a refund
-stay at their declared charge.
-The ledger gives the same sums whatever the order of the entries and however often one is repeated.
+The journal is the only memory. A charge is written once for each submission, with the most it may take; refunds when
+its rows have ended, with the seconds that all runs of each row took together and the CPU- and GPU-seconds that they
+were allocated where accounting tells: a site may allocate more than was asked for. Rows without a refund stay at
+their declared charge. The ledger gives the same sums whatever the order of the entries and however often one is
+repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 Resource = Literal["gpu", "cpu"]
 RESOURCES: tuple[Resource, ...] = ("gpu", "cpu")
@@ -64,6 +63,34 @@ class Caps:
         return self.gpu if resource == "gpu" else self.cpu
 
 
+class Charged(Protocol):
+    """The journal's word of a charge."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def items(self) -> tuple[int, ...]: ...
+    @property
+    def limit_s(self) -> int | None: ...
+    @property
+    def runs(self) -> int: ...
+    @property
+    def gpus(self) -> int: ...
+    @property
+    def cpus(self) -> int: ...
+
+
+class Refunded(Protocol):
+    """The journal's word of what rows of a submission took."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def seconds(self) -> Mapping[int, float]: ...
+    @property
+    def held(self) -> Mapping[int, Mapping[str, float]] | None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Charge:
     """One submission as it was charged."""
@@ -71,6 +98,16 @@ class Charge:
     name: str
     items: tuple[int, ...]
     request: Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refund:
+    """What rows of a submission took, and the hours that come back; None where nothing was declared."""
+
+    seconds: Mapping[int, float]
+    held: Mapping[int, Mapping[str, float]]
+    gpu_hours: float | None
+    cpu_hours: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,23 +127,22 @@ class Balance:
 
 
 class Ledger:
-    """What a journal's entries add up to. Entries of other events are passed over."""
+    """What a journal's charges and refunds add up to."""
 
-    def __init__(self, entries: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, charges: Iterable[Charged], refunds: Iterable[Refunded]) -> None:
         self._charges: dict[str, Charge] = {}
         self._seconds: dict[str, dict[int, float]] = {}
         self._held: dict[str, dict[int, dict[str, float]]] = {}
-        for entry in entries:
-            if entry.get("event") == "charge":
-                self._charges.setdefault(entry["name"], _charge(entry))
-            elif entry.get("event") == "refund":
-                known = self._seconds.setdefault(entry["name"], {})
-                for item, seconds in entry["seconds"].items():
-                    known[int(item)] = max(known.get(int(item), 0.0), float(seconds))
-                # Journals of earlier versions do not say what was allocated.
-                for item, held in entry.get("held", {}).items():
-                    mine = self._held.setdefault(entry["name"], {}).setdefault(int(item), {})
-                    mine.update({name: max(mine.get(name, 0.0), float(value)) for name, value in held.items()})
+        for charged in charges:
+            self._charges.setdefault(charged.name, _charge(charged))
+        for refunded in refunds:
+            known = self._seconds.setdefault(refunded.name, {})
+            for item, seconds in refunded.seconds.items():
+                known[item] = max(known.get(item, 0.0), seconds)
+            # Journals of earlier versions do not say what was allocated.
+            for item, held in (refunded.held or {}).items():
+                mine = self._held.setdefault(refunded.name, {}).setdefault(item, {})
+                mine.update({name: max(mine.get(name, 0.0), value) for name, value in held.items()})
 
     @property
     def charges(self) -> Mapping[str, Charge]:
@@ -169,12 +205,11 @@ class Ledger:
         return None
 
 
-def _charge(entry: Mapping[str, Any]) -> Charge:
-    items = tuple(entry["items"])
-    asked = {name: entry[name] for name in ("limit_s", "gpus", "cpus")}
-    # Journals of versions without requeues do not say how often a task may run.
-    request = Request(tasks=len(items), runs=entry.get("runs", 1), **asked)
-    return Charge(name=entry["name"], items=items, request=request)
+def _charge(charged: Charged) -> Charge:
+    request = Request(
+        tasks=len(charged.items), limit_s=charged.limit_s, runs=charged.runs, gpus=charged.gpus, cpus=charged.cpus
+    )
+    return Charge(name=charged.name, items=charged.items, request=request)
 
 
 def _used(
@@ -188,26 +223,20 @@ def _used(
 
 def refund(
     charged: Charge, seconds: Mapping[int, float], held: Mapping[int, Mapping[str, float]] | None = None
-) -> dict[str, Any]:
-    """The fields of a `refund` entry: rows of this charge that are accounted for now, and the hours that come back.
+) -> Refund:
+    """For rows of this charge that are accounted for now.
 
     held: CPU- and GPU-seconds that they were allocated, where accounting tells. A row whose runs took longer than was
-    declared (a requeue starts its limit anew), or that was allocated more, gives a negative refund. null where
-    nothing was declared.
+    declared (a requeue starts its limit anew), or that was allocated more, gives a negative refund.
     """
-    held = {item: dict(each) for item, each in (held or {}).items() if item in seconds}
+    known = {item: dict(each) for item, each in sorted((held or {}).items()) if item in seconds}
     rows = replace(charged.request, tasks=len(seconds))
-    back: dict[str, float | None] = {}
-    for resource in RESOURCES:
+
+    def back(resource: Resource) -> float | None:
         worst = rows.worst(resource)
-        back[resource] = None if worst is None else round(worst - _used(rows, resource, seconds, held), 9)
-    return {
-        "name": charged.name,
-        "seconds": {str(item): value for item, value in sorted(seconds.items())},
-        **({"held": {str(item): each for item, each in sorted(held.items())}} if held else {}),
-        "gpu_hours": back["gpu"],
-        "cpu_hours": back["cpu"],
-    }
+        return None if worst is None else round(worst - _used(rows, resource, seconds, known), 9)
+
+    return Refund(seconds=dict(sorted(seconds.items())), held=known, gpu_hours=back("gpu"), cpu_hours=back("cpu"))
 
 
 def worst_of(requests: Sequence[Request], resource: Resource) -> float | None:

@@ -23,8 +23,9 @@ from agent.options.option import call_record, given, settle
 from agent.options.study import Driving, Start
 from agent.pasteable import quoted
 from agent.store import control
-from agent.store.control import Entry, Identity
+from agent.store.control import Controller, Identity
 from agent.store.disk import read_text
+from agent.store.events import ControllerIntent, ControllerRefused, ControllerSubmitted, Started, StopRequested
 from agent.store.store import Store
 from agent.store.study import Settings
 
@@ -57,12 +58,12 @@ def start(root: Path, options: StartOptions, *, say: Say) -> Ending | None:
         _settle(store, options)
         _tell_sources(store, say)
         generation = _next_generation(store)
-        store.journal.append("started", controller=options.controller, by=_by(), generation=generation)
+        store.journal.append(Started(controller=options.controller, by=_by(), generation=generation))
         # Only now: the kill switch of a study that could not be started stays.
         control.withdraw_stop(store)
         if options.controller == "slurm":
-            entry = _submit(store, generation)
-            say(f"SLURM job {entry['job_id']} ({entry['name']}) drives {root}; its words go to")
+            made = _submit(store, generation)
+            say(f"SLURM job {made.job_id} ({made.name}) drives {root}; its words go to")
             say(f"{quoted(store.paths.controller_log)}; `{store.command('stop')}` ends it")
             return None
     if options.controller == "cron":
@@ -97,15 +98,15 @@ def stop(root: Path, *, now: bool, say: Say) -> None:
     try:
         with held_soon(store.paths.lease, seconds=2.0):
             store = Store.open(root)
-            store.journal.append("stop", by=request["by"], now=now)
+            store.journal.append(StopRequested(by=request["by"], now=now))
     except StudyBusy:
         say("a controller is in a look: it journals the stop when it ends")
     if now:
         jobs = ControllerJobs()
-        for entry in control.unended(store):
-            if entry["kind"] == "slurm" and "name" in entry:
-                jobs.cancel(job_of(entry))
-                say(f"SLURM job {entry['job_id']} cancelled")
+        for one in control.unended(store):
+            if one.submitted is not None:
+                jobs.cancel(job_of(one.submitted))
+                say(f"SLURM job {one.submitted.job_id} cancelled")
     say(f"running trials go on; `{store.start_command()}` collects them and goes on")
 
 
@@ -151,24 +152,25 @@ def _check_place(store: Store, say: Say) -> None:
 def _refuse_second(store: Store) -> None:
     """Raises StudyBusy naming the controller that lives, SchedulerUnavailable where nobody can tell."""
     last = control.newest(store)
-    if last is not None and last["event"] == "controller_intent" and _jobs(store).find(last["name"]) is not None:
+    if isinstance(last, ControllerIntent) and _jobs(store).find(last.name) is not None:
         # Killed between sbatch and its record.
-        submit_generation(store, _jobs(store), last["generation"], after=last["after"])
-    for entry in control.unended(store):
-        if (who := _alive(store, entry)) is not None:
+        submit_generation(store, _jobs(store), last.generation, after=last.after)
+    for one in control.unended(store):
+        if (who := _alive(store, one)) is not None:
             raise StudyBusy(f"{store.paths.root} is driven already: {who}; `{store.command('stop')}` ends that")
 
 
-def _alive(store: Store, entry: Entry) -> str | None:
+def _alive(store: Store, one: Controller) -> str | None:
     """Who this controller is, if it may still tick."""
     beat = control.heartbeat(store.paths.controller) or {}
-    looked = f", last look {beat['at']}" if beat.get("generation") == entry["generation"] and "at" in beat else ""
-    if entry["kind"] == "slurm" and "name" in entry:
-        status = ControllerJobs().status(job_of(entry)) if ControllerJobs().alive(job_of(entry)) else None
+    looked = f", last look {beat['at']}" if beat.get("generation") == one.generation and "at" in beat else ""
+    if one.submitted is not None:
+        job = job_of(one.submitted)
+        status = ControllerJobs().status(job) if ControllerJobs().alive(job) else None
         if status is None:
             return None
-        return f"SLURM job {entry['job_id']} (generation {entry['generation']}, {status.raw}){looked}"
-    if beat.get("generation") != entry["generation"] or beat.get("state") == "ended":
+        return f"SLURM job {job.job_id} (generation {one.generation}, {status.raw}){looked}"
+    if beat.get("generation") != one.generation or beat.get("state") == "ended":
         return None
     if beat.get("boot") == boot_id():
         lives = process_alive(beat)
@@ -279,11 +281,10 @@ def _next_generation(store: Store) -> int:
     last = control.newest(store)
     if last is None:
         return 1
-    open_still = last["event"] in ("controller_intent", "controller_refused")
-    return int(last["generation"]) + (0 if open_still else 1)
+    return last.generation + (0 if isinstance(last, ControllerIntent | ControllerRefused) else 1)
 
 
-def _submit(store: Store, generation: int) -> Entry:
+def _submit(store: Store, generation: int) -> ControllerSubmitted:
     """Write the script and submit the first job of a chain."""
     import sys
 

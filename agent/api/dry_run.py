@@ -108,7 +108,7 @@ class _Findings:
 def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings) -> None:
     """Open (or go on with) the next round in the copy up to its scripts, then look at its submission."""
     from agent.orchestrator import tick
-    from agent.orchestrator.training.submit import begun
+    from agent.orchestrator.training.submissions import begun
     from agent.orchestrator.work import Given, Work
 
     open_now = store.at_work()
@@ -168,7 +168,6 @@ def _unheard(line: str) -> None:
 
 def _look(work: Work, found: _Findings) -> None:
     """Arrays, worst case, and the scheduler's answer."""
-    from agent.budget import Ledger
     from agent.orchestrator.training.hours import caps_of, request_of, requests_of, worst_case
     from agent.orchestrator.training.submit import batches, evaluation_of, settings_of
     from agent.orchestrator.training.test_only import one_each
@@ -194,7 +193,7 @@ def _look(work: Work, found: _Findings) -> None:
         trouble, arrays = str(error), f", then {_evaluations(manifest, None)}"
         requests = [request_of(rows, settings_of(work, manifest, "train")), evaluation_of(work, manifest)]
     found.say(f"{work.label}: {candidates} candidates, {rows} rows{arrays} ({work.settings.launcher})")
-    ledger, caps = Ledger(work.store.journal.entries), caps_of(work.settings)
+    ledger, caps = work.store.ledger(), caps_of(work.settings)
     found.say(f"{work.label}: {worst_case(ledger, requests, caps)}")
     if reason := ledger.refusal(requests, caps):
         found.refuse(f"{work.label} would not be submitted: {reason}")

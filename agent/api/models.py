@@ -15,6 +15,7 @@ from agent.api.options import TuneOptions
 from agent.errors import UsageError
 from agent.options.option import given
 from agent.proposers import AUTOTUNER, BAYES, SHIPPED, proposer_entry
+from agent.store.events import AnswerFormatsLearnt, ModelCalled, ModelReplied, RulesGiven
 from agent.store.store import Store
 from agent.store.study import Settings
 
@@ -190,7 +191,8 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
         if not folder.is_dir():
             raise UsageError(f"{folder} (settings.json: prompts) is gone: put it back, or give --prompts")
         _prompts(folder, said=f"{folder} (settings.json: prompts)")
-    rungs = dict((store.journal.last("llm_rungs") or {"rungs": {}})["rungs"])
+    learnt = store.journal.last(AnswerFormatsLearnt)
+    rungs = dict(learnt.rungs) if learnt is not None else {}
     cast = _Cast(config, rungs, lambda: _scripted_replies(store))
     models = _models(settings, config, config.prices)
     cast.check(roles_of(settings, config, judge=has_judge(store)), models.prices)
@@ -206,13 +208,13 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
 
 def _scripted_replies(store: Store) -> Counter[str]:
     """Replies of each role that a script gave so far. Neither another provider's nor a call that a cap held back."""
-    answered = {entry["call"] for entry in store.journal.of("llm_reply")}
+    answered = {reply.call for reply in store.journal.of(ModelReplied)}
     return Counter(
-        entry["role"]
-        for entry in store.journal.of("llm_call")
-        if entry["provider"] == "scripted"
+        call.role
+        for call in store.journal.of(ModelCalled)
+        if call.provider == "scripted"
         # A kill may have come between the exchange's file and its entry in the journal.
-        and (entry["call"] in answered or (store.paths.root / f"{entry['call']}.json").exists())
+        and (call.call in answered or (store.paths.root / f"{call.call}.json").exists())
     )
 
 
@@ -280,8 +282,8 @@ def has_judge(store: Store) -> bool:
     from agent.acceptance.rules_file import load_rules
     from agent.resources import shipped_rules
 
-    given = store.journal.last("rules")
-    if given is not None and given["kind"] == "python":
+    given = store.journal.last(RulesGiven)
+    if given is not None and given.kind == "python":
         return Rules.judge
     if given is not None and not store.paths.rules.exists():
         return Rules.judge  # what misses it says so

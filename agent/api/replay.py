@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.errors import UsageError
+from agent.store.events import RulesGiven
 from agent.store.paths import RoundFolder
 from agent.store.store import Store
 
@@ -34,8 +35,8 @@ def replay_round(path: Path, *, run_rules: bool = False) -> Replayed:
         what = "is no round's folder" if path.exists() else "there is no such folder"
         raise UsageError(f"{path}: {what} (runs/<study>/round_N_<timestamp>); rounds: {_rounds(path)}")
     store = Store.open(path.parent)
-    given = store.journal.last("rules")
-    python = given is not None and given["kind"] == "python"
+    given = store.journal.last(RulesGiven)
+    python = given is not None and given.kind == "python"
     rules = study_rules(store) if run_rules or not python else Rules(name=store.paths.rules_python.name)
     with tempfile.TemporaryDirectory(prefix="roundtable-replay-") as scratch:
         make_tools = functools.partial(offline_tools, rules=rules)

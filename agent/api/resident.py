@@ -38,6 +38,7 @@ from agent.launch.catalogue import capabilities_of
 from agent.orchestrator.training.circuit_breaker import FAILED_SUBMISSIONS
 from agent.store import control
 from agent.store.control import Identity
+from agent.store.events import ControllerBegan, ControllerEnded
 from agent.store.lease import held
 from agent.store.store import Store
 
@@ -202,22 +203,22 @@ class Resident:
 
     def _admitted(self, store: Store) -> Ending | None:
         """Whether this controller is the one that ticks; journaled at its first look."""
-        later = [e for e in store.journal.of("controller_began") if e["generation"] > self._me.generation]
+        later = [one for one in store.journal.of(ControllerBegan) if one.generation > self._me.generation]
         if later:
-            return Ending(reason=f"generation {later[-1]['generation']} has taken over", final=False, silent=True)
+            return Ending(reason=f"generation {later[-1].generation} has taken over", final=False, silent=True)
         mine = control.began(store, self._me.generation)
         if mine is not None:
-            same = (mine["host"], mine["pid"]) == (self._me.host, self._me.pid)
-            if same or (self._me.job_id is not None and mine["job_id"] == self._me.job_id):
+            same = (mine.host, mine.pid) == (self._me.host, self._me.pid)
+            if same or (self._me.job_id is not None and mine.job_id == self._me.job_id):
                 return None
-            who = f"SLURM job {mine['job_id']}" if mine["job_id"] else f"process {mine['pid']} on {mine['host']}"
+            who = f"SLURM job {mine.job_id}" if mine.job_id else f"process {mine.pid} on {mine.host}"
             said = f"{who} is generation {self._me.generation}; this one was started once too often"
             return Ending(reason=said, final=False, silent=True)
         if self._succession is not None and (ending := self._succession.enter(store, self._me)) is not None:
             return Ending(reason=ending, final=True)
         me = self._me
         store.journal.append(
-            "controller_began", generation=me.generation, kind=me.kind, host=me.host, pid=me.pid, job_id=me.job_id
+            ControllerBegan(generation=me.generation, kind=me.kind, host=me.host, pid=me.pid, job_id=me.job_id)
         )
         self._say(f"{me.words} watches {self._root}")
         return None
@@ -285,7 +286,7 @@ class Resident:
                 store = Store.open(self._root)
                 if control.began(store, self._me.generation) is not None:
                     store.journal.append(
-                        "controller_ended", generation=self._me.generation, reason=ending.reason, final=ending.final
+                        ControllerEnded(generation=self._me.generation, reason=ending.reason, final=ending.final)
                     )
             at = store.clock().isoformat(timespec="seconds")
             control.beat(store.disk, store.paths.controller, self._me, at=at, state="ended", reason=ending.reason)

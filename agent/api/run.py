@@ -27,6 +27,7 @@ from agent.pasteable import quoted
 from agent.policy import load_policy
 from agent.resources import shipped_rules
 from agent.store.disk import Disk, read_text
+from agent.store.events import PolicyGiven, RulesGiven
 from agent.store.lease import held
 from agent.store.paths import StudyPaths
 from agent.store.store import Store
@@ -182,9 +183,7 @@ def take_policy(store: Store, path: Path) -> None:
     """Copy a checked policy into the study; journaled when it is another one than before."""
     load_policy(path)
     text = read_text(path)
-    last = store.journal.last("policy")
-    if last is None or last["sha256"] != sha256(text):
-        store.journal.append("policy", sha256=sha256(text), path=str(path))
+    store.journal.append_changed(PolicyGiven(sha256=sha256(text), path=str(path)), key=("sha256",))
     store.disk.write(store.paths.policy, text)
 
 
@@ -198,10 +197,8 @@ def take_rules(store: Store, path: Path) -> None:
     if python:
         check_own_study(store.paths.root, store.paths.rules_python)
     text = read_text(path)
-    entry = {"sha256": sha256(text), "kind": "python" if python else "table"}
-    last = store.journal.last("rules")
-    if last is None or {name: last[name] for name in entry} != entry:
-        store.journal.append("rules", **entry, path=str(path))
+    given = RulesGiven(sha256=sha256(text), kind="python" if python else "table", path=str(path))
+    store.journal.append_changed(given, key=("sha256", "kind"))
     store.disk.write(store.paths.rules_python if python else store.paths.rules, text)
 
 
@@ -278,7 +275,7 @@ def _missing_text(store: Store, report: Any) -> str:
 
 def _interrupted(store: Store, tools: Tools) -> None:
     """Ctrl-C: local tasks stop with a checkpoint; a cluster's jobs are left alone."""
-    from agent.orchestrator.training.submit import interrupt
+    from agent.orchestrator.training.submissions import interrupt
 
     open_now = store.at_work()
     if open_now is None:

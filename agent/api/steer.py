@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.api.wiring import Say, tools_for
 from agent.errors import LaunchError, StudyBusy, UsageError
+from agent.store.events import Submitted
 from agent.store.lease import held
 from agent.store.requests import ask_to_cancel, halted, halted_text, open_requests
 from agent.store.store import Store
@@ -162,6 +163,6 @@ def _tools(store: Store, say: Say, detail: Say, *, of_round: RoundPaths | None =
     """
     settings = store.settings()
     if of_round is not None:
-        used = [entry["launcher"] for entry in store.journal.of("submitted") if entry["folder"] == of_round.root.name]
+        used = [made.launcher for made in store.journal.of(Submitted, folder=of_round.root.name)]
         settings = dataclasses.replace(settings, launcher=used[-1] if used else settings.launcher)
     return tools_for(store, settings, say, detail, offline=True)

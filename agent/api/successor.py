@@ -14,7 +14,8 @@ from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable,
 from agent.launch.controller import ControllerJob, ControllerJobs, job_name
 from agent.launch.profile import Profile, default_profile, load_profile
 from agent.store import control
-from agent.store.control import Entry, Identity
+from agent.store.control import Identity
+from agent.store.events import ControllerEnded, ControllerIntent, ControllerRefused, ControllerSubmitted
 from agent.store.store import Store
 
 
@@ -23,14 +24,16 @@ def profile_of(store: Store) -> Profile:
     return load_profile(store.paths.profile) if store.paths.profile.exists() else default_profile()
 
 
-def job_of(entry: Entry) -> ControllerJob:
-    """The job that a `controller` entry of the journal tells of."""
-    at = datetime.fromisoformat(entry["submitted_at"]).timestamp()
-    return ControllerJob(name=entry["name"], job_id=entry["job_id"], cluster=entry["cluster"], submitted_at=at)
+def job_of(made: ControllerSubmitted) -> ControllerJob:
+    """The job that the journal tells of."""
+    at = made.submitted_at.timestamp()
+    return ControllerJob(name=made.name, job_id=made.job_id, cluster=made.cluster, submitted_at=at)
 
 
-def submit_generation(store: Store, jobs: ControllerJobs, generation: int, *, after: str | None) -> Entry:
-    """The journal's `controller` entry of a generation: there already, found under its name, or submitted now.
+def submit_generation(
+    store: Store, jobs: ControllerJobs, generation: int, *, after: str | None
+) -> ControllerSubmitted:
+    """The journal's word of a generation's submission: there already, found under its name, or submitted now.
 
     The caller holds the lease. after: the job that it waits for. Raises LaunchError and its kinds.
     """
@@ -38,14 +41,14 @@ def submit_generation(store: Store, jobs: ControllerJobs, generation: int, *, af
         return known
     name = job_name(store.paths.root, generation)
     last = control.newest(store, generation)
-    if last is not None and last["event"] == "controller_intent":
+    if isinstance(last, ControllerIntent):
         if (found := jobs.find(name)) is not None:
-            return _record(store, generation, found, after=last["after"], at=last["at"], adopted=True)
-        until = datetime.fromisoformat(last["at"]) + timedelta(seconds=store.settings().adopt_after_s)
+            return _record(store, generation, found, after=last.after, at=last.at, adopted=True)
+        until = last.at + timedelta(seconds=store.settings().adopt_after_s)
         if store.clock() < until:
             said = f"{name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC"
             raise AmbiguousSubmission(said, name=name)
-    intent = store.journal.append("controller_intent", generation=generation, name=name, after=after)
+    intent = store.journal.append(ControllerIntent(generation=generation, name=name, after=after))
     try:
         made = jobs.submit(
             name,
@@ -58,22 +61,25 @@ def submit_generation(store: Store, jobs: ControllerJobs, generation: int, *, af
     except (AmbiguousSubmission, SchedulerUnavailable):
         raise
     except LaunchError as error:
-        store.journal.append("controller_refused", generation=generation, message=str(error)[:500])
+        store.journal.append(ControllerRefused(generation=generation, message=str(error)[:500]))
         raise
-    return _record(store, generation, made, after=after, at=intent["at"], adopted=False)
+    return _record(store, generation, made, after=after, at=intent.at, adopted=False)
 
 
-def _record(store: Store, generation: int, job: ControllerJob, *, after: str | None, at: str, adopted: bool) -> Entry:
+def _record(
+    store: Store, generation: int, job: ControllerJob, *, after: str | None, at: datetime, adopted: bool
+) -> ControllerSubmitted:
     return store.journal.append(
-        "controller",
-        kind="slurm",
-        generation=generation,
-        name=job.name,
-        job_id=job.job_id,
-        cluster=job.cluster,
-        after=after,
-        submitted_at=at,
-        adopted=adopted,
+        ControllerSubmitted(
+            kind="slurm",
+            generation=generation,
+            name=job.name,
+            job_id=job.job_id,
+            cluster=job.cluster,
+            after=after,
+            submitted_at=at,
+            adopted=adopted,
+        )
     )
 
 
@@ -84,7 +90,7 @@ class Succession:
         self._jobs = jobs
         self._me = me
         self._say = say
-        self._next: Entry | None = None
+        self._next: ControllerSubmitted | None = None
 
     @property
     def provided(self) -> bool:
@@ -96,33 +102,32 @@ class Succession:
 
         Raises UsageError for a generation that nobody submitted, SchedulerUnavailable.
         """
-        mark = control.newest(store, me.generation)
-        if mark is None or me.job_id is None:
+        mine, intent = control.submitted(store, me.generation), control.newest(store, me.generation)
+        if mine is None and isinstance(intent, ControllerIntent) and me.job_id is not None:
+            found = ControllerJob(name=intent.name, job_id=me.job_id)
+            mine = _record(store, me.generation, found, after=intent.after, at=intent.at, adopted=True)
+        if mine is None or me.job_id is None:
             raise UsageError(
                 f"generation {me.generation} was not submitted for {store.paths.root}: controllers are started with "
                 f"`{store.start_command()}`"
             )
-        mine = control.submitted(store, me.generation)
-        if mine is None:
-            found = ControllerJob(name=mark["name"], job_id=me.job_id)
-            mine = _record(store, me.generation, found, after=mark["after"], at=mark["at"], adopted=True)
-        elif mine["job_id"] != me.job_id:
-            return f"SLURM job {mine['job_id']} is generation {me.generation}; this one was started once too often"
+        if mine.job_id != me.job_id:
+            return f"SLURM job {mine.job_id} is generation {me.generation}; this one was started once too often"
         before = control.submitted(store, me.generation - 1)
-        if before is None or mine["after"] != before["job_id"]:
+        if before is None or mine.after != before.job_id:
             return None
-        ends = [e for e in store.journal.of("controller_ended") if e["generation"] == me.generation - 1]
-        if ends and ends[-1]["final"]:
-            return f"its predecessor ended for good: {ends[-1]['reason']}"
+        ends = [one for one in store.journal.of(ControllerEnded) if one.generation == me.generation - 1]
+        if ends and ends[-1].final:
+            return f"its predecessor ended for good: {ends[-1].reason}"
         if self._jobs.status(job_of(before)).raw.startswith("CANCELLED"):
-            return f"its predecessor, SLURM job {before['job_id']}, was cancelled"
+            return f"its predecessor, SLURM job {before.job_id}, was cancelled"
         return None
 
     def provide(self, store: Store) -> None:
         """Make sure of the successor. Raises LaunchError and its kinds; the next look tries again."""
         if self._next is None:
             self._next = submit_generation(store, self._jobs, self._me.generation + 1, after=self._me.job_id)
-            self._say(f"SLURM job {self._next['job_id']} goes on when this one ends")
+            self._say(f"SLURM job {self._next.job_id} goes on when this one ends")
 
     def call_off(self) -> None:
         """Cancel the successor; where that fails it sees by itself that it is not wanted."""
@@ -131,4 +136,4 @@ class Succession:
         try:
             self._jobs.cancel(job_of(self._next))
         except (LaunchError, UsageError) as error:
-            self._say(f"SLURM job {self._next['job_id']} could not be cancelled ({error}); it will end by itself")
+            self._say(f"SLURM job {self._next.job_id} could not be cancelled ({error}); it will end by itself")

@@ -21,6 +21,7 @@ from agent.launch.gpus import local_gpus, silent_on_gpus
 from agent.objectives import check_objectives
 from agent.options.option import given
 from agent.ownership import other_writers
+from agent.store.events import RulesGiven
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.registry import RegisteredTrainer
@@ -158,14 +159,14 @@ def tools_for_open_round(store: Store, say: Say, detail: Say) -> tuple[Tools, Us
     """`tools_for` with the study's settings. Where its models cannot be asked but a submitted round is open: the
     tools without them, and why. Tasks that run are watched, retried and collected, key or no key. Raises UsageError.
     """
-    from agent.orchestrator.training import submit
+    from agent.orchestrator.training.submissions import begun
 
     settings = store.settings()
     try:
         return tools_for(store, settings, say, detail), None
     except UsageError as error:
         open_now = store.at_work()
-        if open_now is None or not submit.begun(store, open_now[0], by_hand=False):
+        if open_now is None or not begun(store, open_now[0], by_hand=False):
             raise
         return tools_for(store, settings, say, detail, offline=True), error
 
@@ -195,13 +196,13 @@ def study_rules(store: Store) -> Rules:
     from agent.store.disk import read_text
     from agent.store.versions import sha256
 
-    given = store.journal.last("rules")
+    given = store.journal.last(RulesGiven)
     if given is None:
         return load_rules(shipped_rules())
-    path = store.paths.rules_python if given["kind"] == "python" else store.paths.rules
-    if given["kind"] == "python":
+    path = store.paths.rules_python if given.kind == "python" else store.paths.rules
+    if given.kind == "python":
         check_own_study(store.paths.root, path)
-    if not path.exists() or (given["kind"] == "python" and sha256(read_text(path)) != given["sha256"]):
+    if not path.exists() or (given.kind == "python" and sha256(read_text(path)) != given.sha256):
         message = "is not as it was given" if path.exists() else "is not there any more"
         raise InvalidStudy(
             [Problem(file=str(path), where="file", value="", message=f"{message}; give --rules again")]

@@ -101,10 +101,11 @@ def _history(parsed: argparse.Namespace) -> str:
 def _source(store: Store, path: Path) -> str:
     """Who made a version. The header alone cannot tell: it still names the version that a person has edited."""
     from agent.store.disk import read_text
+    from agent.store.events import ReferenceWritten
     from agent.store.versions import sha256
 
     own = sha256(read_text(path))
-    known = [entry["source"] for entry in store.journal.of("reference") if entry["sha256"] == own]
+    known = [written.source for written in store.journal.of(ReferenceWritten) if written.sha256 == own]
     if not known:
         return "edited by hand"
     # "init" tells which command wrote the file; its header tells whether from the shipped reference or a person's.

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent.launch.catalogue import Capabilities, capabilities_of
 
@@ -40,27 +40,9 @@ class Submission:
     submitted_at: float = 0.0
     """Seconds since the epoch, by this machine's clock, just before submitting."""
 
-    @classmethod
-    def from_entry(cls, entry: Mapping[str, Any], *, study: Path) -> Submission:
-        """From the journal's `submitted` entry. study: its folder now; queues that are folders move with it.
-
-        Raises UsageError for a launcher that is not there any more.
-        """
-        in_study = capabilities_of(entry["launcher"]).queue_folders
-        queue = study.absolute() / entry["folder"] / "launch" / entry["name"]
-        return cls(
-            launcher=entry["launcher"],
-            name=entry["name"],
-            job_id=str(queue) if in_study else entry["job_id"],
-            items=tuple(entry["items"]),
-            tasks=tuple(entry["tasks"]),
-            cluster=entry["cluster"],
-            submitted_at=entry["submitted_at"],
-        )
-
     @property
     def capabilities(self) -> Capabilities:
-        """Of the launcher that it was handed over to."""
+        """Of the launcher that it was handed over to. Raises UsageError for one that is not there any more."""
         return capabilities_of(self.launcher)
 
 

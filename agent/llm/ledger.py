@@ -1,10 +1,9 @@
 """What a study's calls have cost, and caps that stop before the call that could break them.
 
-The journal is the only memory. `llm_call` {call, role, provider, model, worst_tokens, worst_cost} is written before a
-call and `llm_reply` {call, usage, cost} after it, with `lost` (default 0): how many of its tries were sent and ended
-without an answer. A call without a reply was killed, and the provider may have charged it, so it counts with its
-worst case; so does every lost try. A call that failed before anything was charged has a reply too, with an empty
-usage.
+The journal is the only memory: what a call could take at most is written before it, and what it came to after it. A
+call without a reply was killed, and the provider may have charged it, so it counts with its worst case; so does every
+try that was sent and ended without an answer. A call that failed before anything was charged has a reply too, with an
+empty usage.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from agent.errors import LLMCapReached, UsageError
 from agent.llm.base import Request, Usage, rough_tokens
@@ -34,6 +33,33 @@ class WorstCase:
     tokens: int
     cost: float | None
     """USD; None: the price is unknown."""
+
+
+class Asked(Protocol):
+    """The journal's word of a call that is about to be made."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def worst_tokens(self) -> int: ...
+    @property
+    def worst_cost(self) -> float | None: ...
+
+
+class Replied(Protocol):
+    """The journal's word of what a call came to."""
+
+    @property
+    def usage(self) -> Mapping[str, int]: ...
+    @property
+    def cost(self) -> float | None: ...
+    @property
+    def lost(self) -> int:
+        """Tries that were sent and ended without an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,32 +131,29 @@ def worst_case(
 
 
 class Ledger:
-    """What the journal's entries add up to, held against the caps. Entries of other events are passed over."""
+    """What a study's calls add up to, held against the caps."""
 
     def __init__(
         self,
-        entries: Iterable[Mapping[str, Any]],
+        calls: Iterable[tuple[Asked, Replied | None]],
         prices: PriceTable,
         *,
         max_cost: float | None = None,
         max_tokens: int | None = None,
     ) -> None:
-        """max_cost: USD, max_tokens: input and output together; None: no cap."""
+        """calls: each with its reply, None where it was killed before that.
+
+        max_cost: USD, max_tokens: input and output together; None: no cap.
+        """
         self._prices = prices
         self.max_cost = max_cost
         self.max_tokens = max_tokens
         self._rows: dict[tuple[str, str, str], Row] = {}
-        # Numbers of calls begin anew in every round, and a killed call is asked again under its number: a reply
-        # answers the latest call of its round and number.
-        open_calls: dict[tuple[Any, str], list[Mapping[str, Any]]] = {}
-        for entry in entries:
-            if entry.get("event") == "llm_call":
-                open_calls.setdefault(_name(entry), []).append(entry)
-            elif entry.get("event") == "llm_reply":
-                asked = open_calls.get(_name(entry), [])
-                self._add_reply(asked.pop() if asked else entry, entry)
-        for unanswered in (call for calls in open_calls.values() for call in calls):
-            self._add_lost(unanswered, 1, known=False)
+        for asked, reply in calls:
+            if reply is None:
+                self._add_lost(asked, 1, known=False)
+            else:
+                self._add_reply(asked, reply)
 
     def spent(self) -> Spent:
         """All roles together."""
@@ -171,36 +194,36 @@ class Ledger:
                 "with the model"
             )
 
-    def _add_reply(self, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
+    def _add_reply(self, asked: Asked, reply: Replied) -> None:
         row = self._row(asked)
-        usage = Usage(**reply["usage"])
+        usage = Usage(**reply.usage)
         if usage.tokens > MOST_TOKENS:
             # Written down by a version that charged whatever a server said.
             self._add_lost(asked, 1, known=False)
             return
-        cost = reply.get("cost")
+        cost = reply.cost
         if cost is None:  # a price that was unknown then may be known now
             cost = 0.0 if usage == Usage() else self._prices.cost(usage, row.provider, row.model)
         row.calls += 1
         row.usage += usage
         row.cost += cost or 0.0
         row.unknown_calls += cost is None
-        if lost := int(reply.get("lost", 0)):
-            self._add_lost(asked, lost, known=True)
+        if reply.lost:
+            self._add_lost(asked, reply.lost, known=True)
 
-    def _add_lost(self, asked: Mapping[str, Any], times: int, *, known: bool) -> None:
+    def _add_lost(self, asked: Asked, times: int, *, known: bool) -> None:
         """Count what may have been charged. known: the call itself is counted already."""
         row = self._row(asked)
-        cost = asked.get("worst_cost")
+        cost = asked.worst_cost
         row.calls += not known
-        row.worst_tokens += times * int(asked.get("worst_tokens", 0))
+        row.worst_tokens += times * asked.worst_tokens
         row.cost += times * (cost or 0.0)
         row.unknown_calls += cost is None
         row.unanswered_calls += 1
 
-    def _row(self, entry: Mapping[str, Any]) -> Row:
-        key = tuple(str(entry.get(name, "")) for name in ("role", "provider", "model"))
-        return self._rows.setdefault((key[0], key[1], key[2]), Row(role=key[0], provider=key[1], model=key[2]))
+    def _row(self, asked: Asked) -> Row:
+        new = Row(role=asked.role, provider=asked.provider, model=asked.model)
+        return self._rows.setdefault((new.role, new.provider, new.model), new)
 
 
 def require_prices(players: Iterable[tuple[str, str, str]], prices: PriceTable, max_cost: float | None) -> None:
@@ -224,7 +247,3 @@ def _unknown(provider: str, model: str) -> str:
         f"the price of {provider}/{model} is unknown, so --max-llm-cost could be broken unseen; give it in "
         "--llm-prices FILE, or cap tokens with --max-llm-tokens instead"
     )
-
-
-def _name(entry: Mapping[str, Any]) -> tuple[Any, str]:
-    return entry.get("round"), str(entry["call"])

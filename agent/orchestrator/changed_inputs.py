@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from agent.errors import InputChanged
-from agent.orchestrator.training import render, submit
+from agent.orchestrator.training import render
+from agent.orchestrator.training.submissions import begun
 from agent.orchestrator.work import Work
 from agent.store.disk import read_text
 from agent.store.steps import Status, StepRecord, Steps
@@ -17,7 +18,7 @@ def check(work: Work, steps: Steps, order: Sequence[str]) -> None:
 
     Before anything was submitted, the steps from there on are done again; after that the change is refused by name.
     """
-    if submit.begun(work.store, work.paths):
+    if begun(work.store, work.paths):
         record = steps.read("submit")
         changed = steps.changed(record.inputs) if record is not None else []
         if changed:

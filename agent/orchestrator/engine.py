@@ -28,7 +28,9 @@ from agent.orchestrator.training import (
     render,
     submit,
 )
+from agent.orchestrator.training.submissions import active, begun
 from agent.orchestrator.work import Given, Report, StepResult, Tools, Work
+from agent.store.events import Confirmed, RoundClosed, RoundForced
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.place import vanished
 from agent.store.steps import Status, StepRecord
@@ -170,7 +172,7 @@ def _next_work(
         if over := hours.time_is_up(store, settings):
             raise BudgetExceeded(over)
         _check_force(store, tools, settings, force)
-        store.journal.append("forced", round=force)
+        store.journal.append(RoundForced(round=force))
         return work(store.begin(force), "round"), True
     if (unrecorded := _unrecorded(store)) is not None:
         return work(*unrecorded), False
@@ -196,7 +198,7 @@ def work_on(
 ) -> Work:
     """A round as the steps are given it. One that Roundtable began to submit goes on so, whatever this call says."""
     rerun = kind == "round" and paths.number < store.next_number() - 1
-    if submit.begun(store, paths, by_hand=False):
+    if begun(store, paths, by_hand=False):
         settings = replace(settings, auto_train=True)
     return Work(
         store=store,
@@ -211,8 +213,8 @@ def work_on(
 
 def _unrecorded(store: Store) -> tuple[RoundPaths, str] | None:
     """The round (or confirmation) closed last, if a kill came between its round.json and its last step's record."""
-    entry = store.journal.last("closed", "confirmed")
-    folder = RoundFolder.parse(store.paths.root / entry["folder"]) if entry is not None else None
+    last = store.journal.last(RoundClosed, Confirmed)
+    folder = RoundFolder.parse(store.paths.root / last.folder) if last is not None else None
     if folder is None or not (paths := store.paths.round(folder)).closed.exists():
         return None
     table = ROUND if folder.kind == "round" else CONFIRM
@@ -226,7 +228,7 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
         raise InputChanged(f"--force-round {number}: {there}")
     for folder in vanished(store):
         lost = store.paths.round(folder)
-        if folder.number == number and submit.active(store, lost, tools):
+        if folder.number == number and active(store, lost, tools):
             jobs = " ".join(moved.jobs_of(store, folder)) or "end its local queue"
             raise InputChanged(f"--force-round {number}: {folder.path} is gone, but its tasks run: scancel {jobs}")
     paths = store.open_folder()
@@ -234,14 +236,14 @@ def _check_force(store: Store, tools: Tools, settings: Settings, number: int) ->
         return
     name = f"--force-round {number}: round {paths.number} ({paths.root.name})"
     if paths.number != number:
-        if submit.begun(store, paths) or store.rungs(paths):
+        if begun(store, paths) or store.rungs(paths):
             raise InputChanged(f"{name} is still open and has begun; finish it first, or force that one")
         # It was opened and waits untouched until the other round is closed again; then it is decided anew.
         return
     submit.check_launcher(store, paths, settings)
     at_work = store.at_work(only=number)
     target = at_work[0] if at_work is not None else paths
-    if not moved.not_ours(store, target) and submit.active(store, target, tools):
+    if not moved.not_ours(store, target) and active(store, target, tools):
         raise InputChanged(f"{name} still has tasks in the queue; wait for them, or cancel them")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import InvalidStudy, Problem, StudyMoved
-from agent.orchestrator.training import submit
+from agent.orchestrator.training.submissions import KINDS, MARKS, active, begun, submissions
 from agent.orchestrator.work import Tools
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.place import Elsewhere, before_copying, copied_from, elsewhere, place, placed, vanished
@@ -31,7 +31,7 @@ def check(store: Store, tools: Tools, render: Render, *, force: int | None = Non
     """
     check_there(store, force=force)
     open_now = [(paths, kind) for paths, kind in store.open_folders() if paths.number != force]
-    handed_over = [paths for paths, _ in open_now if submit.begun(store, paths, by_hand=False)]
+    handed_over = [paths for paths, _ in open_now if begun(store, paths, by_hand=False)]
     found = elsewhere(store)
     if found is None:
         if not placed(store):
@@ -42,7 +42,7 @@ def check(store: Store, tools: Tools, render: Render, *, force: int | None = Non
         return
     if handed_over and found.copied:
         raise StudyMoved(_copied_text(store, found.root, handed_over[0]))
-    if handed_over and submit.active(store, handed_over[0], tools):
+    if handed_over and active(store, handed_over[0], tools):
         raise StudyMoved(_moved_text(store, found, handed_over[0]))
     rendered = [paths for paths, kind in open_now if render(paths, kind)]
     if found.copied:
@@ -59,7 +59,7 @@ def check(store: Store, tools: Tools, render: Render, *, force: int | None = Non
 
 def not_ours(store: Store, paths: RoundPaths) -> bool:
     """Whether what was submitted for a round's folder belongs to the study that this one was copied from."""
-    marks = [entry for entry in store.journal.of(*submit.MARKS) if entry["folder"] == paths.root.name]
+    marks = list(store.journal.of(*MARKS, folder=paths.root.name))
     return bool(marks) and before_copying(store, marks[-1])
 
 
@@ -93,7 +93,7 @@ def check_ours(store: Store, paths: RoundPaths | None = None) -> None:
 
 def jobs_of(store: Store, folder: RoundFolder) -> list[str]:
     """Ids of the jobs that were submitted for a folder, oldest first; also of one that is gone."""
-    made = (one for kind in submit.KINDS for _, one in submit.submissions(store, store.paths.round(folder), kind))
+    made = (one for kind in KINDS for _, one in submissions(store, store.paths.round(folder), kind))
     return [one.job_id for one in made if one.capabilities.cancel_command]
 
 

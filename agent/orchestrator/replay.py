@@ -183,12 +183,11 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
 
 def _copy_rungs(store: Store, paths: RoundPaths, copy: Store, again: RoundPaths) -> None:
     """What the round's rungs measured, as rungs of the round that is decided again."""
-    for entry in store.rungs(paths):
-        rung = store.folder(entry["folder"])
+    for begun in store.rungs(paths):
+        rung = store.folder(begun.folder)
         if rung.over:
             shutil.copytree(rung.root, copy.paths.root / rung.root.name, ignore=_large)
-            rest = {name: value for name, value in entry.items() if name not in ("seq", "at", "event", "of")}
-            copy.journal.append("rung_begun", of=again.root.name, **rest)
+            copy.journal.append(begun.changed(of=again.root.name))
 
 
 def _large(folder: str, names: list[str]) -> set[str]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from agent.budget import Ledger
 from agent.errors import MissingResults, UsageError
 from agent.launch.base import State
 from agent.launch.states import compact
 from agent.orchestrator import engine
 from agent.orchestrator.closing import nothing_learnt
 from agent.orchestrator.training import asked_retry, cancel, hours
-from agent.orchestrator.training.submit import KINDS, begun, check_launcher, submissions
+from agent.orchestrator.training.submissions import KINDS, begun, submissions
+from agent.orchestrator.training.submit import check_launcher
 from agent.orchestrator.work import Report, StepResult, Tools, Work
 from agent.pasteable import quoted
+from agent.store.events import Released
 from agent.store.paths import RoundPaths
 from agent.store.requests import halted
 from agent.store.steps import StepRecord
@@ -101,7 +102,7 @@ def collect_round(store: Store, tools: Tools, *, only: int | None = None) -> Rep
         cancel.obey(store, tools)
         if only is None and _owed(store):
             hours.settle(store, tools, however_late=True)
-            left = sum(map(len, Ledger(store.journal.entries).unaccounted().values()))
+            left = sum(map(len, store.ledger().unaccounted().values()))
             message = f"accounting does not know {left} tasks" if left else "all hours are known"
             tools.say(f"no round is open; {message}")
             return Report(state="finished", round=None, message=message)
@@ -124,7 +125,7 @@ def _owed(store: Store) -> bool:
     """Whether no round is open and hours of closed ones are not accounted for."""
     if store.at_work() is not None:
         return False
-    return bool(Ledger(store.journal.entries).unaccounted())
+    return bool(store.ledger().unaccounted())
 
 
 def retry_rows(
@@ -187,15 +188,15 @@ def _settle_first(work: Work, doubtful: list[str]) -> Report:
 
 def _evaluation_alone(work: Work) -> bool:
     """Whether the round is halted, and nothing but its evaluation was left to cancel."""
-    entry = halted(work.store, work.paths)
-    return entry is not None and not entry["rows"]
+    cancelled = halted(work.store, work.paths)
+    return cancelled is not None and not cancelled.rows
 
 
 def _release(work: Work) -> bool:
     """Let a cancelled round go on. False where it was not halted."""
     if halted(work.store, work.paths) is None:
         return False
-    work.store.journal.append("released", folder=work.paths.root.name, round=work.number, source="person")
+    work.store.journal.append(Released(folder=work.paths.root.name, round=work.number, source="person"))
     return True
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.pasteable import roundtable
 from agent.store import control
+from agent.store.events import Paused, Resumed
 from agent.store.store import Store
 
 
@@ -18,14 +19,14 @@ def control_view(store: Store) -> dict[str, Any]:
     beat = control.heartbeat(store.paths.controller)
     over = beat.get("generation") if beat is not None and beat.get("state") == "ended" else None
     # One that ended before its first look has said so in its heartbeat alone.
-    waiting = [e["job_id"] for e in control.unended(store) if e["event"] == "controller" and e["generation"] != over]
-    pause = store.journal.last("paused", "resumed")
-    paused = pause is not None and pause["event"] == "paused"
+    behind = [one.submitted for one in control.unended(store) if one.began is None and one.generation != over]
+    waiting = [made.job_id for made in behind if made is not None]
+    pause = store.journal.last(Paused, Resumed)
     return {
         "controller": beat,
         "successor": waiting[-1] if waiting else None,
         "stop": control.stop_request(store.paths.stop),
-        "paused": {"reason": pause["reason"], "at": pause["at"]} if paused and pause is not None else None,
+        "paused": {"reason": pause.reason, "at": pause.at.isoformat()} if isinstance(pause, Paused) else None,
     }
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import LLMUnavailable
+from agent.store.events import ModelCalled, ModelReplied
+from agent.store.model_calls import model_calls
 from agent.store.store import Store
 from trainers.files import FileProblem, read_json_object
 
@@ -37,22 +39,24 @@ def costs(store: Store) -> dict[str, Any]:
     """
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-    def line(place: str, call: Mapping[str, Any]) -> dict[str, Any]:
-        key = (_round(place), call["role"], call["provider"], call["model"])
+    def line(place: str, role: str, provider: str, model: str) -> dict[str, Any]:
+        key = (_round(place), role, provider, model)
         named = dict(zip(("round", "role", "provider", "model"), key, strict=True))
         return lines.setdefault(key, named | _empty())
 
-    asked = {entry["call"]: entry for entry in store.journal.of("llm_call")}
-    intended = frozenset(asked)
-    for reply in store.journal.of("llm_reply"):
-        call = asked.pop(reply["call"])
+    calls = model_calls(store.journal.of(ModelCalled, ModelReplied))
+    for call, reply in calls:
+        if reply is None:
+            continue
+        its_line = line(call.call, call.role, call.provider, call.model)
         if _held_back(store, reply):
-            line(call["call"], call)["not_made"] += 1
+            its_line["not_made"] += 1
         else:
-            _add(line(call["call"], call), reply)
-    for place, record in _unjournaled(store, intended):
-        line(place, record)["not_made"] += 1
-    lost, tries = list(asked), sum(int(reply.get("lost", 0)) for reply in store.journal.of("llm_reply"))
+            _add(its_line, reply)
+    for place, record in _unjournaled(store, {call.call for call, _ in calls}):
+        line(place, record["role"], record["provider"], record["model"])["not_made"] += 1
+    lost = list(dict.fromkeys(call.call for call, reply in calls if reply is None))
+    tries = sum(reply.lost for _, reply in calls if reply is not None)
     total = _empty()
     for each in lines.values():
         for name in (*_SUMS, "unknown_price"):
@@ -68,11 +72,11 @@ def was_made(record: Mapping[str, Any]) -> bool:
     return error is None or error["reply"] is not None or bool(error["attempts"])
 
 
-def _held_back(store: Store, reply: Mapping[str, Any]) -> bool:
+def _held_back(store: Store, reply: ModelReplied) -> bool:
     """Whether a journaled call met an endpoint that cools down. The journal does not tell; its exchange does."""
-    if reply["error"] != LLMUnavailable.__name__ or any(reply["usage"].values()) or reply.get("lost"):
+    if reply.error != LLMUnavailable.__name__ or any(reply.usage.values()) or reply.lost:
         return False
-    record = _record(store.paths.root / f"{reply['call']}.json")
+    record = _record(store.paths.root / f"{reply.call}.json")
     return record is not None and not was_made(record)
 
 
@@ -105,14 +109,14 @@ def _empty() -> dict[str, Any]:
     return dict.fromkeys(_SUMS, 0) | {"cost_usd": 0.0, "unknown_price": 0}
 
 
-def _add(line: dict[str, Any], reply: Mapping[str, Any]) -> None:
-    usage = reply["usage"]
+def _add(line: dict[str, Any], reply: ModelReplied) -> None:
+    usage = reply.usage
     line["calls"] += 1
-    line["failed"] += reply["error"] is not None
+    line["failed"] += reply.error is not None
     for name in ("input_tokens", "cached_tokens", "output_tokens", "searches"):
         line[name] += usage[name]
-    line["cost_usd"] = round(line["cost_usd"] + (reply["cost"] or 0.0), 6)
-    line["unknown_price"] += reply["cost"] is None and bool(usage["input_tokens"] or usage["output_tokens"])
+    line["cost_usd"] = round(line["cost_usd"] + (reply.cost or 0.0), 6)
+    line["unknown_price"] += reply.cost is None and bool(usage["input_tokens"] or usage["output_tokens"])
 
 
 def dollars(line: Mapping[str, Any]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.budget import RESOURCES, Balance, Ledger, standing, unit
+from agent.budget import RESOURCES, Balance, standing, unit
 from agent.launch.states import compact
+from agent.store.events import Charged, OverBudget, SettingsGiven, Submitted
 from agent.store.store import Store
 from agent.store.study import Settings
 
@@ -18,7 +19,7 @@ def hours(store: Store) -> dict[str, Any]:
     had no time limit and are in neither sum; left: null without a cap. unaccounted: rows of rounds that are over, at
     their declared charge: {"name", "folder", "rows"}. paused: why the next submission was refused, or null.
     """
-    ledger = Ledger(store.journal.entries)
+    ledger = store.ledger()
     settings = store.settings() if store.driven() else Settings()
     view: dict[str, Any] = {}
     caps = {"gpu": settings.max_gpu_hours, "cpu": settings.max_cpu_hours}
@@ -32,15 +33,15 @@ def hours(store: Store) -> dict[str, Any]:
             "left": None if cap is None else round(max(0.0, cap - now.total), 6),
         }
     going = store.going()
-    folders = {entry["name"]: entry["folder"] for entry in store.journal.of("charge")}
+    folders = {charged.name: charged.folder for charged in store.journal.of(Charged)}
     waiting = [(name, rows) for name, rows in ledger.unaccounted().items() if folders[name] not in going]
-    first = next(store.journal.of("submitted"), None)
-    last = store.journal.last("over_budget", "charge", "settings")
+    first = next(store.journal.of(Submitted), None)
+    last = store.journal.last(OverBudget, Charged, SettingsGiven)
     return view | {
         "unaccounted": [{"name": name, "folder": folders[name], "rows": list(rows)} for name, rows in waiting],
-        "first_submission": first["at"] if first is not None else None,
+        "first_submission": first.at.isoformat() if first is not None else None,
         "max_hours": settings.max_hours,
-        "paused": last["message"] if last is not None and last["event"] == "over_budget" else None,
+        "paused": last.message if isinstance(last, OverBudget) else None,
     }
 
 

@@ -15,6 +15,7 @@ from agent.report.control import control_view
 from agent.report.costs import costs
 from agent.report.hours import hours
 from agent.report.naive import naive_names, study_warning
+from agent.store.events import StudyEnded
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows, halted, halted_text
 from agent.store.steps import Status
@@ -96,10 +97,10 @@ def _confirmation(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def ended(store: Store) -> dict[str, Any] | None:
     """Why the study ended before its rounds were used up, unless a later call went on: {round, by, reason}."""
-    entry = store.journal.last("ended")
-    if entry is None or entry["round"] < store.next_number():
+    last = store.journal.last(StudyEnded)
+    if last is None or last.round < store.next_number():
         return None
-    return {name: entry[name] for name in ("round", "by", "reason")}
+    return {"round": last.round, "by": last.by, "reason": last.reason}
 
 
 def _closed_round(store: Store, paths: RoundPaths, *, trials: bool) -> dict[str, Any]:

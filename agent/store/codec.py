@@ -96,6 +96,10 @@ class Record:
     def __hash__(self) -> int:
         return hash((type(self), *self.__dict__.values()))
 
+    def changed(self: R, **fields: Any) -> R:
+        """The same record with other values in these fields."""
+        return type(self)(**(self.__dict__ | fields))
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__dict__.items())})"
 

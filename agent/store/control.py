@@ -24,13 +24,20 @@ from pathlib import Path
 from typing import Any
 
 from agent.store.disk import Disk, storage
+from agent.store.events import (
+    ControllerBegan,
+    ControllerEnded,
+    ControllerIntent,
+    ControllerRefused,
+    ControllerSubmitted,
+)
 from agent.store.place import before_copying
 from agent.store.store import Store
 from trainers.files import FileProblem, read_json_object
 
-EVENTS = ("controller_intent", "controller", "controller_refused", "controller_began", "controller_ended")
+ControllerEvent = ControllerIntent | ControllerSubmitted | ControllerRefused | ControllerBegan | ControllerEnded
 
-Entry = dict[str, Any]
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,42 +60,58 @@ class Identity:
         return f"{where} (generation {self.generation})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """A generation that was submitted, or ticks, and has not ended."""
+
+    generation: int
+    submitted: ControllerSubmitted | None = None
+    """As a job; None for one in the foreground."""
+    began: ControllerBegan | None = None
+
+
 # -- the journal ------------------------------------------------------------------------------------------------
 
 
-def entries(store: Store) -> Iterator[Entry]:
+def events(store: Store) -> Iterator[ControllerEvent]:
     """Everything that the journal holds about this folder's controllers, oldest first."""
-    return (entry for entry in store.journal.of(*EVENTS) if not before_copying(store, entry))
+    found = store.journal.of(
+        ControllerIntent, ControllerSubmitted, ControllerRefused, ControllerBegan, ControllerEnded
+    )
+    return (event for event in found if not before_copying(store, event))
 
 
-def newest(store: Store, generation: int | None = None) -> Entry | None:
-    """The last entry about one generation; without a number, about the highest (a successor is known early)."""
+def newest(store: Store, generation: int | None = None) -> ControllerEvent | None:
+    """The last event about one generation; without a number, about the highest (a successor is known early)."""
     if generation is None:
-        generation = max((entry["generation"] for entry in entries(store)), default=0)
-    found = [entry for entry in entries(store) if entry["generation"] == generation]
+        generation = max((event.generation for event in events(store)), default=0)
+    found = [event for event in events(store) if event.generation == generation]
     return found[-1] if found else None
 
 
-def submitted(store: Store, generation: int) -> Entry | None:
-    """The entry of a generation's submission; None when nobody recorded one."""
-    found = [e for e in store.journal.of("controller") if e["generation"] == generation]
+def submitted(store: Store, generation: int) -> ControllerSubmitted | None:
+    """A generation's submission; None when nobody recorded one."""
+    found = [event for event in store.journal.of(ControllerSubmitted) if event.generation == generation]
     return found[-1] if found else None
 
 
-def began(store: Store, generation: int) -> Entry | None:
-    """The entry with which a generation began to tick."""
-    found = [e for e in store.journal.of("controller_began") if e["generation"] == generation]
+def began(store: Store, generation: int) -> ControllerBegan | None:
+    """The event with which a generation began to tick."""
+    found = [event for event in store.journal.of(ControllerBegan) if event.generation == generation]
     return found[-1] if found else None
 
 
-def unended(store: Store) -> list[Entry]:
+def unended(store: Store) -> list[Controller]:
     """The newest two generations (a controller and its successor) that no final end has closed; newest last."""
-    known: dict[int, Entry] = {}
-    for entry in entries(store):
-        if entry["event"] in ("controller", "controller_began"):
-            known[entry["generation"]] = known.get(entry["generation"], {}) | entry
-        elif entry["event"] == "controller_ended":
-            over = [g for g in known if g == entry["generation"] or entry["final"]]
+    known: dict[int, Controller] = {}
+    for event in events(store):
+        one = known.get(event.generation, Controller(generation=event.generation))
+        if isinstance(event, ControllerSubmitted):
+            known[event.generation] = dataclasses.replace(one, submitted=event)
+        elif isinstance(event, ControllerBegan):
+            known[event.generation] = dataclasses.replace(one, began=event)
+        elif isinstance(event, ControllerEnded):
+            over = [g for g in known if g == event.generation or event.final]
             for generation in over:
                 del known[generation]
     return [known[generation] for generation in sorted(known)][-2:]
@@ -97,7 +120,7 @@ def unended(store: Store) -> list[Entry]:
 # -- the files --------------------------------------------------------------------------------------------------
 
 
-def heartbeat(path: Path) -> Entry | None:
+def heartbeat(path: Path) -> Json | None:
     """controller.json, or None where there is none that can be read."""
     try:
         return dict(read_json_object(path))
@@ -113,14 +136,14 @@ def beat(disk: Disk, path: Path, me: Identity, **facts: object) -> None:
     disk.write_json(path, dataclasses.asdict(me) | facts)
 
 
-def request_stop(store: Store) -> Entry:
+def request_stop(store: Store) -> Json:
     """Write the stop file. Needs no lease. Raises StorageError."""
     request = {"by": f"{user()}@{socket.gethostname()}", "at": store.clock().isoformat()}
     store.disk.write_json(store.paths.stop, request)
     return request
 
 
-def stop_request(path: Path) -> Entry | None:
+def stop_request(path: Path) -> Json | None:
     """The stop file. One that cannot be read stops as well: it is a kill switch, and `touch` makes one."""
     if not path.exists():
         return None

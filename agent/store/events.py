@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from agent.records import Outcome
 from agent.store.codec import HEAD, UNSAID, Json, Record, Unsaid, decode, encode, omitted, others
 
 #: When an event that was not appended yet happened.
 NOT_YET = datetime.min.replace(tzinfo=UTC)
-
-E = TypeVar("E", bound="Event")
 
 #: Every event that this version knows, by its name on disk.
 CLASSES: dict[str, type[Event]] = {}
@@ -42,12 +40,6 @@ class Event(Record):
     def event(self) -> str:
         """Its name on disk."""
         return self.NAME
-
-    def appended(self: E, *, seq: int, at: datetime) -> E:
-        """The same event with its place and time."""
-        made: E = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, seq=seq, at=at)
-        return made
 
 
 class Unknown(Event, name=""):

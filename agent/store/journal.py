@@ -154,7 +154,7 @@ class Journal:
         if _size(self._path) != self._size:
             raise StudyBusy(f"{self._path}: another process wrote to it meanwhile; call again to go on from there")
         seq = len(self._entries) + 1
-        made = event.appended(seq=seq, at=now) if isinstance(event, Event) else None
+        made = event.changed(seq=seq, at=now) if isinstance(event, Event) else None
         entry: Entry = (
             line_of(made) if made is not None else {"seq": seq, "at": now.isoformat(), "event": event, **fields}
         )

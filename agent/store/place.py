@@ -7,11 +7,11 @@ resolved, and `given`, as it was called), and every name under which something w
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from agent.store.events import Event, Placed, RoundDiscarded
 from agent.store.journal import first_line
 from agent.store.paths import RoundFolder
 from agent.store.store import Store
@@ -46,33 +46,33 @@ def elsewhere(store: Store) -> Elsewhere | None:
 def place(store: Store, *, copied: bool) -> None:
     """Journal that the study lies here from now on. copied: its controllers and jobs so far are another folder's."""
     root = store.paths.root
-    store.journal.append("placed", root=str(root.resolve()), given=str(root.absolute()), copied=copied)
+    store.journal.append(Placed(root=str(root.resolve()), given=str(root.absolute()), copied=copied))
 
 
 def placed(store: Store) -> bool:
     """Whether the journal knows the study's place; that of an earlier version may not."""
-    return store.journal.last("placed") is not None
+    return store.journal.last(Placed) is not None
 
 
 def copied_from(store: Store) -> Path | None:
     """The folder that this study was last copied from; None where it was begun, or moved, here."""
     earlier: Path | None = None
     found: Path | None = None
-    for entry in store.journal.of("placed"):
-        found = earlier if entry["copied"] else found
-        earlier = Path(entry["root"])
+    for one in store.journal.of(Placed):
+        found = earlier if one.copied else found
+        earlier = Path(one.root)
     return found
 
 
-def before_copying(store: Store, entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of the journal is about what the folder did that this one was copied from."""
-    marks = [int(mark["seq"]) for mark in store.journal.of("placed") if mark["copied"]]
-    return bool(marks) and int(entry["seq"]) < marks[-1]
+def before_copying(store: Store, event: Event) -> bool:
+    """Whether an event of the journal is about what the folder did that this one was copied from."""
+    copied = [one.seq for one in store.journal.of(Placed) if one.copied]
+    return bool(copied) and event.seq < copied[-1]
 
 
 def roots(store: Store) -> list[str]:
     """Every folder that the study has had, resolved, the present one first: submissions are named after them."""
-    earlier = [str(entry["root"]) for entry in store.journal.of("placed")]
+    earlier = [one.root for one in store.journal.of(Placed)]
     return list(dict.fromkeys([str(store.paths.root.resolve()), *reversed(earlier), *_from_scripts(store)]))
 
 
@@ -82,9 +82,9 @@ def vanished(store: Store) -> list[RoundFolder]:
     One that was replaced by a later run of its number is not read any more, and not missed.
     """
     root = store.paths.root
-    gone = {str(entry["folder"]) for entry in store.journal.of("discarded")}
+    gone = {one.folder for one in store.journal.of(RoundDiscarded)}
     known: dict[tuple[str, int], RoundFolder] = {}
-    for name in {str(entry["folder"]) for entry in store.journal.entries if "folder" in entry} - gone:
+    for name in store.journal.folders - gone:
         folder = RoundFolder.parse(root / name)
         if folder is not None and folder.kind != "stop":
             newest = known.get((folder.kind, folder.number))
@@ -106,9 +106,9 @@ def _replaced(store: Store, folder: RoundFolder) -> bool:
 
 def _known(store: Store) -> list[Path] | None:
     """The names of the folder that the study was last worked on in: resolved, and as it was called."""
-    last = store.journal.last("placed")
+    last = store.journal.last(Placed)
     if last is not None:
-        return [Path(last["root"]), Path(last["given"])]
+        return [Path(last.root), Path(last.given)]
     found = [Path(root) for root in _from_scripts(store)]
     return found or None
 

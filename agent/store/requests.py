@@ -15,11 +15,10 @@ from typing import Any
 
 from agent.errors import InvalidStudy, Problem
 from agent.store.disk import storage
+from agent.store.events import Cancelled, Released, RetryAsked
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from trainers.files import FileProblem, read_json_object
-
-Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,37 +100,34 @@ def settle(store: Store, request: CancelRequest) -> None:
 def cancelled_rows(store: Store, paths: RoundPaths) -> set[int]:
     """Rows that a person cancelled and that nobody asked for again since: never retried by themselves."""
     found: set[int] = set()
-    for entry in store.journal.of("cancelled", "retry_asked"):
-        if entry["folder"] == paths.root.name:
-            found = found | set(entry["rows"]) if entry["event"] == "cancelled" else found - set(entry["rows"])
+    for event in store.journal.of(Cancelled, RetryAsked, folder=paths.root.name):
+        found = found.union(event.rows) if isinstance(event, Cancelled) else found.difference(event.rows)
     return found
 
 
 def cancelled_names(store: Store, paths: RoundPaths) -> set[str]:
     """Names of a round's submissions that were stopped because a person wanted it."""
-    entries = [entry for entry in store.journal.of("cancelled") if entry["folder"] == paths.root.name]
-    return {name for entry in entries for name in entry["names"]}
+    return {name for event in store.journal.of(Cancelled, folder=paths.root.name) for name in event.names}
 
 
-def halted(store: Store, paths: RoundPaths) -> Entry | None:
-    """The journal's entry of a whole round's cancellation while it stands: nothing is done until a person retries
+def halted(store: Store, paths: RoundPaths) -> Cancelled | None:
+    """The journal's event of a whole round's cancellation while it stands: nothing is done until a person retries
     the round or has it collected as it is."""
-    last: Entry | None = None
-    for entry in store.journal.of("cancelled", "retry_asked", "released"):
-        if entry["folder"] == paths.root.name:
-            if entry["event"] != "cancelled":
-                last = None
-            elif entry["whole"]:
-                last = entry
+    last: Cancelled | None = None
+    for event in store.journal.of(Cancelled, RetryAsked, Released, folder=paths.root.name):
+        if not isinstance(event, Cancelled):
+            last = None
+        elif event.whole:
+            last = event
     return last
 
 
 def halted_text(store: Store, paths: RoundPaths) -> str:
     """What a person can do about a cancelled round."""
-    entry = halted(store, paths)
-    how = f" with scancel ({entry['by']})" if entry is not None and entry.get("who") == "scancel" else ""
+    event = halted(store, paths)
+    how = f" with scancel ({event.by})" if event is not None and event.who == "scancel" else ""
     anew = f"`{store.tune_command('--force-round', paths.number)}` begins the round anew"
-    if entry is not None and not entry["rows"]:
+    if event is not None and not event.rows:
         return (
             f"the evaluation of {paths.label} was cancelled{how}: `{store.command('retry')}` or "
             f"`{store.command('collect')}` starts it again, and {anew}"

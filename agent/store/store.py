@@ -10,11 +10,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from agent.budget import Ledger
 from agent.errors import InvalidStudy, Problem, UsageError
 from agent.ownership import kept_back
 from agent.pasteable import roundtable
 from agent.records import Observation, Outcome
 from agent.store.disk import Disk, read_text, storage
+from agent.store.events import (
+    Charged,
+    Placed,
+    ReferenceWritten,
+    Refunded,
+    RoundBegun,
+    RoundClosed,
+    RoundDiscarded,
+    RungBegun,
+    SettingsGiven,
+    Started,
+    StudyBegun,
+    Submitted,
+)
 from agent.store.journal import Journal
 from agent.store.paths import RoundFolder, RoundPaths, StudyPaths
 from agent.store.steps import Steps
@@ -72,9 +87,9 @@ class Store:
             if warm_start is not None:
                 disk.write_json(paths.warm_start, warm_start)
             journal = Journal(paths.journal, disk, clock)
-            journal.append("study", sha256=sha256(config.to_text()), **_plain(config))
-            journal.append("reference", sha256=sha256(reference), round=1, version=1, source="init")
-            journal.append("placed", root=str(root.resolve()), given=str(root.absolute()), copied=False)
+            journal.append(StudyBegun(sha256=sha256(config.to_text()), config=_plain(config)))
+            journal.append(ReferenceWritten(sha256=sha256(reference), round=1, version=1, source="init"))
+            journal.append(Placed(root=str(root.resolve()), given=str(root.absolute()), copied=False))
             try:
                 draft.rename(root)
             except OSError as error:
@@ -96,8 +111,8 @@ class Store:
             raise UsageError(f"{there}; `roundtable init` or `roundtable tune` with --task and --trainer begins one")
         config = load_study(path)
         store = cls(StudyPaths(root, config.slug), config, disk or Disk(), clock)
-        begun = store.journal.last("study")
-        if begun is None or begun["sha256"] != sha256(read_text(path)):
+        begun = store.journal.last(StudyBegun)
+        if begun is None or begun.sha256 != sha256(read_text(path)):
             message = "changed since the study began: put it back as it was, or start another --study"
             raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)])
         frozen = config.trainer_sha256
@@ -110,18 +125,19 @@ class Store:
 
     def settings(self) -> Settings:
         """How the study is driven; from the journal where settings.json is gone. Raises InvalidStudy."""
-        return load_settings(self.paths.settings, self.journal.last("settings"))
+        last = self.journal.last(SettingsGiven)
+        return load_settings(self.paths.settings, last.values if last is not None else None)
 
     def driven(self) -> bool:
         """Whether a call has said how the study is driven."""
-        return self.paths.settings.exists() or self.journal.last("settings") is not None
+        return self.paths.settings.exists() or self.journal.last(SettingsGiven) is not None
 
     def put_settings(self, settings: Settings) -> None:
         """Write the settings of this call; journaled when they differ from the last call's."""
         plain = settings.plain()
-        last = self.journal.last("settings")
-        if last is None or {name: last.get(name) for name in plain} != plain:
-            self.journal.append("settings", **plain)
+        last = self.journal.last(SettingsGiven)
+        if last is None or {name: last.values.get(name) for name in plain} != plain:
+            self.journal.append(SettingsGiven(values=plain))
         self.disk.write_json(self.paths.settings, plain)
 
     def command(self, command: str, *words: str | Path | int) -> str:
@@ -130,8 +146,8 @@ class Store:
 
     def start_command(self, *words: str) -> str:
         """The `roundtable start` that has this study driven as it was last, to be pasted."""
-        last = self.journal.last("started")
-        return self.command("start", "--controller", last["controller"] if last is not None else "foreground", *words)
+        last = self.journal.last(Started)
+        return self.command("start", "--controller", last.controller if last is not None else "foreground", *words)
 
     def tune_command(self, *words: str | int) -> str:
         """The `roundtable tune` that goes on with this study as the last call had it, to be pasted."""
@@ -168,16 +184,20 @@ class Store:
             raise InvalidStudy([Problem(file=str(self.paths.journal), where="folder", value=name, message=message)])
         return self.paths.round(found)
 
-    def rungs(self, paths: RoundPaths) -> list[dict[str, Any]]:
+    def rungs(self, paths: RoundPaths) -> list[RungBegun]:
         """What the journal has of a round's rungs, in their order: each as it was begun last."""
-        entries = {e["rung"]: e for e in self.journal.of("rung_begun") if e["of"] == paths.root.name}
-        return [entries[number] for number in sorted(entries)]
+        begun = {one.rung: one for one in self.journal.of(RungBegun) if one.of == paths.root.name}
+        return [begun[number] for number in sorted(begun)]
+
+    def ledger(self) -> Ledger:
+        """The study's hours of GPUs and CPUs."""
+        return Ledger(self.journal.of(Charged), self.journal.of(Refunded))
 
     def open_folders(self) -> list[tuple[RoundPaths, str]]:
         """What is open, with its kind: the open round's open rung, the open round, an open confirmation."""
         found: list[tuple[RoundPaths, str]] = []
         if (paths := self.open_folder()) is not None:
-            rungs = [(self.folder(entry["folder"]), f"rung{entry['rung']}") for entry in self.rungs(paths)]
+            rungs = [(self.folder(one.folder), f"rung{one.rung}") for one in self.rungs(paths)]
             found = [rung for rung in rungs if not rung[0].over] + [(paths, "round")]
         if (paths := self.open_folder("confirm")) is not None:
             found.append((paths, "confirm"))
@@ -194,10 +214,10 @@ class Store:
     def next_number(self) -> int:
         """The number that the next new round gets: one more than the highest on disk and in the journal, which knows
         rounds whose folder is lost."""
-        gone = {entry["folder"] for entry in self.journal.of("discarded")}
+        gone = {one.folder for one in self.journal.of(RoundDiscarded)}
         # A stopped round gave its number back.
         gone |= {f"round_{folder.number}_{folder.stamp}" for folder in self.paths.folders("stop")}
-        begun = {entry["folder"] for entry in self.journal.of("round_begun", "closed", "submitted")} - gone
+        begun = {one.folder for one in self.journal.of(RoundBegun, RoundClosed, Submitted)} - gone
         known = (RoundFolder.parse(self.paths.root / name) for name in begun)
         rounds = [folder.number for folder in known if folder is not None and folder.kind == "round"]
         return max((*(folder.number for folder in self.paths.folders()), *rounds), default=0) + 1
@@ -214,12 +234,12 @@ class Store:
         folder = RoundFolder(kind, number, text, self.paths.root / f"{kind}_{number}_{text}")
         self.disk.make_folder(folder.path)
         if kind == "round":
-            self.journal.append("round_begun", folder=folder.path.name, round=number)
+            self.journal.append(RoundBegun(folder=folder.path.name, round=number))
         return self.paths.round(folder)
 
     def discard(self, paths: RoundPaths) -> None:
         """Remove the folder of a round that was begun and has no proposals: there is nothing in it to keep."""
-        self.journal.append("discarded", folder=paths.root.name, round=paths.number)
+        self.journal.append(RoundDiscarded(folder=paths.root.name, round=paths.number))
         with storage(paths.root):
             shutil.rmtree(paths.root)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.errors import InvalidReference, Problem, UsageError
 from agent.reference import Reference, load_reference
 from agent.store.disk import Disk, read_text
+from agent.store.events import ReferenceRestored, ReferenceWritten
 from agent.store.journal import Journal
 from agent.store.paths import StudyPaths
 from agent.store.study import StudyConfig
@@ -63,8 +64,8 @@ class Versions:
 
     def is_last_written(self, text: str) -> bool:
         """Whether this is the version that Roundtable wrote (or took over) last."""
-        last = self._journal.last("reference")
-        return last is not None and last["sha256"] == sha256(text)
+        last = self._journal.last(ReferenceWritten)
+        return last is not None and last.sha256 == sha256(text)
 
     def archive(self, text: str, round_number: int) -> Path:
         """Keep a version in history/ under the round it was trained with. The same bytes are kept once."""
@@ -88,7 +89,9 @@ class Versions:
     def journal_written(self, text: str, *, round_number: int, version: int, source: str) -> None:
         """Record the sha256 by which a later edit is recognised. Nothing when it is recorded already."""
         if not self.is_last_written(text):
-            self._journal.append("reference", sha256=sha256(text), round=round_number, version=version, source=source)
+            self._journal.append(
+                ReferenceWritten(sha256=sha256(text), round=round_number, version=version, source=source)
+            )
 
     def archived(self) -> list[Path]:
         """All earlier versions, by round and version."""
@@ -127,10 +130,10 @@ class Versions:
                 old = load_reference(self._paths.reference)
             except InvalidReference:
                 pass  # what a person broke is kept all the same
-            last = self._journal.last("reference")
-            self.archive(self.current_text(), old.round if old is not None else last["round"] if last else new.round)
+            last = self._journal.last(ReferenceWritten)
+            self.archive(self.current_text(), old.round if old is not None else last.round if last else new.round)
         self._disk.write(self._paths.reference, text)
-        self._journal.append("restored", name=path.name, sha256=sha256(text))
+        self._journal.append(ReferenceRestored(name=path.name, sha256=sha256(text)))
         return describe(old, new) if old is not None else f"{self._paths.reference}: put back from {path}"
 
     def last_written(self) -> Path | None:

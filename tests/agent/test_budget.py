@@ -4,33 +4,58 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.budget import Caps, Charge, Ledger, Request, describe, duration, number, refund, worst_of
+from agent.store.events import Charged, Event, Refunded, StudyBegun, line_of, read_event
 
 HOUR = 3600
 
 
-def charge(
-    name: str, items: tuple[int, ...], *, limit_s: int | None = HOUR, gpus: int = 1, cpus: int = 2
-) -> dict[str, Any]:
-    return {
-        "event": "charge",
-        "name": name,
-        "items": list(items),
-        "limit_s": limit_s,
-        "gpus": gpus,
-        "cpus": cpus,
-    }
+def charge(name: str, items: tuple[int, ...], *, limit_s: int | None = HOUR, gpus: int = 1, cpus: int = 2) -> Charged:
+    request = Request(tasks=len(items), limit_s=limit_s, gpus=gpus, cpus=cpus)
+    return Charged(
+        name=name,
+        folder="round_1_x",
+        kind="train",
+        items=items,
+        rows=len(items),
+        limit_s=limit_s,
+        gpus=gpus,
+        cpus=cpus,
+        gpu_hours=request.worst("gpu"),
+        cpu_hours=request.worst("cpu"),
+    )
 
 
-def refunded(entry: dict[str, Any], seconds: dict[int, float]) -> dict[str, Any]:
-    charged = Ledger([entry]).charges[entry["name"]]
-    return {"event": "refund", **refund(charged, seconds)}
+def refunded(
+    charged: Charged, seconds: dict[int, float], held: Mapping[int, Mapping[str, float]] | None = None
+) -> Refunded:
+    back = refund(ledger_of(charged).charges[charged.name], seconds, held)
+    return Refunded(
+        folder=charged.folder,
+        name=charged.name,
+        seconds=back.seconds,
+        held=back.held or None,
+        gpu_hours=back.gpu_hours,
+        cpu_hours=back.cpu_hours,
+    )
+
+
+def ledger_of(*events: Event) -> Ledger:
+    return Ledger(
+        [event for event in events if isinstance(event, Charged)],
+        [event for event in events if isinstance(event, Refunded)],
+    )
+
+
+def from_disk(event: Event) -> Event:
+    """As a later process reads it."""
+    return read_event(json.loads(json.dumps(line_of(event))))
 
 
 def test_line_34_the_worst_case_is_rows_times_limit_times_gpus() -> None:
@@ -54,12 +79,11 @@ def test_without_a_limit_the_worst_case_is_unknown_but_no_gpu_is_no_gpu_hour() -
 def test_what_a_site_allocated_beyond_the_request_is_charged() -> None:
     """A job of 2 CPUs and 1 GPU on a node of its own (8 CPUs, 4 GPUs) for half an hour."""
     entry = charge("a", (0, 1, 2))
-    charged = Ledger([entry]).charges["a"]
     held = {0: {"cpu": 8 * 1800.0, "gpu": 4 * 1800.0}, 1: {"cpu": 8 * 900.0}, 9: {"cpu": 1.0}}
-    back = refund(charged, {0: 1800, 1: 900}, held)
-    assert (back["gpu_hours"], back["cpu_hours"]) == (pytest.approx(2 - 2.25), pytest.approx(4 - 4 - 2))
-    told = json.loads(json.dumps({"event": "refund", **back}))
-    ledger = Ledger([told, entry, told])
+    back = refunded(entry, {0: 1800, 1: 900}, held)
+    assert (back.gpu_hours, back.cpu_hours) == (pytest.approx(2 - 2.25), pytest.approx(4 - 4 - 2))
+    told = from_disk(back)
+    ledger = ledger_of(told, entry, told)
     # Where accounting does not tell, what was asked for counts.
     assert ledger.balance("gpu").spent == pytest.approx(2 + 0.25)
     assert ledger.balance("cpu").spent == pytest.approx(4 + 2)
@@ -69,13 +93,13 @@ def test_what_a_site_allocated_beyond_the_request_is_charged() -> None:
 
 def test_line_36_charged_in_full_then_refunded_row_by_row() -> None:
     entry = charge("a", (0, 1, 2), gpus=2)
-    ledger = Ledger([entry])
+    ledger = ledger_of(entry)
     assert ledger.balance("gpu").committed == 6
     assert ledger.balance("gpu").spent == 0
     back = refunded(entry, {0: 1800, 2: 900})
-    assert back["gpu_hours"] == pytest.approx(4 - 1.5)
-    assert back["cpu_hours"] == pytest.approx(4 - 1.5)
-    ledger = Ledger([entry, back])
+    assert back.gpu_hours == pytest.approx(4 - 1.5)
+    assert back.cpu_hours == pytest.approx(4 - 1.5)
+    ledger = ledger_of(entry, back)
     assert ledger.balance("gpu").spent == pytest.approx(1.5)
     assert ledger.balance("gpu").committed == 2
     assert ledger.unaccounted() == {"a": (1,)}
@@ -85,16 +109,16 @@ def test_runs_longer_than_declared_are_counted_all_the_same() -> None:
     """A requeued task begins its limit anew: three runs of an hour are three hours."""
     entry = charge("a", (0,))
     back = refunded(entry, {0: 3 * HOUR})
-    assert back["gpu_hours"] == -2
-    assert Ledger([entry, back]).balance("gpu").spent == 3
+    assert back.gpu_hours == -2
+    assert ledger_of(entry, back).balance("gpu").spent == 3
 
 
 def test_rows_without_limit_are_counted_once_accounting_knows_them() -> None:
     entry = charge("a", (0, 1), limit_s=None)
-    assert Ledger([entry]).balance("gpu").unknown == 2
+    assert ledger_of(entry).balance("gpu").unknown == 2
     back = refunded(entry, {0: 1800})
-    assert back["gpu_hours"] is None
-    now = Ledger([entry, back]).balance("gpu")
+    assert back.gpu_hours is None
+    now = ledger_of(entry, back).balance("gpu")
     assert (now.spent, now.committed, now.unknown) == (0.5, 0, 1)
 
 
@@ -109,19 +133,19 @@ def test_rows_without_limit_are_counted_once_accounting_knows_them() -> None:
     ],
 )
 def test_a_cap_refuses_what_could_exceed_it(tasks: int, limit_s: int | None, caps: Caps, words: str | None) -> None:
-    reason = Ledger([]).refusal([Request(tasks=tasks, limit_s=limit_s, gpus=1, cpus=2)], caps)
+    reason = ledger_of().refusal([Request(tasks=tasks, limit_s=limit_s, gpus=1, cpus=2)], caps)
     assert reason is None if words is None else reason is not None and words in reason
 
 
 def test_what_is_committed_counts_against_the_cap_and_a_refund_gives_it_back() -> None:
     entry, wanted = charge("a", (0, 1)), [Request(tasks=1, limit_s=HOUR, gpus=1, cpus=1)]
-    refusal = Ledger([entry]).refusal(wanted, Caps(gpu=2.5))
+    refusal = ledger_of(entry).refusal(wanted, Caps(gpu=2.5))
     assert refusal is not None and "0 of 2.5 spent, 2 committed: 0.5 are left" in refusal
-    assert Ledger([entry, refunded(entry, {0: 60, 1: 60})]).refusal(wanted, Caps(gpu=2.5)) is None
+    assert ledger_of(entry, refunded(entry, {0: 60, 1: 60})).refusal(wanted, Caps(gpu=2.5)) is None
 
 
 def test_unknown_rows_of_before_make_a_cap_unkeepable() -> None:
-    reason = Ledger([charge("a", (0,), limit_s=None)]).refusal(
+    reason = ledger_of(charge("a", (0,), limit_s=None)).refusal(
         [Request(tasks=1, limit_s=60, gpus=1, cpus=1)], Caps(gpu=100)
     )
     assert reason is not None and "1 tasks ran without a time limit" in reason
@@ -131,9 +155,9 @@ names = st.sampled_from(["a", "b", "c", "d"])
 
 
 @st.composite
-def studies(draw: st.DrawFn) -> list[dict[str, Any]]:
+def studies(draw: st.DrawFn) -> list[Event]:
     """Charges and refunds as a study makes them: rows of each submission refunded at most once, in parts."""
-    entries = []
+    entries: list[Event] = []
     for name in draw(st.lists(names, unique=True)):
         items = tuple(sorted(draw(st.sets(st.integers(0, 9), min_size=1))))
         limit = draw(st.one_of(st.none(), st.integers(60, 86400)))
@@ -149,13 +173,10 @@ def studies(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @given(studies(), st.randoms(use_true_random=False))
-def test_any_order_any_repetition_and_json_give_the_same_ledger(
-    entries: list[dict[str, Any]], chance: random.Random
-) -> None:
+def test_any_order_any_repetition_and_json_give_the_same_ledger(entries: list[Event], chance: random.Random) -> None:
     shuffled = [*entries, *(entry for entry in entries if chance.random() < 0.5)]
     chance.shuffle(shuffled)
-    replayed = json.loads(json.dumps(shuffled))
-    once, again = Ledger(entries), Ledger([{"event": "settings"}, *replayed])
+    once, again = ledger_of(*entries), ledger_of(StudyBegun(sha256="", config={}), *map(from_disk, shuffled))
     assert once.unaccounted() == again.unaccounted()
     for resource in ("gpu", "cpu"):
         one, other = once.balance(resource), again.balance(resource)
@@ -166,11 +187,11 @@ def test_any_order_any_repetition_and_json_give_the_same_ledger(
 
 @given(studies())
 def test_a_killed_writer_leaves_a_ledger_that_never_promises_more_than_the_whole_one(
-    entries: list[dict[str, Any]],
+    entries: list[Event],
 ) -> None:
     """Cut anywhere: each row is either at its charge or at what it took, never both and never neither."""
     for cut in range(len(entries) + 1):
-        ledger = Ledger(entries[:cut])
+        ledger = ledger_of(*entries[:cut])
         for resource in ("gpu", "cpu"):
             spent = committed = 0.0
             for name, charged in ledger.charges.items():
@@ -187,21 +208,21 @@ def test_a_killed_writer_leaves_a_ledger_that_never_promises_more_than_the_whole
 
 
 @given(studies())
-def test_the_journaled_hours_are_what_the_ledger_gives_back(entries: list[dict[str, Any]]) -> None:
+def test_the_journaled_hours_are_what_the_ledger_gives_back(entries: list[Event]) -> None:
     """A person who adds up the journal's gpu_hours gets the ledger's total (where everything had a limit)."""
-    limited = {e["name"] for e in entries if e["event"] == "charge" and e["limit_s"] is not None}
-    chosen = [entry for entry in entries if entry["name"] in limited]
-    ledger = Ledger(chosen)
+    limited = {event.name for event in entries if isinstance(event, Charged) and event.limit_s is not None}
+    chosen = [event for event in entries if isinstance(event, Charged | Refunded) and event.name in limited]
+    ledger = ledger_of(*chosen)
     for resource in ("gpu", "cpu"):
         declared = sum(charged.request.worst(resource) or 0.0 for charged in ledger.charges.values())
-        back = sum(entry[f"{resource}_hours"] for entry in chosen if entry["event"] == "refund")
+        back = sum(getattr(event, f"{resource}_hours") for event in chosen if isinstance(event, Refunded))
         assert ledger.balance(resource).total == pytest.approx(declared - back, abs=1e-6)
 
 
 def test_a_refund_of_rows_that_were_never_charged_counts_nothing() -> None:
-    stray = {"event": "refund", "name": "a", "seconds": {"7": 1e9}, "gpu_hours": 0, "cpu_hours": 0}
-    assert Ledger([stray]).balance("gpu").total == 0
-    ledger = Ledger([stray, charge("a", (0,))])
+    stray = Refunded(folder="round_1_x", name="a", seconds={7: 1e9}, gpu_hours=0, cpu_hours=0)
+    assert ledger_of(stray).balance("gpu").total == 0
+    ledger = ledger_of(stray, charge("a", (0,)))
     assert ledger.balance("gpu").spent == 0
     assert ledger.unaccounted() == {"a": (0,)}
 
@@ -210,7 +231,7 @@ def test_a_request_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="no request can be"):
         Request(tasks=1, limit_s=0, gpus=0, cpus=1)
     charged = Charge(name="a", items=(0,), request=Request(tasks=1, limit_s=60, gpus=0, cpus=1))
-    assert refund(charged, {0: 60})["cpu_hours"] == 0
+    assert refund(charged, {0: 60}).cpu_hours == 0
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(7200, "2 h"), (5400, "1.5 h"), (600, "10 min"), (100, "100 s")])

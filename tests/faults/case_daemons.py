@@ -24,7 +24,6 @@ import pytest
 
 from agent.api import Study, TuneOptions, tick_once
 from agent.api.begin import begin
-from agent.budget import Ledger
 from agent.launch.states import parse_elapsed
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
@@ -297,7 +296,7 @@ class Patient:
         store = self.store()
         charges = Counter(e["name"] for e in store.journal.of("charge"))
         assert charges == Counter(e["name"] for e in store.journal.of("submitted"))
-        ledger = Ledger(store.journal.entries)
+        ledger = store.ledger()
         if not self.cluster.config.accounting:
             assert not list(store.journal.of("refund"))
             return

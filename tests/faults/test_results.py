@@ -15,7 +15,6 @@ import pytest
 from agent.api import tick_once, tune
 from agent.api.begin import begin
 from agent.api.steer import collect_round
-from agent.budget import Ledger
 from agent.errors import MissingResults, RoundCancelled
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -148,7 +147,7 @@ def _collected(lab: Lab) -> bool:
 def _refunded(lab: Lab) -> bool:
     """Both rows' seconds are known, and are those of two rows that slept for two seconds each."""
     tick_once(lab.store())
-    ledger = Ledger(lab.store().journal.entries)
+    ledger = lab.store().ledger()
     seconds = [s for name in ledger.charges if "-train-" in name for s in ledger.seconds(name).values()]
     return len(seconds) == 2 and all(2 <= s < 30 for s in seconds)
 

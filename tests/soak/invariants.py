@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.budget import Ledger
 from agent.report.hours import hours
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
@@ -117,7 +116,7 @@ def accounting(cluster: Cluster) -> dict[tuple[str, str], list[Run]]:
 
 def hours_wrong(store: Store, runs: Mapping[tuple[str, str], Sequence[Run]]) -> Iterator[str]:
     """Rows whose seconds in the ledger are not accounting's, to a second a run."""
-    ledger = Ledger(store.journal.entries)
+    ledger = store.ledger()
     for entry in store.journal.of("submitted"):
         tasks = dict(zip(entry["items"], entry["tasks"], strict=True))
         for item, seconds in ledger.seconds(entry["name"]).items():
@@ -129,7 +128,7 @@ def hours_wrong(store: Store, runs: Mapping[tuple[str, str], Sequence[Run]]) -> 
 
 def hours_missing(store: Store, runs: Mapping[tuple[str, str], Sequence[Run]]) -> Iterator[str]:
     """Rows at their declared charge although accounting knows their end, or that `status` does not list."""
-    unaccounted = Ledger(store.journal.entries).unaccounted()
+    unaccounted = store.ledger().unaccounted()
     tasks = {e["name"]: dict(zip(e["items"], e["tasks"], strict=True)) for e in store.journal.of("submitted")}
     for name, items in unaccounted.items():
         for item in items:

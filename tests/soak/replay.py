@@ -10,11 +10,11 @@ from typing import Any
 
 from agent import acceptance
 from agent.acceptance.rules_file import load_rules
-from agent.budget import RESOURCES, Ledger
+from agent.budget import RESOURCES
 from agent.orchestrator.engine import ROUND
 from agent.orchestrator.training import circuit_breaker
 from agent.orchestrator.training.retry import endings
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.report.tables import trials_csv
 from agent.resources import shipped_rules
 from agent.store.paths import RoundPaths
@@ -25,7 +25,7 @@ from agent.store.store import Store, observation
 def derived(root: Path) -> str:
     """All that the next call goes on from, as JSON: rounds, submissions, ends of rows, hours, incumbent, breaker."""
     store = Store.open(root)
-    ledger = Ledger(store.journal.entries)
+    ledger = store.ledger()
     state = {
         "next": store.next_number(),
         "open": str(store.open_folder()),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from agent.api.begin import begin
-from agent.budget import Ledger
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.cluster.cluster import Cluster
@@ -280,7 +279,7 @@ class Soak:
     def count(self) -> None:
         """Complete the tally."""
         store = Store.open(self.root)
-        ledger = Ledger(store.journal.entries)
+        ledger = store.ledger()
         self.tally.unaccounted = sum(map(len, ledger.unaccounted().values()))
         self.tally.accounted = sum(len(ledger.seconds(name)) for name in ledger.charges)
         befallen = self.home / "befallen.log"

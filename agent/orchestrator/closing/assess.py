@@ -17,6 +17,7 @@ from agent.orchestrator.work import StepResult, Work
 from agent.records import Outcome
 from agent.report.naive import naive_names, study_warning
 from agent.report.tables import best_record, pareto_record, trials_csv
+from agent.store.events import AttemptEnded, RoundClosed
 from agent.store.store import Store, observation
 from agent.summaries import Summary, read_summary
 from trainers.files import read_json_object
@@ -66,8 +67,9 @@ def assess(work: Work) -> StepResult:
     if incumbent is not None:
         outputs += put_incumbent(store, incumbent, records)
     store.disk.write(store.paths.trials_csv, trials_csv(store.config, records))
-    if not any(e["folder"] == paths.root.name for e in store.journal.of("closed")):
-        store.journal.append("closed", round=work.number, folder=paths.root.name, incumbent=record["incumbent"])
+    store.journal.append_once(
+        RoundClosed(round=work.number, folder=paths.root.name, incumbent=record["incumbent"]), key=("folder",)
+    )
     store.disk.write_json(paths.closed, record)
     best = incumbent.describe() if incumbent else "no candidate has a value yet"
     names = naive_names(store.config.trainer, brought=store.config.trainer_sha256 is not None)
@@ -158,7 +160,7 @@ def candidate_entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str,
     }
 
 
-def explained(summary: Summary, ended: Mapping[int, Sequence[Mapping[str, Any]]]) -> Summary:
+def explained(summary: Summary, ended: Mapping[int, Sequence[AttemptEnded]]) -> Summary:
     """The summary with the ends that were found out for its rows; the evaluation saw only which had no result."""
     trials = [_explained_trial(trial, ended.get(trial.get("row", -1), ())) for trial in summary.per_fold]
     if trials == list(summary.per_fold):
@@ -167,18 +169,18 @@ def explained(summary: Summary, ended: Mapping[int, Sequence[Mapping[str, Any]]]
     return replace(summary, per_fold=tuple(trials), outcomes=dict(sorted(outcomes.items())))
 
 
-def _explained_trial(trial: Mapping[str, Any], ended: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def _explained_trial(trial: Mapping[str, Any], ended: Sequence[AttemptEnded]) -> Mapping[str, Any]:
     if not ended or trial.get("outcome") in (Outcome.OK, Outcome.BAD_CONFIG):
         return trial
     last = ended[-1]
-    if last["attempt"] < (trial.get("attempt") or 0):
+    if last.attempt < (trial.get("attempt") or 0):
         return trial
     # Agents read the message: what failed with how much memory is knowledge, the node's name is none of theirs.
-    message = last["evidence"].removesuffix(f", on {last['node']}")
-    if last["outcome"] == Outcome.HOST_OOM and last["memory"]:
-        message += f", with mem {last['memory']}"
-    place = {"node": last["node"]} if last["node"] else {}
-    return {**trial, "attempt": last["attempt"], "outcome": last["outcome"], "message": message[:500], **place}
+    message = last.evidence.removesuffix(f", on {last.node}")
+    if last.outcome is Outcome.HOST_OOM and last.memory:
+        message += f", with mem {last.memory}"
+    place = {"node": last.node} if last.node else {}
+    return {**trial, "attempt": last.attempt, "outcome": last.outcome.value, "message": message[:500], **place}
 
 
 def _analyse_trials(work: Work, manifest: Manifest) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from agent.orchestrator.closing.assess import put_incumbent
 from agent.orchestrator.closing.fresh_seeds import FINAL, REPLICATES, Entry, Plan, after_last_round, before_next_round
 from agent.orchestrator.work import StepResult, Work
 from agent.store.disk import read_text
+from agent.store.events import ConfirmationBegun, Confirmed
 from agent.store.store import Store
 from trainers.files import read_json_object
 from trainers.layout import candidate_name
@@ -106,13 +107,12 @@ def _cost(entries: list[dict[str, Any]], plan: Plan, count: int) -> str:
 def _fresh_seeds(work: Work, key: str, count: int) -> list[int]:
     """Seeds that neither the study nor an earlier confirmation used; journaled once."""
     journal, folder = work.store.journal, work.paths.root.name
-    used = [entry["seeds"] for entry in journal.of("confirm_begun") if entry["folder"] != folder]
+    used = [begun.seeds for begun in journal.of(ConfirmationBegun) if begun.folder != folder]
     start = max([*work.store.config.seeds, *(seed for seeds in used for seed in seeds)]) + (
         1 if used else SEED_OFFSET
     )
     seeds = list(range(start, start + count))
-    if not any(entry["folder"] == folder for entry in journal.of("confirm_begun")):
-        journal.append("confirm_begun", folder=folder, key=key, seeds=seeds)
+    journal.append_once(ConfirmationBegun(folder=folder, key=key, seeds=tuple(seeds)), key=("folder",))
     return seeds
 
 
@@ -174,7 +174,8 @@ def _close_replicates(work: Work, record: dict[str, Any], cells: Cells) -> str:
     record["replicates"] = list(by_fold.values())
     noise = noise_of(work.store, _known(work.store), closing=work.paths, replicates=record["replicates"])
     record["noise"] = noise_json(noise)
-    _journal_once(work, noise=record["noise"])
+    closed = Confirmed(folder=work.paths.root.name, noise=record["noise"])
+    work.store.journal.append_once(closed, key=("folder",))
     if noise is None:
         return "replicates: fewer than two ended ok, the noise stays unknown"
     return f"replicates: one trial varies by {noise.sd:.3g} (standard deviation, {noise.df} degrees of freedom)"
@@ -189,16 +190,10 @@ def _close_pair(work: Work, decision: Any, record: dict[str, Any], values: Mappi
     key, base_key = (decision["candidates"][position]["key"] for position in (1, 0))
     record |= {"key": key, "gain": gain.to_json() | {"text": gain.describe()}, "noise": noise_json(noise)}
     change = "" if _again(work, record) else _judge(work, record, key, base_key, gain)
-    _journal_once(work, gain=gain.to_json())
+    store.journal.append_once(Confirmed(folder=work.paths.root.name, gain=gain.to_json()), key=("folder",))
     at = decision["challenger"]
     against = "the default" if record["purpose"] == FINAL else "round {round} {candidate}".format(**record["base"])
     return f"round {at['round']} {at['candidate']} against {against} at fresh seeds: {gain.describe()}{change}"
-
-
-def _journal_once(work: Work, **result: Any) -> None:
-    folder = work.paths.root.name
-    if not any(entry["folder"] == folder for entry in work.store.journal.of("confirmed")):
-        work.store.journal.append("confirmed", folder=folder, **result)
 
 
 def _known(store: Store) -> dict[acceptance.Place, acceptance.Measured]:

@@ -17,6 +17,7 @@ from agent.orchestrator.training.retry import endings
 from agent.orchestrator.work import Work
 from agent.pasteable import quoted
 from agent.records import Outcome
+from agent.store.events import Released
 from trainers.manifest import load_manifest
 from trainers.results import read_row
 
@@ -55,7 +56,7 @@ def learnt(work: Work, record: Mapping[str, Any]) -> bool:
 
 def closed_by_person(work: Work) -> bool:
     """Whether a person cancelled it and then had it closed as it was (`roundtable collect`)."""
-    return any(entry["folder"] == work.paths.root.name for entry in work.store.journal.of("released"))
+    return work.store.journal.last(Released, folder=work.paths.root.name) is not None
 
 
 _End = tuple[Outcome, str, str]
@@ -69,9 +70,9 @@ def _ends(work: Work) -> dict[int, _End]:
     for row in manifest.rows:
         result = read_row(work.paths, manifest, row)
         last = ended[row.row][-1] if row.row in ended else None
-        if last is not None and (result is None or last["attempt"] >= result.attempt):
-            remedy = str(last.get("environment", {}).get("remedy", ""))
-            found[row.row] = Outcome(last["outcome"]), str(last["evidence"]), remedy
+        if last is not None and (result is None or last.attempt >= result.attempt):
+            remedy = last.environment.remedy if last.environment is not None else ""
+            found[row.row] = last.outcome, last.evidence, remedy
         elif result is not None:
             found[row.row] = Outcome(result.outcome), result.message, ""
         else:

@@ -19,6 +19,7 @@ from agent.orchestrator.training import render
 from agent.orchestrator.training.retry import endings
 from agent.orchestrator.work import StepResult, Work
 from agent.reference import Reference, load_reference
+from agent.store.events import RungBegun
 from agent.store.paths import RoundPaths
 from agent.store.study import Settings, StudyConfig
 from agent.summaries import read_summary
@@ -61,37 +62,38 @@ def next_of(work: Work) -> RoundPaths | None:
     check, apply = steps.read("check"), steps.read("apply")
     if check is None or not check.final or (apply is not None and apply.final):
         return None
-    entries = work.store.rungs(work.paths)
-    for entry in entries:
-        paths = work.store.folder(entry["folder"])
+    begun = work.store.rungs(work.paths)
+    for one in begun:
+        paths = work.store.folder(one.folder)
         if not paths.over:
             return paths
-    if entries and not work.store.round_record(work.store.folder(entries[-1]["folder"]))["promoted"]:
+    number = len(begun) + 1
+    if begun and not work.store.round_record(work.store.folder(begun[-1].folder))["promoted"]:
         # It closed on nothing, and its cause was told: its candidates are trained anew.
-        entries = entries[:-1]
-    begun = work.store.rungs(work.paths)
+        number = len(begun)
     if not begun and work.settings.rungs == 1:
         return None
     if begun:
         # What was begun is finished as it was begun, whatever this call says.
-        plan = {name: begun[-1][name] for name in ("eta", "epochs", "folds")}
+        eta, epochs, folds = begun[-1].eta, begun[-1].epochs, begun[-1].folds
     else:
         reference = load_reference(work.paths.before)
         halving = halving_of(work.settings, work.store.config, work.tools.trainer, reference)
-        folds = list(work.store.config.folds[: work.settings.rung_folds])
-        plan = {"eta": halving.eta, "epochs": list(halving.budgets), "folds": folds}
-    number = len(entries) + 1
+        eta, epochs = halving.eta, tuple(halving.budgets)
+        folds = work.store.config.folds[: work.settings.rung_folds]
     rivals = [p for p in render.survivors(work) if not _seeded(p)]
-    if number >= len(plan["epochs"]) or len(rivals) < 2:
+    if number >= len(epochs) or len(rivals) < 2:
         return None
     paths = _unclaimed(work, f"rung{number}") or work.store.begin(work.number, f"rung{number}")
-    work.store.journal.append("rung_begun", folder=paths.root.name, of=work.paths.root.name, rung=number, **plan)
+    work.store.journal.append(
+        RungBegun(folder=paths.root.name, of=work.paths.root.name, rung=number, eta=eta, epochs=epochs, folds=folds)
+    )
     return paths
 
 
 def _unclaimed(work: Work, kind: str) -> RoundPaths | None:
     """A folder that was made and, killed at that moment, not journaled."""
-    known = {entry["folder"] for entry in work.store.journal.of("rung_begun")}
+    known = {begun.folder for begun in work.store.journal.of(RungBegun)}
     folders = [f for f in work.store.paths.folders(kind) if f.number == work.number and f.path.name not in known]
     return work.store.paths.round(folders[-1]) if folders else None
 
@@ -105,10 +107,9 @@ def _seeded(proposal: Mapping[str, Any]) -> bool:
 
 def choose(work: Work) -> StepResult:
     """Write the references of the proposals that are still in, and how long and on what they are trained."""
-    entry = _entry_of(work)
-    parent = _parent(work, entry)
-    number = entry["rung"]
-    epochs = entry["epochs"][number - 1]
+    rung = _rung_of(work)
+    parent = _parent(work, rung)
+    epochs = rung.epochs[rung.rung - 1]
     before, text = render.before_of(parent)
     outputs, decided = [], []
     for proposal in render.survivors(parent):
@@ -122,10 +123,10 @@ def choose(work: Work) -> StepResult:
         "schema_version": 1,
         "task": work.store.config.task,
         "round": work.number,
-        "of": entry["of"],
-        "rung": number,
+        "of": rung.of,
+        "rung": rung.rung,
         "epochs": epochs,
-        "folds": entry["folds"],
+        "folds": list(rung.folds),
         "seeds": list(work.store.config.seeds[:1]),
         "continues": render.all_continued(work.store, parent.paths, {c["name"]: c["name"] for c in decided}),
         "diagnosis": [],
@@ -134,16 +135,15 @@ def choose(work: Work) -> StepResult:
         "refused": {},
     }
     work.store.disk.write_json(work.paths.decision, decision)
-    full = entry["epochs"][-1]
-    where = f"fold {', '.join(map(str, entry['folds']))}"
-    message = f"{work.label}: {len(decided)} candidates for {epochs} of {full} epochs on {where}"
+    where = f"fold {', '.join(map(str, rung.folds))}"
+    message = f"{work.label}: {len(decided)} candidates for {epochs} of {rung.epochs[-1]} epochs on {where}"
     return StepResult(inputs=[parent.paths.checked], outputs=[*outputs, work.paths.decision], message=message)
 
 
 def assess(work: Work) -> StepResult:
     """Say who goes on; round.json closes the rung."""
     store, paths, objective = work.store, work.paths, work.store.config.objective
-    entry = _entry_of(work)
+    rung = _rung_of(work)
     decision: Any = read_json_object(paths.decision)
     ended = endings(store, paths)
     entries = []
@@ -156,16 +156,16 @@ def assess(work: Work) -> StepResult:
         "kind": work.kind,
         "folder": paths.root.name,
         "round": work.number,
-        "rung": entry["rung"],
+        "rung": rung.rung,
         "epochs": decision["epochs"],
-        "share": decision["epochs"] / entry["epochs"][-1],
+        "share": decision["epochs"] / rung.epochs[-1],
         "folds": decision["folds"],
         "closed_at": store.clock().isoformat(),
         "objective": {"metric": store.config.metric, "direction": store.config.direction},
         "candidates": entries,
     }
     again = not nothing_learnt.learnt(work, record) and not nothing_learnt.closed_by_person(work)
-    record["promoted"] = kept = [] if again else _kept(work, entries, entry["eta"])
+    record["promoted"] = kept = [] if again else _kept(work, entries, rung.eta)
     store.disk.write_json(paths.closed, record)
     values = {c["name"]: c["value"] for c in entries}
     shown = ", ".join(f"{name} {values[name]:.4g}" if values[name] is not None else name for name in kept)
@@ -188,13 +188,15 @@ def _kept(work: Work, entries: Sequence[Mapping[str, Any]], eta: int) -> list[st
     return kept
 
 
-def _entry_of(work: Work) -> dict[str, Any]:
-    """The journal's entry of the rung that is being worked on."""
-    return next(e for e in reversed(list(work.store.journal.of("rung_begun"))) if e["folder"] == work.paths.root.name)
+def _rung_of(work: Work) -> RungBegun:
+    """The rung that is being worked on, as it was begun."""
+    found = work.store.journal.last(RungBegun, folder=work.paths.root.name)
+    assert found is not None, "a rung's folder is worked on once the journal has it"
+    return found
 
 
-def _parent(work: Work, entry: Mapping[str, Any]) -> Work:
+def _parent(work: Work, rung: RungBegun) -> Work:
     """The round that the rung is of."""
-    paths = work.store.folder(entry["of"])
+    paths = work.store.folder(rung.of)
     rerun = paths.number < work.store.next_number() - 1
     return Work(store=work.store, settings=work.settings, tools=work.tools, paths=paths, kind="round", rerun=rerun)

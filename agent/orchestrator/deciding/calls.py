@@ -32,6 +32,8 @@ from agent.orchestrator.deciding.nearest_exchange import mismatch
 from agent.orchestrator.work import Models, Work
 from agent.ownership import kept_back
 from agent.roles.ask import Answer
+from agent.store.events import AnswerFormatsLearnt, ModelCalled, ModelReplied
+from agent.store.model_calls import model_calls
 from trainers.files import FileProblem, read_json_object
 
 if TYPE_CHECKING:
@@ -142,39 +144,41 @@ class Calls:
         worst = worst_case(request, llm.provider, llm.model, self.models.prices)
         self.ledger().check(worst, role=request.role, provider=llm.provider, model=llm.model)
         self.work.store.journal.append(
-            "llm_call",
-            call=self._place(name),
-            role=request.role,
-            provider=llm.provider,
-            model=llm.model,
-            prompt_sha256=request.sha256,
-            worst_tokens=worst.tokens,
-            worst_cost=worst.cost,
+            ModelCalled(
+                call=self._place(name),
+                role=request.role,
+                provider=llm.provider,
+                model=llm.model,
+                prompt_sha256=request.sha256,
+                worst_tokens=worst.tokens,
+                worst_cost=worst.cost,
+            )
         )
 
     def ledger(self) -> Ledger:
         """What the study has spent so far."""
         from agent.llm.ledger import Ledger
 
-        entries = list(self.work.store.journal.of("llm_call", "llm_reply"))
-        return Ledger(entries, self.models.prices, max_cost=self.models.max_cost, max_tokens=self.models.max_tokens)
+        calls = model_calls(self.work.store.journal.of(ModelCalled, ModelReplied))
+        return Ledger(calls, self.models.prices, max_cost=self.models.max_cost, max_tokens=self.models.max_tokens)
 
     def _charge(self, record: Mapping[str, Any]) -> None:
         """Journal what a call used, once; a record without that entry is one that a kill came after."""
         journal, place = self.work.store.journal, self._place(record["call"])
-        charged = {entry["call"] for entry in journal.of("llm_reply")}
-        intended = {entry["call"] for entry in journal.of("llm_call")}
-        if self.models.offline or place in charged or place not in intended:
+        intended = any(call.call == place for call in journal.of(ModelCalled))
+        if self.models.offline or not intended:
             return
         reply = record["reply"] or (record["error"] or {}).get("reply") or {}
-        journal.append(
-            "llm_reply",
-            call=place,
-            usage=reply.get("usage") or asdict(Usage()),
-            cost=record["cost_usd"],
-            lost=_lost(record),
-            error=record["error"] and record["error"]["kind"],
-            **({"usage_note": note} if (note := reply.get("usage_note")) else {}),
+        journal.append_once(
+            ModelReplied(
+                call=place,
+                usage=reply.get("usage") or asdict(Usage()),
+                cost=record["cost_usd"],
+                lost=_lost(record),
+                error=record["error"] and record["error"]["kind"],
+                usage_note=reply.get("usage_note") or "",
+            ),
+            key=("call",),
         )
 
     def _check(self, request: Request, record: Mapping[str, Any]) -> None:
@@ -240,11 +244,8 @@ class Calls:
 
     def _next_number(self) -> int:
         folder = f"{self.work.paths.root.name}/calls/"
-        names = [
-            entry["call"].removeprefix(folder)
-            for entry in self.work.store.journal.of("llm_call")
-            if entry["call"].startswith(folder)
-        ]
+        made = (one.call for one in self.work.store.journal.of(ModelCalled))
+        names = [call.removeprefix(folder) for call in made if call.startswith(folder)]
         names += [path.name for path in self.work.paths.calls.glob("*.json")]
         numbers = [name.partition("_")[0] for name in names]
         return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
@@ -253,10 +254,9 @@ class Calls:
         return f"{self.work.paths.root.name}/calls/{name}"
 
     def _remember_rungs(self) -> None:
-        last = self.work.store.journal.last("llm_rungs")
-        now = dict(self.models.rungs)
-        if now and (last is None or last["rungs"] != now):
-            self.work.store.journal.append("llm_rungs", rungs=now)
+        if self.models.rungs:
+            learnt = AnswerFormatsLearnt(rungs=dict(self.models.rungs))
+            self.work.store.journal.append_changed(learnt, key=("rungs",))
 
 
 def exchanges(folder: Path) -> list[dict[str, Any]]:

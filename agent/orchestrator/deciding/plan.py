@@ -13,6 +13,7 @@ from agent.planning import STOP, Advice, Past, Plan, advise, allowed, past_round
 from agent.records import Observation
 from agent.reference import Reference
 from agent.reference.keys import listed
+from agent.store.events import StudyEnded
 from agent.store.study import Settings
 
 
@@ -59,9 +60,9 @@ def end(work: Work, ended: StudyEnds) -> Settings:
         work.say(f"{who} would end the study before round {work.number}, which is not run again: {ended}")
         store.stop(work.paths)
         return work.settings
-    if not any(entry["folder"] == work.paths.root.name for entry in store.journal.of("ended")):
-        reason = str(ended)
-        store.journal.append("ended", folder=work.paths.root.name, round=work.number, by=ended.by, reason=reason)
+    store.journal.append_once(
+        StudyEnded(folder=work.paths.root.name, round=work.number, by=ended.by, reason=str(ended)), key=("folder",)
+    )
     work.say(f"{who} ends the study before round {work.number}: {ended}")
     store.put_settings(replace(store.settings(), target_round=work.number - 1))
     store.stop(work.paths)

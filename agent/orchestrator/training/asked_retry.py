@@ -13,8 +13,9 @@ from agent.launch.states import compact
 from agent.orchestrator.training.cancel import check_rows, named
 from agent.orchestrator.training.collect import row_statuses
 from agent.orchestrator.training.retry import Fates, open_wave
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.orchestrator.work import StepResult, Work
+from agent.store.events import RetryAsked
 from agent.store.requests import cancelled_rows
 from agent.store.steps import Status
 from trainers.manifest import Manifest, load_manifest
@@ -79,14 +80,13 @@ def plan(work: Work, manifest: Manifest, rows: Sequence[int]) -> None:
 def journal(work: Work, rows: Sequence[int]) -> None:
     """That a person wants a round to go on, with these rows trained again. It is not halted any more."""
     folder = work.paths.root.name
-    work.store.journal.append("retry_asked", folder=folder, round=work.number, rows=list(rows), source="person")
+    work.store.journal.append(RetryAsked(folder=folder, round=work.number, rows=tuple(rows), source="person"))
 
 
 def on_their_way(work: Work) -> StepResult | None:
     """A waiting result while a row that a person retries has a failure of an earlier attempt and may get another
     result: to all else such a row looks finished."""
-    folder = work.paths.root.name
-    asked = {row for e in work.store.journal.of("retry_asked") if e["folder"] == folder for row in e["rows"]}
+    asked = {row for event in work.store.journal.of(RetryAsked, folder=work.paths.root.name) for row in event.rows}
     if not asked or open_wave(work) is not None:
         return None
     manifest = load_manifest(work.paths.manifest)

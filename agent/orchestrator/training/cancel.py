@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from agent.errors import LaunchError, RoundCancelled, SchedulerUnavailable, UsageError
 from agent.launch.base import State, Submission, TaskStatus
 from agent.launch.states import compact
-from agent.orchestrator.training.submit import MARKS, submissions
+from agent.orchestrator.training.submissions import marks, submissions
 from agent.orchestrator.work import Tools, Work
+from agent.store.codec import UNSAID
+from agent.store.events import Cancelled, Intent
 from agent.store.paths import RoundPaths
 from agent.store.requests import CancelRequest, halted, halted_text, open_requests, settle
 from agent.store.store import Store
@@ -121,21 +123,19 @@ def _active(
 
 def in_doubt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
     """Submissions that were begun and never answered, by name: they may be in the queue, or get there later."""
-    events = store.journal.of(*MARKS)
-    marks = {entry["name"]: entry for entry in events if entry["folder"] == paths.root.name}
-    intents = [entry for entry in marks.values() if entry["event"] == "intent"]
+    intents = [mark for mark in marks(store, paths).values() if isinstance(mark, Intent)]
     if not intents:
         return []
     launcher, folder = tools.launcher(), paths.root.absolute() / "launch"
     return [
         Submission(
             launcher=launcher.name,
-            name=intent["name"],
+            name=intent.name,
             # A queue is known by its folder; SLURM knows a job by its name where nobody has its id.
-            job_id=str(folder / intent["name"]) if launcher.capabilities.queue_folders else "",
+            job_id=str(folder / intent.name) if launcher.capabilities.queue_folders else "",
             items=(),
             tasks=(),
-            cluster=intent.get("cluster"),
+            cluster=intent.cluster if intent.cluster is not UNSAID else None,
         )
         for intent in intents
     ]
@@ -187,17 +187,18 @@ def _carry_out(store: Store, tools: Tools, paths: RoundPaths, request: CancelReq
         names = ", ".join(one.name for one in target.doubtful)
         tools.say(f"cancelling {named(target.rows)} waits until it is known whether {names} was submitted")
         return False
-    if not any(entry["request"] == request.id for entry in store.journal.of("cancelled")):
+    if not any(cancelled.request == request.id for cancelled in store.journal.of(Cancelled)):
         store.journal.append(
-            "cancelled",
-            folder=paths.root.name,
-            round=paths.number,
-            rows=list(target.rows),
-            whole=target.whole,
-            names=[made.name for made in (*target.made, *target.doubtful)],
-            who="person",
-            by=request.by,
-            request=request.id,
+            Cancelled(
+                folder=paths.root.name,
+                round=paths.number,
+                rows=target.rows,
+                whole=target.whole,
+                names=tuple(made.name for made in (*target.made, *target.doubtful)),
+                who="person",
+                by=request.by,
+                request=request.id,
+            )
         )
         what = "all of it" if target.whole else named(target.rows)
         tools.say(f"{paths.label}: {what} cancelled by {request.by}: {target.describe()}")

@@ -5,21 +5,22 @@ from __future__ import annotations
 import glob
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
 from agent.launch.base import State, Submission, TaskStatus
 from agent.orchestrator.training import pending_reasons, render
 from agent.orchestrator.training.retry import Fates, carry_out, close_by_quorum, next_attempt, open_wave
 from agent.orchestrator.training.scancelled import halt_if_cancelled, halt_if_evaluation_cancelled
-from agent.orchestrator.training.submit import NotYet, begun, interrupted, start, submissions
+from agent.orchestrator.training.submissions import begun, interrupted, submissions
+from agent.orchestrator.training.submit import NotYet, start
 from agent.orchestrator.training.superseded import stop_overtaken
 from agent.orchestrator.work import Around, StepResult, Work
 from agent.pasteable import quoted
 from agent.records import Outcome
 from agent.store.disk import read_text
+from agent.store.events import ResultMissing, SummaryGiven, Wave
 from agent.store.requests import cancelled_names, open_requests
 from agent.store.steps import Status
 from agent.summaries import read_summary, refuse_impossible
@@ -106,7 +107,7 @@ def _being_cancelled(work: Work) -> bool:
     return any(request.folder == work.paths.root.name for request in open_requests(work.store))
 
 
-def _retried(work: Work, manifest: Manifest, wave: Mapping[str, Any]) -> StepResult:
+def _retried(work: Work, manifest: Manifest, wave: Wave) -> StepResult:
     return StepResult(status=Status.WAITING, message=carry_out(work, manifest, wave))
 
 
@@ -137,13 +138,12 @@ def _grace_is_over(work: Work, fates: Fates, rows: Sequence[Row]) -> bool:
     """
     if work.tools.launcher().capabilities.results_at_once:
         return True
-    numbers = [row.row for row in rows]
-    attempts = [fates.handed[row].count for row in numbers]
-    for entry in work.store.journal.of("gone"):
-        if entry["folder"] == work.paths.root.name and entry["rows"] == numbers and entry["attempts"] == attempts:
-            since = datetime.fromisoformat(entry["at"])
-            return work.store.clock() - since >= timedelta(seconds=work.settings.result_grace_s)
-    work.store.journal.append("gone", folder=work.paths.root.name, rows=numbers, attempts=attempts)
+    numbers = tuple(row.row for row in rows)
+    attempts = tuple(fates.handed[row].count for row in numbers)
+    for gone in work.store.journal.of(ResultMissing, folder=work.paths.root.name):
+        if (gone.rows, gone.attempts) == (numbers, attempts):
+            return work.store.clock() - gone.at >= timedelta(seconds=work.settings.result_grace_s)
+    work.store.journal.append(ResultMissing(folder=work.paths.root.name, rows=numbers, attempts=attempts))
     return work.settings.result_grace_s <= 0
 
 
@@ -300,7 +300,7 @@ def _manual(work: Work, manifest: Manifest, results: Results) -> StepResult:
     done = _collected(work, manifest)
     for name in brought:
         path = work.paths.candidate_summary(name, "val")
-        work.store.journal.append("summary_given", folder=work.paths.root.name, path=str(path), source="person")
+        work.store.journal.append(SummaryGiven(folder=work.paths.root.name, path=str(path), source="person"))
     return replace(done, details={**done.details, "source": "person", "given": brought}) if brought else done
 
 
@@ -386,6 +386,6 @@ def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:
         work.store.disk.write(work.paths.candidate_summary(name, split), text)
         if source != target:
             work.store.disk.write(target, text)
-    work.store.journal.append("summary_given", folder=work.paths.root.name, path=str(path), source="person")
+    work.store.journal.append(SummaryGiven(folder=work.paths.root.name, path=str(path), source="person"))
     outputs = [work.paths.candidate_summary(name, "val"), work.paths.val_summary]
     return StepResult(outputs=outputs, details={"source": "person", "path": str(path)})

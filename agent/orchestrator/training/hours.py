@@ -13,12 +13,25 @@ from typing import Any
 
 from agent.budget import RESOURCES, Caps, Ledger, Request, describe, duration, refund, standing, worst_of
 from agent.errors import BudgetExceeded, LaunchError, UsageError
-from agent.launch.base import Batch, SlurmSettings, Submission
+from agent.launch.base import Batch, SlurmSettings
 from agent.launch.catalogue import capabilities_of
 from agent.launch.profile import REQUEUES
 from agent.launch.profile_checks import gres_gpus
 from agent.launch.states import parse_minutes
+from agent.orchestrator.training.submissions import MARKS, submission_of
 from agent.orchestrator.work import Tools, Work
+from agent.store.events import (
+    Charged,
+    Confirmed,
+    Intent,
+    OverBudget,
+    Refunded,
+    Refused,
+    RoundClosed,
+    RoundForced,
+    SettingsGiven,
+    Submitted,
+)
 from agent.store.paths import RoundFolder
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -27,9 +40,6 @@ from trainers.manifest import ManifestProblem, load_manifest
 
 #: Accounting that does not know a row so long after its round was over is asked again only before a submission.
 ASK_FOR = timedelta(hours=1)
-
-#: Of a request: what its intent and its charge say.
-_DECLARED = ("limit_s", "runs", "gpus", "cpus")
 
 
 def request_of(tasks: int, settings: SlurmSettings) -> Request:
@@ -62,19 +72,19 @@ def admit(work: Work, batches: Sequence[Batch], *, evaluated: Request | None) ->
     that was cut off) are passed over. Raises BudgetExceeded.
     """
     store = work.store
-    charged = Ledger(store.journal.entries).charges
+    charged = store.ledger().charges
     new = [batch for batch in batches if batch.name not in charged]
     if not new:
         return
     settle(store, work.tools, before=work)
-    ledger = Ledger(store.journal.entries)
+    ledger = store.ledger()
     requests = requests_of(new, evaluated=evaluated)
     if reason := ledger.refusal(requests, caps_of(work.settings)):
         refused = f"{work.label} is not submitted: {reason}; the round stays open"
-        last = store.journal.last("over_budget", "charge", "settings")
+        last = store.journal.last(OverBudget, Charged, SettingsGiven)
         # Told on every look, but journaled once: cron looks every ten minutes.
-        if last is None or last.get("message") != refused:
-            store.journal.append("over_budget", folder=work.paths.root.name, message=refused)
+        if not isinstance(last, OverBudget) or last.message != refused:
+            store.journal.append(OverBudget(folder=work.paths.root.name, message=refused))
         raise BudgetExceeded(refused)
     if (
         (new[0].kind == "train" or not new[0].after)
@@ -97,9 +107,8 @@ def requests_of(batches: Sequence[Batch], *, evaluated: Request | None) -> list[
 def _seen(store: Store, batches: Sequence[Batch]) -> bool:
     """Whether one of them may be on its way from an earlier look, which has said what it takes."""
     names = {batch.name for batch in batches}
-    events = store.journal.of("intent", "refused", "deferred", "submitted")
-    marks = {e["name"]: e["event"] for e in events if e["name"] in names}
-    return any(event != "refused" for event in marks.values())
+    marks = {mark.name: mark for mark in store.journal.of(*MARKS) if mark.name in names}
+    return any(not isinstance(mark, Refused) for mark in marks.values())
 
 
 def _announce(work: Work, ledger: Ledger, requests: Sequence[Request]) -> None:
@@ -130,32 +139,43 @@ def worst_case(ledger: Ledger, requests: Sequence[Request], caps: Caps) -> str:
 # -- behind it ------------------------------------------------------------------------------------------------------
 
 
-def declared(batch: Batch) -> dict[str, Any]:
+def declared(batch: Batch) -> Request:
     """What goes with the intent: the demands as they are submitted, whatever a later call's profile says."""
-    request = request_of(len(batch.items), batch.settings)
-    return {name: getattr(request, name) for name in _DECLARED}
+    return request_of(len(batch.items), batch.settings)
 
 
 def charge(work: Work, batch: Batch) -> None:
     """Charge a submission that was made (or found) with the most it may take, once."""
     journal = work.store.journal
-    if any(entry["name"] == batch.name for entry in journal.of("charge")):
+    folder = work.paths.root.name
+    if any(charged.name == batch.name for charged in journal.of(Charged, folder=folder)):
         return
-    intents = [entry for entry in journal.of("intent") if entry["name"] == batch.name]
-    # What was said with the intent holds; those of versions without requeues said nothing of runs.
-    asked = {"runs": 1} | {n: intents[-1][n] for n in _DECLARED if n in intents[-1]} if intents else declared(batch)
-    request = Request(tasks=len(batch.items), **asked)
+    intents = [intent for intent in journal.of(Intent, folder=folder) if intent.name == batch.name]
+    # What was said with the intent holds.
+    request = _asked(intents[-1], len(batch.items)) if intents else None
+    request = request or declared(batch)
     journal.append(
-        "charge",
-        name=batch.name,
-        folder=work.paths.root.name,
-        kind=batch.kind,
-        items=list(batch.items),
-        rows=request.tasks,
-        **asked,
-        gpu_hours=_rounded(request.worst("gpu")),
-        cpu_hours=_rounded(request.worst("cpu")),
+        Charged(
+            name=batch.name,
+            folder=folder,
+            kind=batch.kind,
+            items=batch.items,
+            rows=request.tasks,
+            limit_s=request.limit_s,
+            runs=request.runs,
+            gpus=request.gpus,
+            cpus=request.cpus,
+            gpu_hours=_rounded(request.worst("gpu")),
+            cpu_hours=_rounded(request.worst("cpu")),
+        )
     )
+
+
+def _asked(intent: Intent, tasks: int) -> Request | None:
+    """What an intent asks for; None in journals of versions that did not say it."""
+    if intent.gpus is None or intent.cpus is None:
+        return None
+    return Request(tasks=tasks, limit_s=intent.limit_s, runs=intent.runs, gpus=intent.gpus, cpus=intent.cpus)
 
 
 def _rounded(hours: float | None) -> float | None:
@@ -171,29 +191,29 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
     Of rounds that are over; before: and of this one, which is about to submit again, so that nothing of it runs.
     however_late: also where accounting was given up on. A scheduler that does not answer is asked again another time.
     """
-    ledger = Ledger(store.journal.entries)
+    ledger = store.ledger()
     missing = ledger.unaccounted()
     if not missing:
         return
     late = however_late or before is not None
-    entries = [e for e in store.journal.of("submitted") if e["name"] in missing and _ended(store, e, before, late)]
-    if not entries:
+    over = [one for one in store.journal.of(Submitted) if one.name in missing and _ended(store, one, before, late)]
+    if not over:
         return
     try:
         launcher = tools.launcher()
         # Local queues and SLURM do not know each other's tasks.
         system = launcher.capabilities.system
-        entries = [e for e in entries if capabilities_of(e["launcher"]).system == system]
+        over = [one for one in over if capabilities_of(one.launcher).system == system]
         # Of an open round the scheduler is asked in the same look.
-        made = [Submission.from_entry(entry, study=store.paths.root) for entry in entries]
+        made = [submission_of(one, study=store.paths.root) for one in over]
         found = launcher.elapsed(made, ask=late or not store.going())
         held = launcher.held(made)
     except (LaunchError, UsageError) as error:
         tools.detail(f"hours are not accounted for now: {error}")
         return
-    for entry in entries:
-        name = entry["name"]
-        seconds = {item: _seconds(store, entry, item, found) for item in missing[name]}
+    for one in over:
+        name = one.name
+        seconds = {item: _seconds(store, one, item, found) for item in missing[name]}
         known = {item: round(value, 3) for item, value in seconds.items() if value is not None}
         if known:
             allocated = {
@@ -201,42 +221,49 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
                 for item in known
                 if (name, item) in held
             }
-            store.journal.append("refund", folder=entry["folder"], **refund(ledger.charges[name], known, allocated))
+            back = refund(ledger.charges[name], known, allocated)
+            store.journal.append(
+                Refunded(
+                    folder=one.folder,
+                    name=name,
+                    seconds=back.seconds,
+                    held=back.held or None,
+                    gpu_hours=back.gpu_hours,
+                    cpu_hours=back.cpu_hours,
+                )
+            )
 
 
-def _ended(store: Store, entry: Mapping[str, Any], before: Work | None, late: bool) -> bool:
+def _ended(store: Store, made: Submitted, before: Work | None, late: bool) -> bool:
     """Whether a submission's rows are over, and accounting may still come to know them (late: or is asked anyway)."""
-    folder = RoundFolder.parse(store.paths.root / entry["folder"])
+    folder = RoundFolder.parse(store.paths.root / made.folder)
     if folder is None:
         return False
-    if before is not None and before.paths.root.name == entry["folder"]:
+    if before is not None and before.paths.root.name == made.folder:
         return True
-    if entry["folder"] in store.going():
+    if made.folder in store.going():
         return False
-    ends = [e["at"] for e in store.journal.of("closed", "confirmed", "forced") if e["seq"] > entry["seq"]]
-    over = datetime.fromisoformat(ends[0] if ends else entry["at"])
-    return late or store.clock() - over < ASK_FOR
+    ends = (end.at for end in store.journal.of(RoundClosed, Confirmed, RoundForced) if end.seq > made.seq)
+    return late or store.clock() - next(ends, made.at) < ASK_FOR
 
 
-def _seconds(
-    store: Store, entry: Mapping[str, Any], item: int, found: Mapping[tuple[str, int], float]
-) -> float | None:
-    known = found.get((entry["name"], item))
-    if known is not None or capabilities_of(entry["launcher"]).accounting:
+def _seconds(store: Store, made: Submitted, item: int, found: Mapping[tuple[str, int], float]) -> float | None:
+    known = found.get((made.name, item))
+    if known is not None or capabilities_of(made.launcher).accounting:
         return known
-    return _by_its_files(store, entry, item)
+    return _by_its_files(store, made, item)
 
 
-def _by_its_files(store: Store, entry: Mapping[str, Any], item: int) -> float | None:
+def _by_its_files(store: Store, made: Submitted, item: int) -> float | None:
     """A row that nobody accounts for any more, its local queue being lost: from its claim to its exit marker, by the
     task's own clock."""
-    folder = RoundFolder.parse(store.paths.root / entry["folder"])
-    if folder is None or entry["kind"] != "train":
+    folder = RoundFolder.parse(store.paths.root / made.folder)
+    if folder is None or made.kind != "train":
         return None
     paths = store.paths.round(folder)
     try:
         row = load_manifest(paths.manifest).rows[item]
-        files = paths.attempt(row.candidate, row.fold, row.seed, entry["attempt"])
+        files = paths.attempt(row.candidate, row.fold, row.seed, made.attempt)
         begun, ended = (_time(read_json_object(path)) for path in (files.claim, files.exit))
     except (FileProblem, ManifestProblem, IndexError, KeyError, TypeError, ValueError):
         return None
@@ -252,10 +279,10 @@ def _time(record: Mapping[str, Any]) -> datetime:
 
 def time_is_up(store: Store, settings: Settings) -> str:
     """Why no further round is opened, or an empty text: --max-hours since the study's first submission are over."""
-    first = next(store.journal.of("submitted"), None)
+    first = next(store.journal.of(Submitted), None)
     if settings.max_hours is None or first is None:
         return ""
-    passed = store.clock() - datetime.fromisoformat(first["at"])
+    passed = store.clock() - first.at
     if passed < timedelta(hours=settings.max_hours):
         return ""
     return (

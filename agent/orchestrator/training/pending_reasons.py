@@ -8,7 +8,7 @@ from typing import Any
 from agent.launch.base import State, TaskStatus
 from agent.launch.reasons import Need, around_line, explain, grouped, job_list
 from agent.launch.states import compact
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.orchestrator.work import Around, Work
 from trainers.files import FileProblem, read_json_object
 

@@ -93,7 +93,7 @@ def survivors(work: Work, record: Mapping[str, Any] | None = None) -> list[dict[
 
 def rung_folders(store: Store, paths: RoundPaths) -> list[RoundPaths]:
     """A round's closed rungs, in their order."""
-    folders = (store.folder(entry["folder"]) for entry in store.rungs(paths))
+    folders = (store.folder(begun.folder) for begun in store.rungs(paths))
     return [folder for folder in folders if folder.over]
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from agent.environment_fault import environment_fault
 from agent.errors import SubmissionRefused
@@ -21,11 +20,22 @@ from agent.launch.logs import log_file
 from agent.launch.states import compact
 from agent.orchestrator.training import hours, render
 from agent.orchestrator.training.retry_resources import MEMORY, Ask, ask_for, memory_of
-from agent.orchestrator.training.submit import KINDS, batches, evaluation_of, interrupted, start, submissions
+from agent.orchestrator.training.submissions import KINDS, interrupted, submissions
+from agent.orchestrator.training.submit import batches, evaluation_of, start
 from agent.orchestrator.work import Work
 from agent.outcomes import classify
 from agent.policy import Policy
 from agent.records import Outcome
+from agent.store.events import (
+    AttemptEnded,
+    EnvironmentFault,
+    GivenUp,
+    QuorumReached,
+    Resumed,
+    Wave,
+    WaveGroup,
+    WaveSubmitted,
+)
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows
 from agent.store.store import Store
@@ -34,18 +44,15 @@ from trainers.layout import AttemptFiles
 from trainers.manifest import Manifest, Row
 from trainers.results import RowResult, read_exit
 
-Entry = Mapping[str, Any]
-
 #: Bytes of a task's log that are read for what kept it from beginning: the end of it.
 _LOG_TAIL = 8192
 
 
-def endings(store: Store, paths: RoundPaths) -> dict[int, list[Entry]]:
+def endings(store: Store, paths: RoundPaths) -> dict[int, list[AttemptEnded]]:
     """How each row's attempts ended, oldest first, as far as that was journaled."""
-    found: dict[int, list[Entry]] = {}
-    for entry in store.journal.of("outcome"):
-        if entry["folder"] == paths.root.name:
-            found.setdefault(entry["row"], []).append(entry)
+    found: dict[int, list[AttemptEnded]] = {}
+    for ended in store.journal.of(AttemptEnded, folder=paths.root.name):
+        found.setdefault(ended.row, []).append(ended)
     return found
 
 
@@ -81,19 +88,9 @@ def handed_over(work: Work) -> dict[int, Handed]:
     return found
 
 
-def _quorum_names(work: Work) -> list[str]:
-    entry = _last(work, "quorum")
-    return list(entry["names"]) if entry else []
-
-
-def _last(work: Work, event: str) -> Entry | None:
-    found = _of(work, event)
-    return found[-1] if found else None
-
-
-def _of(work: Work, event: str) -> list[Entry]:
-    """This round's entries of an event, oldest first."""
-    return [entry for entry in work.store.journal.of(event) if entry["folder"] == work.paths.root.name]
+def _quorum_names(work: Work) -> tuple[str, ...]:
+    reached = work.store.journal.last(QuorumReached, folder=work.paths.root.name)
+    return reached.names if reached is not None else ()
 
 
 def stranger(folder: AttemptFiles, made: Submission, row: int) -> str:
@@ -119,12 +116,12 @@ class Fates:
         self.policy: Policy = work.tools.policy
         self.handed = handed_over(work)
         self.endings = endings(work.store, work.paths)
-        resumed = work.store.journal.last("resumed")
-        self._resumed: int = resumed["seq"] if resumed is not None else 0
+        resumed = work.store.journal.last(Resumed)
+        self._resumed = resumed.seq if resumed is not None else 0
         self.given_up = {
             (row, attempt)
-            for entry in _of(work, "given_up")
-            for row, attempt in zip(entry["rows"], entry["attempts"], strict=True)
+            for event in work.store.journal.of(GivenUp, folder=work.paths.root.name)
+            for row, attempt in zip(event.rows, event.attempts, strict=True)
         }
 
     def own(self, row: int, result: RowResult | None) -> RowResult | None:
@@ -133,7 +130,7 @@ class Fates:
 
     def judged(self, row: int) -> bool:
         """Whether the end of the row's newest attempt is journaled."""
-        return any(entry["attempt"] == self.handed[row].attempt for entry in self.endings.get(row, ()))
+        return any(ended.attempt == self.handed[row].attempt for ended in self.endings.get(row, ()))
 
     def again(self, row: int) -> bool:
         """Whether a row whose newest attempt is judged is to be started again."""
@@ -141,10 +138,10 @@ class Fates:
             return False
         ended = self.endings[row]
         # What kept a row from beginning was mended before a person had the study go on: these tries count no more.
-        mended = [e for e in ended if e["outcome"] == Outcome.LAUNCH_FAIL and e["seq"] < self._resumed]
+        mended = [one for one in ended if one.outcome is Outcome.LAUNCH_FAIL and one.seq < self._resumed]
         if ended[-1] in mended:
             return True
-        return self.policy.again(Outcome(entry["outcome"]) for entry in ended if entry not in mended) is not None
+        return self.policy.again(one.outcome for one in ended if one not in mended) is not None
 
     def out(self, row: int) -> bool:
         """Whether a row is not started again whatever its outcome is: given up, or cancelled by a person."""
@@ -180,24 +177,25 @@ class Fates:
         handed = self.handed[row.row]
         outcome, evidence = self.ending(row, result, status)
         fault = self._environment_fault(row, self.own(row.row, result), outcome, status)
-        entry = self.work.store.journal.append(
-            "outcome",
-            folder=self.work.paths.root.name,
-            row=row.row,
-            attempt=handed.attempt,
-            outcome=outcome.value,
-            raw=status.raw,
-            node=status.node,
-            exit_code=status.exit_code,
-            evidence=evidence,
-            memory=memory_of(self._ask(row.row), self.work.tools.profile),
-            **({"environment": fault} if fault is not None else {}),
+        ended = self.work.store.journal.append(
+            AttemptEnded(
+                folder=self.work.paths.root.name,
+                row=row.row,
+                attempt=handed.attempt,
+                outcome=outcome,
+                raw=status.raw,
+                node=status.node,
+                exit_code=status.exit_code,
+                evidence=evidence,
+                memory=memory_of(self._ask(row.row), self.work.tools.profile),
+                environment=fault,
+            )
         )
-        self.endings.setdefault(row.row, []).append(entry)
+        self.endings.setdefault(row.row, []).append(ended)
 
     def _environment_fault(
         self, row: Row, own: RowResult | None, outcome: Outcome, status: TaskStatus
-    ) -> dict[str, str] | None:
+    ) -> EnvironmentFault | None:
         """What of this end is the environment's, with the remedy, from the task's log or the trainer's own words."""
         if outcome is Outcome.CRASHED and own is not None:
             words = f"{(own.raw.get('error') or {}).get('type', '')}: {own.message}"
@@ -212,7 +210,7 @@ class Fates:
             return None
         root = str(tools.import_root) if tools.import_root is not None else None
         remedy = fault.remedy(python=python, root=root, profile=str(profile) if profile.exists() else None)
-        return {"where": fault.where, "said": fault.said, "remedy": remedy}
+        return EnvironmentFault(where=fault.where, said=fault.said, remedy=remedy)
 
     # -- what a retry asks for ---------------------------------------------------------------------------------
 
@@ -236,7 +234,7 @@ class Fates:
         past = self.endings.get(row, [])
         if self.handed[row].stopped or not past or ask.memory is None:
             return False
-        rule = self.policy.rules.get(Outcome(past[-1]["outcome"]))
+        rule = self.policy.rules.get(past[-1].outcome)
         if rule is None or rule.memory_factor <= 1:
             return False
         return ask.memory == ask_for(past[:-1], self.policy, self.work.tools.profile, always=True).memory
@@ -251,21 +249,25 @@ class Fates:
             groups.setdefault(replace(ask, exclude=shunned if ask.exclude else ()), []).append(row)
         names = {manifest.rows[row].candidate for row in asks}
         self.work.store.journal.append(
-            "wave",
-            folder=self.work.paths.root.name,
-            attempt=next_attempt(self.work),
-            groups=[{"rows": members, **asdict(ask)} for ask, members in groups.items()],
-            candidates=[position for position, name in enumerate(manifest.candidates) if name in names],
+            Wave(
+                folder=self.work.paths.root.name,
+                attempt=next_attempt(self.work),
+                groups=tuple(
+                    WaveGroup(rows=tuple(members), memory=ask.memory, time=ask.time, exclude=ask.exclude)
+                    for ask, members in groups.items()
+                ),
+                candidates=tuple(place for place, name in enumerate(manifest.candidates) if name in names),
+            )
         )
         self._say(asks)
 
     def _say(self, rows: Mapping[int, Ask]) -> None:
         profile = self.work.tools.profile
-        ends = Counter(self.endings[row][-1]["outcome"] for row in rows if row in self.endings)
+        ends = Counter(self.endings[row][-1].outcome for row in rows if row in self.endings)
         if not self.work.tools.launcher().capabilities.resource_requests or not ends:
             return
         asked = {option for option, _ in profile.settings("train").directives}
-        for outcome in map(Outcome, ends):
+        for outcome in ends:
             rule = self.policy.rules.get(outcome)
             if rule and rule.memory_factor > 1 and not asked & set(MEMORY):
                 self.work.say(f"{outcome}: the profile names no mem to take {rule.memory_factor:g} times: as before")
@@ -286,51 +288,52 @@ def _log_tail(path: Path) -> str:
 # -- carrying a wave out -------------------------------------------------------------------------------------------
 
 
-def open_wave(work: Work) -> Entry | None:
+def open_wave(work: Work) -> Wave | None:
     """The wave that was not handed over wholly, if there is one."""
-    wave, done = _last(work, "wave"), _last(work, "wave_submitted")
-    return wave if wave and (done is None or done["attempt"] != wave["attempt"]) else None
+    folder = work.paths.root.name
+    wave, done = work.store.journal.last(Wave, folder=folder), work.store.journal.last(WaveSubmitted, folder=folder)
+    return wave if wave is not None and (done is None or done.attempt != wave.attempt) else None
 
 
-def carry_out(work: Work, manifest: Manifest, wave: Entry) -> str:
+def carry_out(work: Work, manifest: Manifest, wave: Wave) -> str:
     """Hand over what of a wave is not yet, and behind it a fresh evaluation. Raises as submit.start does."""
-    attempt: int = wave["attempt"]
+    attempt = wave.attempt
     made: list[Submission] = []
     told: list[str] = []
     fates, first = Fates(work), 0
     _admit(work, manifest, wave, fates)
     render.refresh_scripts(work)
-    for group in wave["groups"]:
-        ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
+    for group in wave.groups:
+        ask = Ask(memory=group.memory, time=group.time, exclude=group.exclude)
         # An interrupted call may have given some up, and a person may have cancelled some since.
-        rows = [row for row in group["rows"] if not fates.out(row)]
+        rows = [row for row in group.rows if not fates.out(row)]
         started: list[Submission] = []
         if rows:
             started, ask = _start_group(work, manifest, rows, ask, attempt=attempt, first=first)
         # At most one array a row: numbers that do not depend on what an interrupted call came to.
-        first += len(group["rows"])
+        first += len(group.rows)
         made += started
         if begun := [row for one in started for row in one.items]:
             told.append(f"rows {compact(begun)}{_words(ask)}")
     if made:
-        start(work, manifest, "eval", manifest.evaluation_items(wave["candidates"]), attempt=attempt, after=made)
-    work.store.journal.append("wave_submitted", folder=work.paths.root.name, attempt=attempt)
+        start(work, manifest, "eval", manifest.evaluation_items(wave.candidates), attempt=attempt, after=made)
+    work.store.journal.append(WaveSubmitted(folder=work.paths.root.name, attempt=attempt))
     return f"{work.label}: attempt {attempt} started: {'; '.join(told)}" if told else ""
 
 
-def _admit(work: Work, manifest: Manifest, wave: Entry, fates: Fates) -> None:
+def _admit(work: Work, manifest: Manifest, wave: Wave, fates: Fates) -> None:
     """Hold the whole wave against the caps before any of it is handed over: half of a wave would be waited for, and
     its evaluation, which the other half's refusal keeps back, would not come. Raises BudgetExceeded, NotYet."""
     made: list[Batch] = []
     first = 0
-    for group in wave["groups"]:
-        ask = Ask(memory=group["memory"], time=group["time"], exclude=tuple(group["exclude"]))
-        if rows := [row for row in group["rows"] if not fates.out(row)]:
+    for group in wave.groups:
+        ask = Ask(memory=group.memory, time=group.time, exclude=group.exclude)
+        if rows := [row for row in group.rows if not fates.out(row)]:
             settings = ask.settings(work.tools.profile)
-            made += batches(work, "train", rows, attempt=wave["attempt"], settings=settings, first=first)
-        first += len(group["rows"])
+            made += batches(work, "train", rows, attempt=wave.attempt, settings=settings, first=first)
+        first += len(group.rows)
     if made:
-        hours.admit(work, made, evaluated=evaluation_of(work, manifest, wave["candidates"]))
+        hours.admit(work, made, evaluated=evaluation_of(work, manifest, wave.candidates))
 
 
 def _words(ask: Ask) -> str:
@@ -366,16 +369,16 @@ def _start_group(
 
 def give_up(work: Work, handed: Mapping[int, Handed], rows: Sequence[int], why: str) -> None:
     """Journal that these rows stay as their newest attempt left them."""
-    attempts = [handed[row].attempt for row in rows]
+    attempts = tuple(handed[row].attempt for row in rows)
     folder = work.paths.root.name
-    work.store.journal.append("given_up", folder=folder, rows=list(rows), attempts=attempts, message=why[:500])
+    work.store.journal.append(GivenUp(folder=folder, rows=tuple(rows), attempts=attempts, message=why[:500]))
     work.say(f"{work.label}: rows {compact(rows)} are given up: {why}")
 
 
 def next_attempt(work: Work) -> int:
     """Above every attempt of rows and evaluations alike: job names are made of it and must stay unique."""
     made = [attempt for kind in KINDS for attempt, _ in submissions(work.store, work.paths, kind)]
-    waves: list[int] = [entry["attempt"] for entry in _of(work, "wave")]
+    waves = [wave.attempt for wave in work.store.journal.of(Wave, folder=work.paths.root.name)]
     return 1 + max([*made, *waves])
 
 
@@ -386,8 +389,8 @@ def close_by_quorum(work: Work, active: Mapping[int, Handed], *, ok: int, rows: 
     """Stop the retries that still run: the round closes without them. May be repeated."""
     made = {handed.submission.name: handed.submission for handed in active.values()}
     if made and not set(made) <= set(_quorum_names(work)):
-        names = sorted({*made, *_quorum_names(work)})
-        work.store.journal.append("quorum", folder=work.paths.root.name, names=names, ok=ok, rows=rows)
+        names = tuple(sorted({*made, *_quorum_names(work)}))
+        work.store.journal.append(QuorumReached(folder=work.paths.root.name, names=names, ok=ok, rows=rows))
         work.say(
             f"{work.label}: {ok} of {rows} rows are ok, which is the quorum; stopping the retries that still run"
         )

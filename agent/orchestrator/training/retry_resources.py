@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from agent.launch.base import SlurmSettings
 from agent.launch.profile import Profile
 from agent.launch.profile_checks import time_in_seconds
 from agent.policy import Policy
-from agent.records import Outcome
-
-Entry = Mapping[str, Any]
+from agent.store.events import AttemptEnded
 
 #: Options of which a job has at most one, and what they are counted in.
 MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
@@ -48,20 +45,20 @@ class Ask:
         return SlurmSettings(directives=(*options, *changed.items()))
 
 
-def ask_for(past: Sequence[Entry], policy: Policy, profile: Profile, *, always: bool = False) -> Ask:
+def ask_for(past: Sequence[AttemptEnded], policy: Policy, profile: Profile, *, always: bool = False) -> Ask:
     """What the attempt after these ends asks for; `always`: also where that is what the profile says.
 
     Factors multiply, up to the profile's max_mem and max_time and never below what it asks for itself.
     """
     memory = time = 1.0
     nodes = []
-    for entry in past:
-        rule = policy.rules.get(Outcome(entry["outcome"]))
+    for ended in past:
+        rule = policy.rules.get(ended.outcome)
         if rule is None:
             continue
         memory, time = memory * rule.memory_factor, time * rule.time_factor
-        if rule.exclude_node and _NODES.fullmatch(entry["node"]):
-            nodes.append(entry["node"])
+        if rule.exclude_node and _NODES.fullmatch(ended.node):
+            nodes.append(ended.node)
     return Ask(
         memory=_scaled_memory(profile, memory) if memory > 1 or always else None,
         time=_scaled_time(profile, time) if time > 1 or always else None,

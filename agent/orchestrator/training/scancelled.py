@@ -14,6 +14,7 @@ from agent.orchestrator.training.cancel import check_halted
 from agent.orchestrator.training.retry import Fates
 from agent.orchestrator.work import Work
 from agent.records import Outcome
+from agent.store.events import Cancelled, Released, RetryAsked, Submitted
 from trainers.results import RowResult
 
 #: Seconds from scancel to the last sign of a task that it stopped: SLURM's KillWait is 30 s unless the site chose.
@@ -54,15 +55,13 @@ def halt_if_evaluation_cancelled(
     """
     if not work.tools.launcher().capabilities.cancel_command:
         return
-    folder, names = work.paths.root.name, {one.name for one in made}
+    names = {one.name for one in made}
     fresh: dict[str, int] = {}
-    for entry in work.store.journal.of("submitted", "retry_asked", "released"):
-        if entry["folder"] != folder:
-            continue
-        if entry["event"] != "submitted":
+    for event in work.store.journal.of(Submitted, RetryAsked, Released, folder=work.paths.root.name):
+        if not isinstance(event, Submitted):
             fresh.clear()
-        elif entry["name"] in names:
-            fresh[entry["name"]] = entry["attempt"]
+        elif event.name in names:
+            fresh[event.name] = event.attempt
     newest = [one for one in made if fresh.get(one.name) == max(fresh.values(), default=0)]
     found = {
         one.name: statuses[one.name, item].raw
@@ -77,15 +76,15 @@ def halt_if_evaluation_cancelled(
 def _halt(work: Work, rows: Sequence[int], names: Collection[str], raw: str) -> None:
     """Journal the cancellation of a whole round, of which these rows were left (none: its evaluation alone)."""
     work.store.journal.append(
-        "cancelled",
-        folder=work.paths.root.name,
-        round=work.number,
-        rows=list(rows),
-        whole=True,
-        names=sorted(names),
-        who="scancel",
-        by=_by(raw),
-        request=None,
+        Cancelled(
+            folder=work.paths.root.name,
+            round=work.number,
+            rows=tuple(rows),
+            whole=True,
+            names=tuple(sorted(names)),
+            who="scancel",
+            by=_by(raw),
+        )
     )
     check_halted(work)
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from agent.budget import Request
 from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmitLimit, UsageError
-from agent.launch.base import Batch, SlurmSettings, State, Submission
+from agent.launch.base import Batch, SlurmSettings, Submission
 from agent.launch.catalogue import capabilities_of
 from agent.launch.profile import Kind, Profile
 from agent.launch.render import prepares
 from agent.launch.states import chunks
 from agent.orchestrator.training import circuit_breaker, hours, test_only
-from agent.orchestrator.work import StepResult, Tools, Work
+from agent.orchestrator.training.submissions import KINDS, begun, marks, submission_of, submissions
+from agent.orchestrator.work import StepResult, Work
+from agent.store.codec import UNSAID
+from agent.store.events import Deferred, Intent, NotFound, Refused, Submitted
 from agent.store.paths import RoundPaths
 from agent.store.place import roots
 from agent.store.steps import Status
@@ -24,12 +26,6 @@ from agent.store.study import Settings
 from trainers.contract import TrainerError
 from trainers.manifest import Manifest, load_manifest, read_values
 from trainers.registry import preparer
-
-KINDS: tuple[Kind, ...] = ("prepare", "train", "eval")
-"""Every kind of array that a round hands over, in the order in which they run."""
-
-#: What the journal says of a submission by its name; the newest entry counts.
-MARKS = ("intent", "refused", "deferred", "submitted")
 
 DEFERRED_MOST_S = 300.0
 """The longest pause before a cluster that takes not even one more row is asked again."""
@@ -132,7 +128,7 @@ def start(
             return [_once(work, batch) for batch in made]
         except SubmitLimit as error:
             # Fewer rows may fit at once. A full queue has cost sbatch two minutes already: at the next look.
-            if not error.own or _deferred(work)[-1]["rows"] == 1:
+            if not error.own or _deferred(work)[-1].rows == 1:
                 raise NotYet(f"{work.label}: {error}") from error
 
 
@@ -187,12 +183,12 @@ def batches(
 
 def _handed_over(work: Work, kind: str, attempt: int, first: int) -> list[tuple[int, ...]]:
     """The items of the arrays, from number `first` on, that the journal knows as submitted or in doubt."""
-    marks = {entry["name"]: entry for entry in work.store.journal.of(*MARKS)}
+    known = marks(work.store, work.paths)
     parts: list[tuple[int, ...]] = []
-    while (mark := marks.get(_job_name(work, kind, attempt, first + len(parts)))) is not None:
-        if mark["event"] in ("refused", "deferred") or "items" not in mark:
+    while isinstance(mark := known.get(_job_name(work, kind, attempt, first + len(parts))), Intent | Submitted):
+        if not mark.items:  # an intent of a version that did not say them
             break
-        parts.append(tuple(mark["items"]))
+        parts.append(mark.items)
     return parts
 
 
@@ -207,43 +203,39 @@ def _room(work: Work) -> int | None:
     """Most rows of the next array where the cluster takes no more jobs: half of what it last refused, and twice what
     it has taken since; None where it has refused nothing of this round."""
     room: int | None = None
-    for entry in work.store.journal.of("deferred", "submitted"):
-        if entry["folder"] != work.paths.root.name:
-            continue
-        if entry["event"] == "deferred":
-            room = max(1, entry["rows"] // 2)
+    for event in work.store.journal.of(Deferred, Submitted, folder=work.paths.root.name):
+        if isinstance(event, Deferred):
+            room = max(1, event.rows // 2)
         elif room is not None:
-            room = 2 * len(entry["items"])
+            room = 2 * len(event.items)
     return room
 
 
-def _deferred(work: Work) -> list[dict[str, Any]]:
+def _deferred(work: Work) -> list[Deferred]:
     """What the cluster did not take of this round since it took something last."""
-    found: list[dict[str, Any]] = []
-    for entry in work.store.journal.of("deferred", "submitted"):
-        if entry["folder"] == work.paths.root.name:
-            found = [*found, entry] if entry["event"] == "deferred" else []
+    found: list[Deferred] = []
+    for event in work.store.journal.of(Deferred, Submitted, folder=work.paths.root.name):
+        found = [*found, event] if isinstance(event, Deferred) else []
     return found
 
 
 def _check_deferred(work: Work) -> None:
     """Raises NotYet while a cluster that took not even one row is left alone: each time for twice as long."""
-    refused = [entry for entry in _deferred(work) if entry["rows"] == 1]
+    refused = [one for one in _deferred(work) if one.rows == 1]
     if refused:
         pause = min(work.settings.poll_s * 2 ** min(len(refused) - 1, 16), DEFERRED_MOST_S)
-        if work.store.clock() < datetime.fromisoformat(refused[-1]["at"]) + timedelta(seconds=pause):
-            raise NotYet(f"{work.label}: {refused[-1]['message']}")
+        if work.store.clock() < refused[-1].at + timedelta(seconds=pause):
+            raise NotYet(f"{work.label}: {refused[-1].message}")
 
 
 def _once(work: Work, batch: Batch) -> Submission:
     """The submission of this batch: journaled already, found under its name, or made now."""
-    journal, launcher = work.store.journal, work.tools.launcher()
-    marks = [entry for entry in journal.of(*MARKS) if entry["name"] == batch.name]
-    last = marks[-1] if marks else None
-    if last is not None and last["event"] == "submitted":
-        return Submission.from_entry(last, study=work.store.paths.root)
+    journal, launcher, folder = work.store.journal, work.tools.launcher(), work.paths.root.name
+    last = marks(work.store, work.paths).get(batch.name)
+    if isinstance(last, Submitted):
+        return submission_of(last, study=work.store.paths.root)
     try:
-        if last is not None and last["event"] == "intent":
+        if isinstance(last, Intent):
             if (found := launcher.find(batch)) is not None:
                 return _record(work, batch, found, adopted=True)
             certain = launcher.capabilities.certain_find
@@ -251,83 +243,66 @@ def _once(work: Work, batch: Batch) -> Submission:
                 raise NotYet(f"{batch.name}: submitted or not is unknown; looking it up until {until:%H:%M:%S} UTC")
         asked = hours.declared(batch)
         journal.append(
-            "intent",
-            name=batch.name,
-            kind=batch.kind,
-            folder=work.paths.root.name,
-            rows=len(batch.items),
-            items=list(batch.items),
-            cluster=work.tools.profile.cluster,
-            **asked,
+            Intent(
+                name=batch.name,
+                kind=batch.kind,
+                folder=folder,
+                rows=len(batch.items),
+                items=batch.items,
+                cluster=work.tools.profile.cluster,
+                limit_s=asked.limit_s,
+                runs=asked.runs,
+                gpus=asked.gpus,
+                cpus=asked.cpus,
+            )
         )
         return _record(work, batch, launcher.submit(batch), adopted=False)
     except AmbiguousSubmission as error:
         raise NotYet(f"{error}; looking it up under its name before any second try") from error
     except SubmitLimit as error:
         # For certain nothing runs, and nothing is wrong either.
-        journal.append(
-            "deferred",
-            name=batch.name,
-            folder=work.paths.root.name,
-            rows=len(batch.items),
-            message=str(error),
-        )
+        journal.append(Deferred(name=batch.name, folder=folder, rows=len(batch.items), message=str(error)))
         raise
     except SchedulerUnavailable as error:
         raise NotYet(f"{error}; trying again later") from error
     except LaunchError as error:
         # For certain nothing runs: the round counts as not begun, so that its cause can be mended.
-        journal.append("refused", name=batch.name, folder=work.paths.root.name, message=str(error)[:500])
+        journal.append(Refused(name=batch.name, folder=folder, message=str(error)[:500]))
         circuit_breaker.trip(work.store)
         raise
 
 
-def _looked_up_until(work: Work, intent: Mapping[str, Any]) -> datetime:
+def _looked_up_until(work: Work, intent: Intent) -> datetime:
     """When a submission in doubt counts as not made.
 
     The wait begins with the first answer that does not know it, not with the intent: after an outage longer than the
     wait, the scheduler may answer questions before it has taken what was sent to it meanwhile.
     """
     journal = work.store.journal
-    marks = (e for e in journal.of("not_found") if e["name"] == intent["name"] and e["seq"] > intent["seq"])
-    first = next(marks, None) or journal.append("not_found", name=intent["name"], folder=intent["folder"])
-    return datetime.fromisoformat(first["at"]) + timedelta(seconds=work.settings.adopt_after_s)
+    answers = journal.of(NotFound, folder=intent.folder)
+    first = next((one for one in answers if one.name == intent.name and one.seq > intent.seq), None)
+    first = first or journal.append(NotFound(name=intent.name, folder=intent.folder))
+    return first.at + timedelta(seconds=work.settings.adopt_after_s)
 
 
 def _record(work: Work, batch: Batch, made: Submission, *, adopted: bool) -> Submission:
     hours.charge(work, batch)
     work.store.journal.append(
-        "submitted",
-        name=made.name,
-        folder=work.paths.root.name,
-        kind=batch.kind,
-        attempt=batch.attempt,
-        launcher=made.launcher,
-        job_id=made.job_id,
-        items=list(made.items),
-        tasks=list(made.tasks),
-        cluster=made.cluster,
-        submitted_at=made.submitted_at,
-        adopted=adopted,
+        Submitted(
+            name=made.name,
+            folder=work.paths.root.name,
+            kind=batch.kind,
+            attempt=batch.attempt,
+            launcher=made.launcher,
+            job_id=made.job_id,
+            items=made.items,
+            tasks=made.tasks,
+            cluster=made.cluster,
+            submitted_at=made.submitted_at,
+            adopted=adopted,
+        )
     )
     return made
-
-
-def submissions(store: Store, paths: RoundPaths, kind: str) -> list[tuple[int, Submission]]:
-    """What was submitted for a round, oldest first, each with its attempt number."""
-    return [
-        (entry["attempt"], Submission.from_entry(entry, study=store.paths.root))
-        for entry in store.journal.of("submitted")
-        if entry["folder"] == paths.root.name and entry["kind"] == kind
-    ]
-
-
-def begun(store: Store, paths: RoundPaths, *, by_hand: bool = True) -> bool:
-    """Whether any row of this round was handed over: an intent of ours, or (by_hand) a task that claimed one."""
-    marks = {e["name"]: e["event"] for e in store.journal.of(*MARKS) if e["folder"] == paths.root.name}
-    if {"intent", "submitted"} & set(marks.values()):
-        return True
-    return by_hand and any((paths.root / "trials").glob("*/attempt_*/claim.json"))
 
 
 def check_launcher(store: Store, paths: RoundPaths, settings: Settings) -> None:
@@ -350,11 +325,10 @@ def check_cluster(store: Store, paths: RoundPaths, profile: Profile) -> None:
 
     Raises UsageError.
     """
-    marks = {e["name"]: e for e in store.journal.of(*MARKS) if e["folder"] == paths.root.name}
-    names = {name for name, mark in marks.items() if mark["event"] in ("intent", "submitted")}
+    names = {name for name, mark in marks(store, paths).items() if isinstance(mark, Intent | Submitted)}
+    intents = [intent for intent in store.journal.of(Intent, folder=paths.root.name) if intent.name in names]
     # Journals of earlier versions do not say it of an intent.
-    intents = [e for e in store.journal.of("intent") if e["name"] in names and "cluster" in e]
-    used = {entry["cluster"] for entry in intents} - {profile.cluster}
+    used = {intent.cluster for intent in intents if intent.cluster is not UNSAID} - {profile.cluster}
     for cluster in sorted(used, key=str):
         has = f"cluster {cluster}" if cluster else "the cluster of slurm.conf"
         ask = f"with `cluster: {cluster}`" if cluster else "without `cluster`"
@@ -365,34 +339,6 @@ def check_cluster(store: Store, paths: RoundPaths, profile: Profile) -> None:
         )
 
 
-def active(store: Store, paths: RoundPaths, tools: Tools) -> bool:
-    """Whether a task of this round may still do something, as far as its launcher knows."""
-    made = [submission for kind in KINDS for _, submission in submissions(store, paths, kind)]
-    if not made:
-        return False
-    return any(status.state is not State.GONE for status in tools.launcher().poll(made).values())
-
-
-def interrupted(store: Store) -> set[str]:
-    """Names of the submissions that Ctrl-C stopped: their rows go on with the next call, and cost no attempt."""
-    return {name for entry in store.journal.of("interrupted") for name in entry["names"]}
-
-
-def interrupt(store: Store, paths: RoundPaths, tools: Tools) -> list[Submission]:
-    """Stop those tasks of a round that Ctrl-C ends (the local launcher's), journaled first.
-
-    Returns the submissions that go on: a cluster's.
-    """
-    made = [submission for kind in KINDS for _, submission in submissions(store, paths, kind)]
-    ending = [submission for submission in made if not submission.capabilities.survives_caller]
-    if ending:
-        polled = tools.launcher().poll(ending)
-        going = {name for (name, _), status in polled.items() if status.state is not State.GONE}
-        store.journal.append("interrupted", folder=paths.root.name, names=sorted(going))
-        tools.launcher().cancel(ending)
-    return [submission for submission in made if submission.capabilities.survives_caller]
-
-
 def _job_name(work: Work, kind: str, attempt: int, chunk: int) -> str:
     """Unique per study folder, round folder, attempt and chunk, the same after a restart: it finds the job again.
 
@@ -401,5 +347,5 @@ def _job_name(work: Work, kind: str, attempt: int, chunk: int) -> str:
     head = f"rt-{work.store.config.slug[:40]}-{work.kind[0]}{work.number}-{kind}-{attempt}-{chunk}"
     tags = (f"{root}/{work.paths.root.name}|{kind}|{attempt}|{chunk}" for root in roots(work.store))
     names = [f"{head}-{hashlib.sha256(text.encode()).hexdigest()[:10]}" for text in tags]
-    known = {entry["name"] for entry in work.store.journal.of(*MARKS)} if len(names) > 1 else set()
+    known = marks(work.store, work.paths) if len(names) > 1 else {}
     return next((name for name in names if name in known), names[0])

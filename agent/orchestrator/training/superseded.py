@@ -9,6 +9,7 @@ from agent.launch.states import compact
 from agent.orchestrator.training.retry import Fates
 from agent.orchestrator.work import Work
 from agent.records import Outcome
+from agent.store.events import Superseded
 from trainers.results import RowResult
 
 
@@ -33,12 +34,11 @@ def stop_overtaken(work: Work, fates: Fates, results: Mapping[int, RowResult | N
     folder = work.paths.root.name
     known = {
         (row, attempt)
-        for entry in work.store.journal.of("overtaken")
-        if entry["folder"] == folder
-        for row, attempt in zip(entry["rows"], entry["attempts"], strict=True)
+        for event in work.store.journal.of(Superseded, folder=folder)
+        for row, attempt in zip(event.rows, event.attempts, strict=True)
     }
     if new := [row for row in active if (row, rows[row].attempt) not in known]:
-        attempts = [rows[row].attempt for row in new]
-        work.store.journal.append("overtaken", folder=folder, rows=new, attempts=attempts)
+        attempts = tuple(rows[row].attempt for row in new)
+        work.store.journal.append(Superseded(folder=folder, rows=tuple(new), attempts=attempts))
         work.say(f"{work.label}: results of rows {compact(new)} came after all; stopping their newer attempts")
     work.tools.launcher().cancel([made[name] for name in {rows[row].submission.name for row in active}], items=active)

@@ -16,6 +16,7 @@ from agent.launch.base import Batch
 from agent.launch.profile import Kind
 from agent.orchestrator.training import circuit_breaker
 from agent.orchestrator.work import Work
+from agent.store.events import Refused, ScriptsTested
 from trainers.manifest import Manifest
 
 #: Where a kind's keys stand in the profile, for a message.
@@ -37,7 +38,7 @@ def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
         return
     mark = _mark(scripts)
     journal = work.store.journal
-    if any(e["folder"] == work.paths.root.name and e["sha256"] == mark for e in journal.of("tested")):
+    if any(tested.sha256 == mark for tested in journal.of(ScriptsTested, folder=work.paths.root.name)):
         return
     for batch in scripts:
         try:
@@ -49,10 +50,10 @@ def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
                 work.log(f"sbatch --test-only on {batch.array_script.name}: {error}; submitting it tells")
                 continue
             message = told(batch, error)
-            journal.append("refused", name=batch.name, folder=work.paths.root.name, message=message[:500])
+            journal.append(Refused(name=batch.name, folder=work.paths.root.name, message=message[:500]))
             circuit_breaker.trip(work.store)
             raise LaunchError(f"{message}. Nothing of {work.label} was submitted") from error
-    journal.append("tested", folder=work.paths.root.name, scripts=len(scripts), sha256=mark)
+    journal.append(ScriptsTested(folder=work.paths.root.name, scripts=len(scripts), sha256=mark))
 
 
 def _asked(work: Work, manifest: Manifest, batch: Batch) -> None:

@@ -25,7 +25,7 @@ from agent.launch.scheduler import Pace, SlurmReader
 from agent.launch.select import make_launcher
 from agent.launch.states import format_time
 from agent.launch.submitit import SubmititLauncher
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from tests.agent.orchestrator.conftest import Lab, lab
 from tests.cases.fake_slurm import FakeSlurm
 from tests.cluster.cluster import Cluster

@@ -14,7 +14,7 @@ import pytest
 
 from agent.api import Outcome, TuneOptions, tune
 from agent.launch.local import LocalLauncher
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.store.store import Store
 
 NOOP = Path(__file__).parents[2] / "programs" / "noop.yaml"

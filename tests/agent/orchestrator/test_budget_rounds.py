@@ -12,7 +12,6 @@ import pytest
 from agent.api import tick_once, tune
 from agent.api.begin import begin
 from agent.api.steer import collect_round
-from agent.budget import Ledger
 from agent.errors import BudgetExceeded, RoundtableError, UsageError
 from agent.launch.base import Batch, SlurmSettings, State
 from agent.launch.sbatch import SbatchLauncher
@@ -69,7 +68,7 @@ def test_line_36_charged_at_submission_and_refunded_when_the_rows_have_ended(lab
     check_charged_once(store)
     first = events(store, "charge")[0]
     assert (first["rows"], first["cpu_hours"], first["gpu_hours"], first["limit_s"]) == (2, 4.0, 0.0, 7200)
-    ledger = Ledger(store.journal.entries)
+    ledger = store.ledger()
     assert ledger.unaccounted() == {}
     assert 0 < ledger.balance("cpu").spent < 0.1
     view = hours(store)
@@ -130,7 +129,7 @@ def test_a_kill_around_an_entry_charges_and_refunds_once(lab: Lab, profile: Path
     store = lab.store()
     check_charged_once(store)
     assert len(lab.trained) == 2
-    assert Ledger(store.journal.entries).unaccounted() == {}
+    assert store.ledger().unaccounted() == {}
     refunded = Counter((e["name"], item) for e in events(store, "refund") for item in e["seconds"])
     assert set(refunded.values()) == {1}
 
@@ -190,7 +189,7 @@ def settled(lab: Lab, slurm: Cluster) -> Store:
 
     def look() -> bool:
         tick_once(lab.store())
-        return not Ledger(lab.store().journal.entries).unaccounted()
+        return not lab.store().ledger().unaccounted()
 
     slurm.wait_for(look, timeout=30, interval=0.5)
     return lab.store()
@@ -206,7 +205,7 @@ def test_line_36_the_ledger_is_within_a_second_of_sacct(lab: Lab, slurm: Cluster
     assert lab.said("round 1: 3 rows x 10 min x 1 GPU = at most 0.5 GPU-hours; 0 of 10 spent")
     store = settled(lab, slurm)
     check_charged_once(store)
-    ledger = Ledger(store.journal.entries)
+    ledger = store.ledger()
     spent = 0.0
     for entry in events(store, "submitted"):
         told = elapsed_by_sacct(slurm, entry["job_id"])
@@ -264,11 +263,11 @@ def test_line_36_hours_that_accounting_learned_late_are_refunded_by_collect(
         patch.setenv("PATH", str(shim.parent), prepend=":")
         lab.tune(launcher="sbatch", profile=profile, candidates=2, poll_s=0.3)
     root = lab.store().paths.root
-    assert sum(map(len, Ledger(lab.store().journal.entries).unaccounted().values())) == 3
+    assert sum(map(len, lab.store().ledger().unaccounted().values())) == 3
 
     def all_known() -> bool:
         collect_round(root, say=lab.lines.append)
-        return not Ledger(lab.store().journal.entries).unaccounted()
+        return not lab.store().ledger().unaccounted()
 
     slurm.wait_for(all_known, timeout=60, interval=0.5)
     assert lab.lines[-1] == "no round is open; all hours are known"
@@ -285,9 +284,9 @@ def test_a_task_on_a_node_of_its_own_is_charged_for_all_of_it(lab: Lab, slurm: C
     root = lab.store().paths.root
 
     def all_known() -> bool:
-        if Ledger(lab.store().journal.entries).unaccounted():
+        if lab.store().ledger().unaccounted():
             collect_round(root, say=lab.lines.append)
-        return not Ledger(lab.store().journal.entries).unaccounted()
+        return not lab.store().ledger().unaccounted()
 
     slurm.wait_for(all_known, timeout=60, interval=0.5)
     journal = lab.store().journal

@@ -13,7 +13,7 @@ from agent.api.steer import collect_round, retry_rows
 from agent.errors import MissingResults, RoundCancelled
 from agent.launch.reasons import around_line, explain, job_list, waiting_line
 from agent.launch.states import format_time
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.report.overview import overview
 from agent.report.status import open_table
 from agent.store.store import Store

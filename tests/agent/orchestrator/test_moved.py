@@ -19,7 +19,7 @@ from agent.api.wiring import settings_for
 from agent.errors import InvalidStudy, MissingResults, StudyMoved
 from agent.launch.base import State
 from agent.launch.local import LocalLauncher
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.store.store import Store
 from tests.agent.orchestrator.conftest import NOOP, Lab, wait_for
 from tests.agent.orchestrator.test_rounds import round_folder, run_printed

@@ -272,8 +272,8 @@ def test_scancel_of_an_array_halts_its_round_and_retry_goes_on(lab: Lab, slurm: 
         return False
 
     wait_for(halts, seconds=90)
-    entry = halted(lab.store(), lab.store().paths.round(lab.store().paths.newest()[-1]))
-    assert entry is not None and entry["rows"] == [1, 2]
+    cancelled = halted(lab.store(), lab.store().paths.round(lab.store().paths.newest()[-1]))
+    assert cancelled is not None and cancelled.rows == (1, 2)
     gate.unlink()
     _, rows = retry_rows(root)
     assert rows == [1, 2]

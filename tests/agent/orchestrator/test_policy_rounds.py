@@ -18,6 +18,7 @@ from agent.launch.local import LocalLauncher
 from agent.launch.profile import Profile
 from agent.orchestrator.training import submit
 from agent.orchestrator.training.retry_resources import Ask, ask_for
+from agent.orchestrator.training.submissions import submissions
 from agent.policy import load_policy
 from agent.resources import shipped_policy
 from agent.store.store import Store
@@ -361,7 +362,7 @@ def test_a_row_that_a_person_cancelled_is_not_started_again_although_nobody_says
     profile = setup_profile(lab, fails(0, "sleep 0.5; exit 1"))
 
     def watch(store: Any, report: Any) -> None:
-        made = submit.submissions(store, report.round, "train")
+        made = submissions(store, report.round, "train")
         if made and not list(store.journal.of("cancelled")):
             names = [one.name for _, one in made]
             store.journal.append(

@@ -13,7 +13,6 @@ import pytest
 from agent.api import TuneOptions, tick_once
 from agent.api.begin import begin
 from agent.api.by_hand import ByHand, train_by_hand
-from agent.budget import Ledger
 from agent.errors import UsageError
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for
@@ -138,7 +137,7 @@ def test_line_36_the_worst_case_of_tasks_that_requeue_themselves_counts_every_ru
     assert bench.lab.said("2 rows x 5 runs x 10 min x 1 CPU + 1 x 10 min x 1 CPU = at most 1.83 CPU-hours")
     train, evaluation = bench.lab.store().journal.of("charge")
     assert (train["runs"], train["cpu_hours"], evaluation["runs"]) == (5, round(10 / 6, 9), 1)
-    assert Ledger(bench.lab.store().journal.entries).charges[train["name"]].request.runs == 5
+    assert bench.lab.store().ledger().charges[train["name"]].request.runs == 5
 
 
 @pytest.mark.cluster

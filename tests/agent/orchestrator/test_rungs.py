@@ -16,7 +16,7 @@ from agent.api.begin import begin
 from agent.api.dry_run import dry_run
 from agent.cli.main import run as cli
 from agent.errors import InputChanged, MissingResults, UsageError
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.store.store import Store
 from tests.agent.orchestrator.conftest import NOOP, Lab, wait_for
 from tests.agent.orchestrator.test_rounds import edit, round_folder, run_printed

@@ -12,7 +12,7 @@ import pytest
 from agent.api import Study
 from agent.api.begin import begin
 from agent.errors import MissingResults
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.report.overview import overview
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab

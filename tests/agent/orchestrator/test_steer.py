@@ -17,7 +17,7 @@ from agent.api.steer import cancellation
 from agent.errors import RoundCancelled
 from agent.launch.base import Submission
 from agent.launch.scheduler import SlurmReader
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.report.overview import overview
 from agent.store.lease import held
 from agent.store.requests import cancelled_rows, halted

@@ -134,7 +134,7 @@ def test_an_appended_event_has_its_place_and_time_and_is_what_is_read_back(path:
     assert [type(event) for event in appended] == [type(event) for event in written]
     again = Journal(path, Disk(), lambda: NOW)
     assert list(again.events) == appended == list(journal.events)
-    assert [event.appended(seq=0, at=written[0].at) for event in again.events] == written
+    assert [event.changed(seq=0, at=written[0].at) for event in again.events] == written
 
 
 def test_events_are_found_by_class_and_folder_in_their_order(path: Path) -> None:

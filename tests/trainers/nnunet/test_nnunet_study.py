@@ -10,7 +10,7 @@ import pytest
 from nnunet_cases import NAME, write_raw, write_tiny_reference
 
 from agent.api import TuneOptions, tune
-from agent.orchestrator.training.submit import submissions
+from agent.orchestrator.training.submissions import submissions
 from agent.store.store import Store
 from tests.cluster.cluster import Cluster
 
