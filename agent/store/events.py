@@ -506,8 +506,8 @@ class Charged(Event, name="charge"):
     kind: str
     items: tuple[int, ...]
     rows: int
-    limit_s: int | None
     runs: int = 1
+    limit_s: int | None
     gpus: int
     cpus: int
     gpu_hours: float | None

@@ -22,6 +22,7 @@ from agent.orchestrator.steer import open_round
 from agent.orchestrator.training import circuit_breaker
 from agent.pasteable import quoted, roundtable
 from agent.report.control import control_lines
+from agent.store.events import Refused
 from agent.store.requests import halted_text
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -73,7 +74,7 @@ def test_what_a_study_suggests_names_it_wherever_it_lies(odd: Lab, tmp_path: Pat
     store.disk.write_json(paths.closed, {"candidates": []})
     said = [refused(lambda: open_round(store, 1)), halted_text(store, paths)]
     for _ in range(10):
-        store.journal.append("refused", name="a", folder="round_1", message="Invalid partition")
+        store.journal.append(Refused(name="a", folder="round_1", message="Invalid partition"))
     with pytest.raises(StudyPaused) as caught:
         circuit_breaker.check(store)
     said.append(str(caught.value))

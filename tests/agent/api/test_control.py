@@ -26,6 +26,7 @@ from agent.orchestrator.training import circuit_breaker
 from agent.report.overview import overview
 from agent.store import control
 from agent.store.control import Identity
+from agent.store.events import ControllerBegan, ControllerEnded, Refused
 from agent.store.lease import held
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -91,7 +92,7 @@ def test_line_33_the_foreground_drives_to_the_target(root: Path, lab: Lab) -> No
     lines = begin_start(root, "foreground", candidates=2)
     assert len(Store.open(root).closed()) == 2 and len(lab.trained) == len(set(lab.trained)) == 4
     assert lines[-1] == "finished: 2 rounds are closed"
-    assert [e["event"] for e in events(root, *control.EVENTS)] == ["controller_began", "controller_ended"]
+    assert [type(event) for event in control.events(Store.open(root))] == [ControllerBegan, ControllerEnded]
     beat = control.heartbeat(root / "controller.json")
     assert beat is not None and (beat["state"], beat["kind"]) == ("ended", "foreground")
 
@@ -205,7 +206,7 @@ def test_local_trials_would_end_with_each_controller_job(root: Path, fake: FakeS
 def test_a_paused_study_needs_resume(root: Path) -> None:
     store = Store.open(root)
     for _ in range(circuit_breaker.FAILED_SUBMISSIONS):
-        store.journal.append("refused", name="a", folder="f", message="no such partition")
+        store.journal.append(Refused(name="a", folder="f", message="no such partition"))
     circuit_breaker.trip(store)
     with pytest.raises(StudyPaused, match=r"no such partition.*--resume"):
         begin_start(root, "foreground")
@@ -342,7 +343,7 @@ def test_a_generation_that_nobody_submitted_does_not_tick(slurm_root: Path, monk
 def test_line_33_an_older_generation_ends_as_soon_as_a_later_one_has_begun(root: Path) -> None:
     """A controller that was suspended, or that the scheduler forgot, must not tick beside its replacement."""
     store = Store.open(root)
-    store.journal.append("controller_began", generation=2, kind="slurm", host="n2", pid=1, job_id="50")
+    store.journal.append(ControllerBegan(generation=2, kind="slurm", host="n2", pid=1, job_id="50"))
     me = Identity(generation=1, kind="foreground", host="n1", pid=1, started=1, boot="b")
     ending = Resident(root, me, say=lambda line: None).run()
     assert ending.silent and "generation 2 has taken over" in ending.reason
@@ -458,7 +459,7 @@ def test_status_shows_who_looks_and_asks_no_scheduler(slurm_root: Path, fake: Fa
     at = datetime.now(UTC)
     soon = (at + timedelta(seconds=60)).isoformat()
     control.beat(store.disk, store.paths.controller, me, at=at.isoformat(), next_at=soon, state="running")
-    store.journal.append("controller_began", generation=1, kind="slurm", host="n7", pid=9, job_id="41")
+    store.journal.append(ControllerBegan(generation=1, kind="slurm", host="n7", pid=9, job_id="41"))
     said = text_of(slurm_root)
     assert "controller: SLURM job 41 on n7, generation 1, last look " in said and "overdue" not in said
     late = (at - timedelta(minutes=30)).isoformat()

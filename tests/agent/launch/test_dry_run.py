@@ -22,6 +22,7 @@ from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.launch.states import Record
 from agent.orchestrator.training.hours import request_of
+from agent.store.events import Intent
 from tests.agent.orchestrator.conftest import NOOP
 from tests.cases.fake_slurm import FakeSlurm
 from tests.cluster.cluster import Cluster
@@ -114,7 +115,7 @@ def test_no_model_is_asked(tmp_path: Path) -> None:
 def test_an_open_round_that_was_submitted_leaves_nothing_to_say(tmp_path: Path) -> None:
     store = begin(options(tmp_path))
     paths = store.begin(1)
-    store.journal.append("intent", name="x", kind="train", folder=paths.root.name, rows=1)
+    store.journal.append(Intent(name="x", kind="train", folder=paths.root.name, rows=1))
     before = state(tmp_path / "runs")
     found = dry_run(options(tmp_path))
     assert found.lines == (

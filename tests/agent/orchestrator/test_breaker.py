@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,9 @@ from agent.api.begin import begin
 from agent.api.run import tick_once
 from agent.errors import LaunchError, StudyPaused
 from agent.orchestrator.training import circuit_breaker
+from agent.records import Outcome
 from agent.report.overview import overview
+from agent.store.events import AttemptEnded, Paused, Refused, RoundClosed, Submitted
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for
@@ -32,18 +33,42 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 
 def refuse(store: Store, times: int) -> None:
     for _ in range(times):
-        store.journal.append("refused", name="a", folder="round_1", message="Invalid partition")
+        store.journal.append(Refused(name="a", folder="round_1", message="Invalid partition"))
 
 
 def submit(store: Store, *, folder: str = "round_1", attempt: int = 1, items: tuple[int, ...] = (0, 1)) -> None:
-    job = str(100 + len(store.journal.entries))
-    facts: dict[str, Any] = {"folder": folder, "attempt": attempt, "items": list(items), "job_id": job}
-    store.journal.append("submitted", name="a", kind="train", **facts)
+    job = str(100 + len(store.journal))
+    store.journal.append(
+        Submitted(
+            name="a",
+            folder=folder,
+            kind="train",
+            attempt=attempt,
+            launcher="sbatch",
+            job_id=job,
+            items=items,
+            tasks=tuple(f"{job}_{item}" for item in items),
+            cluster=None,
+            submitted_at=0.0,
+            adopted=False,
+        )
+    )
 
 
 def end(store: Store, row: int, outcome: str, *, folder: str = "round_1", attempt: int = 1) -> None:
-    facts: dict[str, Any] = {"folder": folder, "attempt": attempt, "row": row, "outcome": outcome}
-    store.journal.append("outcome", evidence="JobLaunchFailure", **facts)
+    store.journal.append(
+        AttemptEnded(
+            folder=folder,
+            row=row,
+            attempt=attempt,
+            outcome=Outcome(outcome),
+            raw="FAILED",
+            node="n1",
+            exit_code="0:53",
+            evidence="JobLaunchFailure",
+            memory=None,
+        )
+    )
 
 
 def fail_start(store: Store, attempt: int, *, folder: str = "round_1") -> None:
@@ -57,10 +82,10 @@ def test_line_31_ten_refusals_in_a_row_pause(store: Store) -> None:
     assert circuit_breaker.trip(store) is None
     refuse(store, 1)
     paused = circuit_breaker.trip(store)
-    assert paused is not None and "10 submissions in a row were refused" in paused["reason"]
-    assert "Invalid partition" in paused["reason"]
+    assert paused is not None and "10 submissions in a row were refused" in paused.reason
+    assert "Invalid partition" in paused.reason
     assert circuit_breaker.trip(store) == paused
-    assert len(list(store.journal.of("paused"))) == 1
+    assert len(list(store.journal.of(Paused))) == 1
 
 
 def test_line_31_a_submission_that_was_taken_begins_the_count_anew(store: Store) -> None:
@@ -102,7 +127,7 @@ def test_line_31_an_array_that_all_went_well_begins_the_count_anew(store: Store)
     fail_start(store, 1)
     fail_start(store, 2)
     submit(store, attempt=3)
-    store.journal.append("closed", round=1, folder="round_1", incumbent=None)
+    store.journal.append(RoundClosed(round=1, folder="round_1", incumbent=None))
     fail_start(store, 1, folder="round_2")
     assert circuit_breaker.trip(store) is None
 

@@ -27,6 +27,7 @@ from agent.launch.doctor.finding import Finding, Level
 from agent.launch.doctor.permissions import check_permissions
 from agent.ownership import other_readers, other_writers
 from agent.store.disk import Disk, read_text
+from agent.store.events import Resumed
 from agent.store.journal import Journal, first_line
 from agent.store.lease import held
 from agent.store.store import Store, utc_now
@@ -335,20 +336,20 @@ def test_two_users_of_a_group_go_on_with_the_same_study(capfd: pytest.CaptureFix
 
         def begin() -> None:
             with held(Store.create(root, config(), reference="{}").paths.lease):
-                Store.open(root).journal.append("alice")
+                Store.open(root).journal.append(Resumed(by="alice"))
             Disk().write_json(root / "aliases.json", {}, private=True)
 
         def go_on() -> None:
             store = Store.open(root)
             with held(store.paths.lease):
-                store.journal.append("bob")
+                store.journal.append(Resumed(by="bob"))
                 store.disk.write_json(root / "settings.json", {})
             with pytest.raises(InvalidStudy, match=r"only user 64101 may read it.*chmod g\+rw"):
                 store.record(root / "aliases.json")
 
         def look() -> None:
-            assert [e["event"] for e in Store.open(root).journal.entries][-2:] == ["alice", "bob"]
-            Store.open(root).journal.append("alice")
+            assert [one.by for one in Store.open(root).journal.of(Resumed)] == ["alice", "bob"]
+            Store.open(root).journal.append(Resumed(by="alice"))
 
         Store.create(shared / "first", config(), reference="{}")  # imports what those below need
         as_user(ALICE, 0o002, begin)
@@ -360,7 +361,7 @@ def test_two_users_of_a_group_go_on_with_the_same_study(capfd: pytest.CaptureFix
 
         def refused() -> None:
             with pytest.raises(StorageError, match=r"belongs to user 64101.*chmod -R g\+rwX .*umask 002"):
-                Store.open(root).journal.append("bob")
+                Store.open(root).journal.append(Resumed(by="bob"))
 
         as_user(ALICE, 0o002, narrow)
         as_user(BOB, 0o002, refused)

@@ -21,6 +21,7 @@ from agent.orchestrator.training.retry_resources import Ask, ask_for
 from agent.orchestrator.training.submissions import submissions
 from agent.policy import load_policy
 from agent.resources import shipped_policy
+from agent.store.events import Cancelled
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
@@ -364,9 +365,10 @@ def test_a_row_that_a_person_cancelled_is_not_started_again_although_nobody_says
     def watch(store: Any, report: Any) -> None:
         made = submissions(store, report.round, "train")
         if made and not list(store.journal.of("cancelled")):
-            names = [one.name for _, one in made]
+            names = tuple(one.name for _, one in made)
+            folder = report.round.root.name
             store.journal.append(
-                "cancelled", folder=report.round.root.name, rows=[0], names=names, whole=False, request="r"
+                Cancelled(folder=folder, round=1, rows=(0,), whole=False, names=names, by="me", request="r")
             )
 
     tune(lab.options(profile=profile, seeds=(0, 1), poll_s=0.1), watch=watch)

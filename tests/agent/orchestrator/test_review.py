@@ -30,6 +30,7 @@ from agent.reference import parse
 from agent.resources import shipped_policy
 from agent.store import lease
 from agent.store.disk import Disk
+from agent.store.events import Resumed
 from tests.agent.launch.render_cases import a_manifest
 from tests.agent.orchestrator.conftest import NOOP, Lab, kill
 from tests.agent.orchestrator.test_rounds import edit, round_folder, run_printed
@@ -494,10 +495,10 @@ def test_a_round_stays_with_the_launcher_that_has_its_tasks(lab: Lab) -> None:
 def test_a_process_that_lost_its_lease_writes_nothing(lab: Lab) -> None:
     lab.tune()
     suspended, other = lab.store(), lab.store()
-    other.journal.append("note")
+    other.journal.append(Resumed(by="me"))
     with pytest.raises(StudyBusy, match="call again"):
-        suspended.journal.append("note")
-    lab.store().journal.append("note")
+        suspended.journal.append(Resumed(by="me"))
+    lab.store().journal.append(Resumed(by="me"))
 
 
 def test_the_lease_of_who_took_over_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

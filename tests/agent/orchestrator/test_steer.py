@@ -19,6 +19,7 @@ from agent.launch.base import Submission
 from agent.launch.scheduler import SlurmReader
 from agent.orchestrator.training.submissions import submissions
 from agent.report.overview import overview
+from agent.store.events import Intent
 from agent.store.lease import held
 from agent.store.requests import cancelled_rows, halted
 from agent.store.store import Store
@@ -464,7 +465,7 @@ def test_a_submission_in_doubt_is_named_and_cancelled_by_its_name(bench: Bench, 
     paths = bench.round()
     with held(store.paths.lease):
         journal = Store.open(store.paths.root).journal
-        journal.append("intent", name="rt-demo-r1-train-1-0-x", kind="train", folder=paths.root.name, rows=4)
+        journal.append(Intent(name="rt-demo-r1-train-1-0-x", kind="train", folder=paths.root.name, rows=4))
     assert bench.call("submit") == 2 and "rt-demo-r1-train-1-0-x (in doubt" in out()
     assert bench.call("cancel", "--rows", "1", "--yes") == 0 and "waits until it is known" in out()
     assert bench.call("cancel", "--yes") == 0

@@ -47,7 +47,7 @@ LINES = [
     '"sbatch", "job_id": "17", "items": [0, 3], "tasks": ["17_0", "17_3"], "cluster": null, "submitted_at": '
     '1764576000.5, "adopted": false}',
     '{"event": "charge", "name": "rt-a", "folder": "round_1_x", "kind": "train", "items": [0, 3], "rows": 2, '
-    '"limit_s": 600, "runs": 1, "gpus": 1, "cpus": 4, "gpu_hours": 0.333333333, "cpu_hours": 1.333333333}',
+    '"runs": 1, "limit_s": 600, "gpus": 1, "cpus": 4, "gpu_hours": 0.333333333, "cpu_hours": 1.333333333}',
     '{"event": "refund", "folder": "round_1_x", "name": "rt-a", "seconds": {"0": 12.5, "3": 13}, "held": {"0": '
     '{"cpu": 50.0, "gpu": 12.5}}, "gpu_hours": null, "cpu_hours": 1.0}',
     '{"event": "refund", "folder": "round_1_x", "name": "rt-a", "seconds": {"0": 12.5}, "gpu_hours": 0.1, '

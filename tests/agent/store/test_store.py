@@ -15,6 +15,7 @@ import pytest
 
 from agent.errors import ClockWentBack, InvalidStudy, StorageError, StudyBusy, UsageError
 from agent.store.disk import Disk
+from agent.store.events import Resumed, RoundBegun
 from agent.store.journal import Journal
 from agent.store.lease import EXPIRY_S, held
 from agent.store.paths import RoundPaths, check_name, slug
@@ -64,36 +65,36 @@ def clock() -> Clock:
 
 def test_the_journal_replays_what_was_appended(tmp_path: Path, clock: Clock) -> None:
     journal = Journal(tmp_path / "j", Disk(), clock)
-    journal.append("intent", name="a")
-    journal.append("submitted", name="a", job_id="7")
+    journal.append(RoundBegun(folder="round_1_x", round=1))
+    journal.append(Resumed(by="me"))
     again = Journal(tmp_path / "j", Disk(), clock)
-    assert again.entries == journal.entries
-    assert [entry["seq"] for entry in again.entries] == [1, 2]
-    assert again.last("submitted", "intent") == journal.entries[1]
+    assert again.events == journal.events
+    assert [event.seq for event in again.events] == [1, 2]
+    assert again.last(Resumed, RoundBegun) == journal.events[1]
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_torn_last_line_loses_only_itself(tmp_path: Path, clock: Clock, cut: int) -> None:
     path = tmp_path / "j"
     journal = Journal(path, Disk(), clock)
-    journal.append("one")
+    journal.append(Resumed(by="one"))
     whole = path.read_bytes()
-    journal.append("two", name="something long enough to be cut")
+    journal.append(Resumed(by="two, and something long enough to be cut"))
     path.write_bytes(path.read_bytes()[:-cut])
     again = Journal(path, Disk(), clock)
-    survived = [entry["event"] for entry in again.entries]
+    survived = [one.by[:3] for one in again.of(Resumed)]
     # Without its newline alone the entry is whole; with anything more missing it is gone.
     assert survived == (["one", "two"] if cut == 1 else ["one"])
-    again.append("three")
-    assert [entry["event"] for entry in Journal(path, Disk(), clock).entries] == [*survived, "three"]
+    again.append(Resumed(by="three"))
+    assert [one.by[:3] for one in Journal(path, Disk(), clock).of(Resumed)] == [*survived, "thr"]
     assert path.read_bytes().startswith(whole)
 
 
 def test_an_edited_journal_is_refused_by_line(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "j"
     journal = Journal(path, Disk(), clock)
-    for event in ("one", "two", "three"):
-        journal.append(event)
+    for who in ("one", "two", "three"):
+        journal.append(Resumed(by=who))
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], lines[2]]) + "\n")
     with pytest.raises(InvalidStudy, match="line 2"):
@@ -103,13 +104,13 @@ def test_an_edited_journal_is_refused_by_line(tmp_path: Path, clock: Clock) -> N
 def test_a_clock_that_went_back_is_refused_before_writing(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "j"
     journal = Journal(path, Disk(), clock)
-    journal.append("one")
+    journal.append(Resumed(by="one"))
     before = path.read_bytes()
     clock.now = NOON - timedelta(seconds=30)
-    journal.append("two")  # another node's clock may be half a minute behind
+    journal.append(Resumed(by="two"))  # another node's clock may be half a minute behind
     clock.now = NOON - timedelta(hours=1)
     with pytest.raises(ClockWentBack, match="set the clock right"):
-        journal.append("three")
+        journal.append(Resumed(by="three"))
     assert path.read_bytes().startswith(before) and b"three" not in path.read_bytes()
 
 
@@ -131,7 +132,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_loses_nothing_that_stood(small_disk: Path, clock: Clock) -> None:
     disk = Disk()
     journal = Journal(small_disk / "j", disk, clock)
-    journal.append("one")
+    journal.append(Resumed(by="one"))
     disk.write(small_disk / "kept", "as it was")
     (small_disk / "filler").write_bytes(b"x" * 4096)
     with pytest.raises(OSError), open(small_disk / "hog", "wb") as hog:
@@ -142,11 +143,11 @@ def test_a_full_disk_loses_nothing_that_stood(small_disk: Path, clock: Clock) ->
         disk.write(small_disk / "kept", "new" * 10_000)
     for _ in range(3):
         with pytest.raises(StorageError, match="disk is full"):
-            journal.append("two", filler="y" * 8192)
+            journal.append(Resumed(by="y" * 8192))
     assert (small_disk / "kept").read_text() == "as it was"
     (small_disk / "hog").unlink()
-    journal.append("three")
-    assert [entry["event"] for entry in Journal(small_disk / "j", disk, clock).entries] == ["one", "three"]
+    journal.append(Resumed(by="three"))
+    assert [one.by for one in Journal(small_disk / "j", disk, clock).of(Resumed)] == ["one", "three"]
     assert not [path for path in small_disk.iterdir() if path.suffix == ".tmp"]
 
 
