@@ -23,7 +23,7 @@ from agent.options.option import call_record, given, settle
 from agent.options.study import Driving, Start
 from agent.pasteable import quoted
 from agent.store import control
-from agent.store.control import Controller, Identity
+from agent.store.control import Identity
 from agent.store.disk import read_text
 from agent.store.events import ControllerIntent, ControllerRefused, ControllerSubmitted, Started, StopRequested
 from agent.store.store import Store
@@ -160,7 +160,7 @@ def _refuse_second(store: Store) -> None:
             raise StudyBusy(f"{store.paths.root} is driven already: {who}; `{store.command('stop')}` ends that")
 
 
-def _alive(store: Store, one: Controller) -> str | None:
+def _alive(store: Store, one: control.Controller) -> str | None:
     """Who this controller is, if it may still tick."""
     beat = control.heartbeat(store.paths.controller) or {}
     looked = f", last look {beat['at']}" if beat.get("generation") == one.generation and "at" in beat else ""
