@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ from agent.launch.environment import without_secrets
 from agent.launch.gpus import local_gpus
 from agent.launch.profile import default_profile, load_profile
 from agent.launch.training import ensure, import_root, job_module, training_python
+from agent.options.commands import Training
+from agent.options.option import full_record
 from agent.report.naive import naive_names
 from agent.store.disk import Disk, storage
 from agent.store.paths import check_name
 from agent.store.versions import sha256
-from trainers.contract import TASK_OUTCOMES, Value
+from trainers.contract import TASK_OUTCOMES
 from trainers.files import FileProblem, read_json_object
 from trainers.layout import REFERENCE_NAME, AttemptFiles
 from trainers.naive import worse_than_naive
@@ -33,22 +34,9 @@ Say = Callable[[str], None]
 DONE, FAILED = 0, 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class ByHand:
+@full_record
+class ByHand(Training):
     """What to train and where to leave it."""
-
-    trainer: str
-    task: str
-    out: Path
-    hp_ref: Path | None = None
-    """None: the shipped reference with the task's preset."""
-    fold: int = 0
-    fold_count: int = 1
-    seed: int = 0
-    epochs: int | None = None
-    data: Mapping[str, Value] = field(default_factory=dict)
-    profile: Path | None = None
-    gpus: int | None = None
 
 
 def train_by_hand(wanted: ByHand, *, say: Say) -> int:

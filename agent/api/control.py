@@ -29,6 +29,8 @@ from agent.store.events import ControllerIntent, ControllerRefused, ControllerSu
 from agent.store.store import Store
 from agent.store.study import Settings
 
+#: Time between cron's ticks.
+EVERY_MINUTES = 10
 #: How long the lease is waited for while a controller, or cron, is in a look.
 PATIENCE_S = 10.0
 #: A controller on another machine counts as lost when its next look is overdue by so much.
@@ -67,7 +69,7 @@ def start(root: Path, options: StartOptions, *, say: Say) -> Ending | None:
             say(f"{quoted(store.paths.controller_log)}; `{store.command('stop')}` ends it")
             return None
     if options.controller == "cron":
-        for line in cron_lines(store.paths, job_name(root, 0), every_minutes=options.every_minutes):
+        for line in cron_lines(store.paths, job_name(root, 0), every_minutes=options.every_minutes or EVERY_MINUTES):
             say(line)
         return None
     return Resident(root, _identity(generation, "foreground"), say=say).run()

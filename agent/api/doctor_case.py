@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from agent.errors import UsageError
 from agent.launch.catalogue import SLURM, capabilities_of
 from agent.launch.profile import Profile
+from agent.options.commands import Examined
+from agent.options.option import full_record
+from agent.options.study import Place
 
 if TYPE_CHECKING:
     from agent.launch.ask import Asker
@@ -19,23 +22,9 @@ if TYPE_CHECKING:
     from trainers.registry import RegisteredTrainer
 
 
-@dataclass(frozen=True, kw_only=True)
-class DoctorOptions:
-    """What is examined. Raises UsageError for what does not go together."""
-
-    study: Path | None = None
-    """Folder of a study."""
-    profile: Path | None = None
-    """A profile in place of the study's, or without a study."""
-    trainer: str | None = None
-    """A shipped trainer's name or the path of a YAML, where there is no study."""
-    launcher: str | None = None
-    """None: the study's, else submitit where sbatch exists, else local."""
-    submit: bool = False
-    """Run one tiny job through the profile and tell what a node sees."""
-    wait_s: float = 300.0
-    """How long that job may take."""
-    output_dir: Path = Path("runs")
+@full_record
+class DoctorOptions(Examined, Place):
+    """What is examined. Raises UsageError for what does not go together. study: a folder."""
 
     def __post_init__(self) -> None:
         if self.study is not None and self.trainer is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agent.cli.common import study_folder
+from agent.cli.options import record_of
 
 if TYPE_CHECKING:
     from agent.api.doctor import Report
@@ -21,15 +22,8 @@ def run(parsed: argparse.Namespace) -> int:
     from agent.api.doctor import examine
     from agent.api.doctor_case import DoctorOptions
 
-    options = DoctorOptions(
-        study=study_folder(parsed) if parsed.study is not None else None,
-        profile=parsed.profile,
-        trainer=parsed.trainer,
-        launcher=parsed.launcher,
-        submit=parsed.submit,
-        wait_s=parsed.wait,
-        output_dir=parsed.output_dir,
-    )
+    study = study_folder(parsed) if parsed.study is not None else None
+    options = record_of(DoctorOptions, parsed, study=study)
     report = examine(options, say=_teller(quiet=parsed.json))
     if parsed.json:
         sys.stdout.write(json.dumps(report.to_json(), indent=2) + "\n")

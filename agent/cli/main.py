@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from agent.cli import options
 from agent.cli.streams import open_closed_descriptors, tolerant
 
 #: Exit codes: 0 done, 1 an internal error, 2 a RoundtableError, 3 results are missing, 130 interrupted.
@@ -135,10 +134,10 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if only in (None, name):
-            command.add_argument(
-                "--debug", action="store_true", help="show a traceback instead of one line on errors"
-            )
-            getattr(options, f"add_{name}")(command)
+            # Not for the list of commands alone: the table of all options is a tenth of its CPU time.
+            from agent.cli.options import add_options
+
+            add_options(command, name)
     return top
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from agent.api.control import StartOptions, drive_job, start
 from agent.cli.common import study_folder
+from agent.cli.options import record_of
 from agent.errors import UsageError
 
 
@@ -16,20 +17,10 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.generation is not None:
         ending = drive_job(root, parsed.generation, say=_stamped)
     else:
-        if parsed.every is not None and parsed.controller != "cron":
+        if parsed.every_minutes is not None and parsed.controller != "cron":
             raise UsageError(f"--every belongs to --controller cron; {parsed.controller} looks every --poll seconds")
-        given = {name: getattr(parsed, name) for name in ("max_iterations", "profile", "candidates", "launcher")}
-        options = StartOptions(
-            controller=parsed.controller,
-            every_minutes=parsed.every or 10,
-            parallel=parsed.parallel,
-            requeue_on_timeout=parsed.requeue_on_timeout,
-            poll_s=parsed.poll,
-            resume=parsed.resume,
-            **given,
-        )
         say = _stamped if parsed.controller == "foreground" else _plain
-        found = start(root, options, say=say)
+        found = start(root, record_of(StartOptions, parsed), say=say)
         if found is None:
             return 0
         ending = found

@@ -30,14 +30,17 @@ class Kind:
         read: Callable[[str], Any] | None = None,
         choices: tuple[str, ...] = (),
         action: str = "store",
+        bare: Any = None,
     ) -> None:
         """fits: whether a value in its usual form is one. read: of the text of a command line; raises
-        argparse.ArgumentTypeError. choices: all there are, where they can be listed."""
+        argparse.ArgumentTypeError. choices: all there are, where they can be listed. bare: what an option means that
+        was given without a value."""
         self.fits = fits
         self.wanted = wanted
         self.read = read
         self.choices = choices
         self.action = action
+        self.bare = bare
 
     def normal(self, value: Any) -> Any:
         """A value in its usual form; what cannot be brought into it as it is, to be judged."""
@@ -195,6 +198,7 @@ FLAG = Kind(_bool, "True or False", action="flag")
 SWITCH = Kind(_bool, "True or False", action="switch")
 HOURS = Kind(_positive, "a number of hours above 0", read=readers.amount)
 SECONDS = Kind(_positive, "a number of seconds above 0", read=readers.seconds)
+WATCH = Kind(_positive, "a number of seconds above 0", read=readers.seconds, bare=10.0)
 MINUTES = Kind(_whole(1), "a whole number of minutes from 1", read=readers.minutes)
 DOLLARS = Kind(_positive, "a number of dollars above 0", read=readers.amount)
 SHARE = Kind(lambda value: _positive(value) and value <= 1, "a share above 0 and at most 1", read=readers.share)

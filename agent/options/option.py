@@ -28,6 +28,9 @@ STUDY: Final = "the study"
 CALL: Final = "the call"
 """Holds for one call."""
 
+EVERY: Final = ("*",)
+"""The commands of an option that all have."""
+
 REQUIRED: Final[Any] = object()
 """The default of an option that has to be given."""
 
@@ -61,9 +64,28 @@ class Option:
         """Whether a call may have None."""
         return self.kept or self.default is None
 
+    @property
+    def positional(self) -> bool:
+        """Whether it stands on the command line without a name."""
+        return bool(self.flags) and not self.flags[0].startswith("-")
+
+    def otherwise(self, command: str = "") -> str:
+        """In words, what counts in a command when it is not given; "" where nothing does."""
+        if self.kept and command == "start":
+            return "the study's"
+        if self.unless is not None:
+            return self.unless
+        if isinstance(self.default, bool):
+            return ("yes" if self.default else "no") if self.kind.action == "switch" else ""
+        return f"{self.default:g}" if isinstance(self.default, float) else _text(self.default)
+
     def problems(self, value: object) -> list[str]:
         """What keeps a value from being used in a call: field, value, and what is allowed."""
         return [] if value is None and self.optional else self.kind.problems(self.name, value)
+
+
+def _text(default: object) -> str:
+    return str(default) if isinstance(default, (str, int)) else ""
 
 
 def option(

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 MOST_RUNGS = 9
 
 BEGIN = ("init", "tune")
-GO_ON = ("tick", "start", "stop", "submit", "collect", "retry", "cancel", "status", "costs")
+ROUND_COMMANDS = ("submit", "collect", "retry")
+GO_ON = ("tick", "start", "stop", *ROUND_COMMANDS, "cancel", "status", "costs")
 TUNE = ("tune",)
 DRIVE = ("tune", "start")
 
@@ -69,7 +70,7 @@ class NewStudy:
 
 @declared(
     group=STUDY_GROUP,
-    commands=(*BEGIN, *GO_ON, "graph", "doctor"),
+    commands=(*BEGIN, *GO_ON, "reference history", "reference restore", "graph", "doctor"),
 )
 class Place:
     """Where studies are."""
@@ -116,7 +117,6 @@ class Driving(Generic[Unset]):
         kind=choice(names.LAUNCHERS),
         default="local",
         unless="submitit where sbatch exists, else local",
-        commands=(*DRIVE, "doctor"),
         help="what starts the trials",
     )
     parallel: int | Unset | None = option(
@@ -273,6 +273,19 @@ class Resources(Generic[Unset]):
 
 
 @declared(scope=STUDY, group=AGENTS, commands=TUNE)
+class Provider(Generic[Unset]):
+    """Who answers for the language models."""
+
+    provider: str | Unset = option(
+        kind=provider(names.PROVIDERS),
+        default="none",
+        metavar=("NAME", "FILE"),
+        help="who answers for the language models: anthropic, openai, deepseek, openrouter, gemini, ollama, vllm, "
+        "custom (with --base-url), scripted FILE, or none: Bayesian proposals and rules only",
+    )
+
+
+@declared(scope=STUDY, group=AGENTS, commands=TUNE)
 class Models:
     """Which language models answer. Kept together as `llm` of the study's settings; never a key."""
 
@@ -283,7 +296,7 @@ class Models:
         kind=WORD,
         default=None,
         metavar="M",
-        unless="the provider's default",
+        unless="the provider's own",
         help="model of every role that has none of its own",
     )
     role_models: Mapping[str, str] = option(
@@ -292,7 +305,7 @@ class Models:
         flags=tuple(f"--{role.replace('_', '-')}-model" for role in names.ROLES),
         metavar="M",
         variables=("PLANNER_MODEL", "EVALUATOR_MODEL"),
-        help="model of a single role",
+        help="model of the {role}",
     )
     base_url: str | None = option(
         kind=WORD,
@@ -340,18 +353,10 @@ class Models:
 class Agents(Generic[Unset]):
     """Who proposes, and what agents do and see."""
 
-    provider: str | Unset = option(
-        kind=provider(names.PROVIDERS),
-        default="none",
-        metavar=("NAME", "FILE"),
-        help="who answers for the language models: anthropic, openai, deepseek, openrouter, gemini, ollama, vllm, "
-        "custom (with --base-url), scripted FILE, or none: Bayesian proposals and rules only",
-    )
     proposer: str | Unset = option(
         kind=choice(names.PROPOSERS),
         default="bayes",
         unless="llm with a provider, else bayes",
-        commands=(*TUNE, "graph"),
         help="who proposes from round 2 on: bayes, llm, panel (two consultants and a supervisor), hybrid (a share by "
         "the model, the rest Bayesian), or planner (small, medium and radical steps; by rules without a provider)",
     )
@@ -449,5 +454,5 @@ class Frozen:
     )
 
 
-class StudyOptions(Driving[Unset], Rounds[Unset], Resources[Unset], Agents[Unset]):
+class StudyOptions(Driving[Unset], Rounds[Unset], Resources[Unset], Provider[Unset], Agents[Unset]):
     """All that a study keeps as its settings and that a call may change."""
