@@ -48,8 +48,8 @@ DECISIVE: Mapping[str, Outcome] = {
     "RECONFIG_FAIL": Outcome.NODE_FAIL,
     "TIMEOUT": Outcome.TIMEOUT,
 }
-#: Words after which the task's own files decide: COMPLETED and FAILED, and ENDED of submitit's local executor.
-_OPEN = ("COMPLETED", "FAILED", "ENDED")
+#: Words after which the task's own files decide.
+_OPEN = ("COMPLETED", "FAILED")
 
 LAUNCH_FAILURE, OUT_OF_MEMORY = "0:53", "0:125"
 #: The warning before a task's time limit.

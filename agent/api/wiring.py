@@ -115,7 +115,7 @@ def tools_for(
 
     @functools.cache
     def launcher() -> Launcher:
-        return _launcher(store, settings, profile, gpus)
+        return _launcher(store, settings, profile, gpus, say)
 
     @functools.cache
     def check_environment() -> None:
@@ -255,7 +255,7 @@ def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tu
     return found, gpus
 
 
-def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[str, ...]) -> Launcher:
+def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[str, ...], say: Say) -> Launcher:
     from agent.launch.local import LocalSettings
     from agent.launch.scheduler import Pace
     from agent.launch.select import make_launcher
@@ -273,4 +273,5 @@ def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[st
         memory=store.paths.scheduler_memory,
         secrets=key_variables(settings),
         cluster=profile.cluster,
+        say=say,
     )

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from agent.launch.base import State, Submission
 from agent.launch.states import Record, state_of
 
 
-def seconds_by_task(
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Of all runs of an ended task together."""
+
+    seconds: float
+    held: Mapping[str, float]
+    """CPU-seconds ("cpu") and GPU-seconds ("gpu") that they were allocated; without what accounting does not tell for
+    each run. A site may raise what a job asked for: to a whole node (--exclusive), to the CPUs that its memory costs
+    (MaxMemPerCPU), to whole cores."""
+
+
+def usage_by_task(
     submissions: Sequence[Submission], records: Iterable[Record], *, tolerance_s: float
-) -> dict[tuple[str, int], float]:
-    """Seconds that all runs of each ended task took together, by (submission name, item).
+) -> dict[tuple[str, int], Usage]:
+    """By (submission name, item).
 
     records: one per run (sacct -D): a requeued task has several. A task whose newest run has not ended is left out,
     and so are records from before the submission (less tolerance_s): SLURM reuses ids, and another job must not be
     charged here.
     """
-    return {
-        key: sum(run.elapsed_s or 0.0 for run in runs)
-        for key, runs in _ended(submissions, records, tolerance_s=tolerance_s)
-    }
-
-
-def held_by_task(
-    submissions: Sequence[Submission], records: Iterable[Record], *, tolerance_s: float
-) -> dict[tuple[str, int], dict[str, float]]:
-    """CPU-seconds ("cpu") and GPU-seconds ("gpu") that all runs of each ended task were allocated together.
-
-    A site may raise what a job asked for: to a whole node (--exclusive), to the CPUs that its memory costs
-    (MaxMemPerCPU), to whole cores. A resource that accounting does not tell for each run is left out. Arguments as
-    those of `seconds_by_task`.
-    """
-    found: dict[tuple[str, int], dict[str, float]] = {}
+    found = {}
     for key, runs in _ended(submissions, records, tolerance_s=tolerance_s):
-        for resource in ("cpu", "gpu"):
-            counts = [run.cpus if resource == "cpu" else run.gpus for run in runs]
-            parts = [
-                (run.elapsed_s or 0.0) * count for run, count in zip(runs, counts, strict=True) if count is not None
-            ]
+        held = {}
+        for resource, counts in (("cpu", [run.cpus for run in runs]), ("gpu", [run.gpus for run in runs])):
+            times = zip(runs, counts, strict=True)
+            parts = [(run.elapsed_s or 0.0) * count for run, count in times if count is not None]
             if len(parts) == len(runs):
-                found.setdefault(key, {})[resource] = sum(parts)
+                held[resource] = sum(parts)
+        found[key] = Usage(seconds=sum(run.elapsed_s or 0.0 for run in runs), held=held)
     return found
 
 

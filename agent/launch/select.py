@@ -30,15 +30,16 @@ def make_launcher(
     local: LocalSettings | None = None,
     pace: Pace | None = None,
     memory: Path | None = None,
-    submitit_cluster: str = "slurm",
     secrets: Collection[str] = (),
     cluster: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Launcher:
     """The launcher with this name.
 
     local: what this machine gives, for "local". pace, memory: how often SLURM is asked and where it is remembered
-    since when tasks are missing (see scheduler.SlurmReader). submitit_cluster: "slurm" or "local". secrets: variables
-    that no task may inherit, beside those that are never handed on (environment.scrub). cluster: the profile's.
+    since when tasks are missing (see scheduler.SlurmReader). secrets: variables that no task may inherit, beside
+    those that are never handed on (environment.scrub). cluster: the profile's. say: told what a person should know
+    and no error says; None for standard error.
 
     Raises UsageError for an unknown name, where SLURM's programs are not there, and where the shell names a cluster
     and the profile does not.
@@ -49,19 +50,18 @@ def make_launcher(
         from agent.launch.local import LocalLauncher
 
         return LocalLauncher(local, environment=environment)
-    if name == "sbatch" or submitit_cluster == "slurm":
-        check_launcher(name)
-    from agent.launch.scheduler import SlurmReader
+    check_launcher(name)
+    from agent.launch.scheduler import SlurmReader, say_on_stderr
 
     check_cluster(cluster)
-    reader = SlurmReader(pace, memory=memory, cluster=cluster)
+    reader = SlurmReader(pace, memory=memory, cluster=cluster, say=say or say_on_stderr)
     if name == "sbatch":
         from agent.launch.sbatch import SbatchLauncher
 
         return SbatchLauncher(reader, environment=environment)
     from agent.launch.submitit import SubmititLauncher
 
-    return SubmititLauncher(reader, cluster=submitit_cluster, environment=environment)
+    return SubmititLauncher(reader, environment=environment)
 
 
 def check_launcher(name: str) -> None:

@@ -5,15 +5,12 @@ States: slurm(1) manual pages of squeue and sacct (JOB STATE CODES), versions 20
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from agent.launch.base import State
-
-_log = logging.getLogger(__name__)
 
 STATES: dict[str, State] = {
     "PENDING": State.PENDING,
@@ -82,11 +79,7 @@ def state_of(raw: str) -> State:
     """A state's meaning. "CANCELLED by 1000" counts as CANCELLED; an unknown word is never taken for an end."""
     words = raw.split()
     word = words[0].rstrip("+") if words else ""
-    state = STATES.get(word)
-    if state is None:
-        _log.warning("unknown SLURM state %r: treated as not finished", raw)
-        return State.UNKNOWN
-    return state
+    return STATES.get(word, State.UNKNOWN)
 
 
 def parse_submission(text: str) -> tuple[str, str | None] | None:

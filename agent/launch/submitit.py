@@ -1,16 +1,13 @@
-"""Submits through submitit: cluster "slurm" makes one array, "local" starts submitit's own local executor.
+"""Submits through submitit: one array a batch.
 
-Only submission goes through submitit. State never does (its poll trusts pickles and backs off to ten minutes): on
-SLURM it comes from scheduler.py, locally from the processes.
+Only submission goes through submitit. State never does (its poll trusts pickles and backs off to ten minutes): it
+comes from scheduler.py.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,19 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import AmbiguousSubmission, LaunchError, UsageError
-from agent.launch import local_queue, submitit_call
-from agent.launch.base import Batch, State, Submission, TaskStatus
+from agent.launch import submitit_call
+from agent.launch.base import Batch, Submission, TaskStatus
 from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import scrub
 from agent.launch.sbatch import SUBMIT_TIMEOUT_S, SbatchLauncher, checked_directives, dependency, refusal, withdrawn
 from agent.launch.scheduler import SlurmReader
 from agent.launch.states import parse_minutes
-
-_log = logging.getLogger(__name__)
-
-#: submitit's local executor stops a task after this many minutes; its default is 2.
-LOCAL_MINUTES = 60 * 24 * 365
 
 
 class SubmititLauncher:
@@ -43,14 +35,10 @@ class SubmititLauncher:
         self,
         reader: SlurmReader | None = None,
         *,
-        cluster: str = "slurm",
         environment: Mapping[str, str] | None = None,
         submit_timeout_s: float = SUBMIT_TIMEOUT_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if cluster not in ("slurm", "local"):
-            raise UsageError(f"submitit's cluster is {cluster!r}: must be slurm or local")
-        self._cluster = cluster
         self._reader = reader or SlurmReader(environment=environment)
         self._environment = environment
         self._submit_timeout_s = submit_timeout_s
@@ -63,11 +51,6 @@ class SubmititLauncher:
         before = self._clock()
         answer = self._call(batch, request)
         ids = [str(job) for job in answer["ids"]]
-        if self._cluster == "local":
-            processes = [local_queue.identity(int(pid)) for pid in ids]
-            record = {"processes": processes, "session": answer["session"], "at": before}
-            local_queue.write_json(Path(request["folder"]) / "processes.json", record)
-            return _submission(batch, ids, request["folder"], before)
         self._reader.note_made(batch.name)
         # submitit keeps the id alone of sbatch's "Submitted batch job 5 on cluster c".
         return _submission(batch, ids, ids[0].partition("_")[0], before, self._reader.cluster)
@@ -79,16 +62,14 @@ class SubmititLauncher:
                 f"{folder}: submitit takes a % in a path for its own placeholders: use --launcher sbatch, or choose"
                 " another --output-dir"
             )
-        parameters = local_parameters(batch) if self._cluster == "local" else slurm_parameters(batch)
         return {
-            "cluster": self._cluster,
             "folder": str(folder),
             "log": str(batch.round_dir.absolute() / "logs" / batch.name),
             "script": str(batch.script.absolute()),
             "cwd": str(batch.round_dir.absolute()),
             "items": list(batch.items),
             "attempt": str(batch.attempt),
-            "parameters": parameters,
+            "parameters": slurm_parameters(batch),
         }
 
     def _call(self, batch: Batch, request: dict[str, Any]) -> dict[str, Any]:
@@ -119,11 +100,6 @@ class SubmititLauncher:
         return answer
 
     def find(self, batch: Batch) -> Submission | None:
-        if self._cluster == "local":
-            folder = batch.round_dir.absolute() / "launch" / batch.name
-            record = local_queue.read_json(folder / "processes.json")
-            ids = [str(process["pid"]) for process in record["processes"]] if record else []
-            return _submission(batch, ids, str(folder), record["at"]) if record else None
         found = self._reader.find(batch.name)
         if found is None:
             return None
@@ -142,33 +118,25 @@ class SubmititLauncher:
         try:
             self._call(batch, request)
         except LaunchError as error:
-            _log.warning("tasks of %s that have not begun will fail and need a retry: %s", batch.name, error)
+            self._reader.say(f"tasks of {batch.name} that have not begun will fail and need a retry: {error}")
 
     def poll(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], TaskStatus]:
-        return poll_local(submissions) if self._cluster == "local" else self._reader.poll(submissions)
+        return self._reader.poll(submissions)
 
     def cancel(self, submissions: Sequence[Submission], *, items: Collection[int] | None = None) -> None:
-        if self._cluster != "local":
-            self._reader.cancel(submissions, items=items)
-        elif items is None:
-            cancel_local(submissions)
-        else:
-            raise UsageError("submitit's local executor stops all tasks or none: cancel the whole round")
+        self._reader.cancel(submissions, items=items)
 
     def largest_index(self) -> int | None:
-        return None if self._cluster == "local" else self._reader.largest_index()
+        return self._reader.largest_index()
 
     def elapsed(self, submissions: Sequence[Submission], *, ask: bool = True) -> Mapping[tuple[str, int], float]:
-        # submitit's local executor notes no times.
-        return {} if self._cluster == "local" else self._reader.elapsed(submissions, ask=ask)
+        return self._reader.elapsed(submissions, ask=ask)
 
     def held(self, submissions: Sequence[Submission]) -> Mapping[tuple[str, int], Mapping[str, float]]:
-        return {} if self._cluster == "local" else self._reader.held(submissions)
+        return self._reader.held(submissions)
 
     def test_only(self, batch: Batch) -> str | None:
         """Asked with the rendered array script, which has the same settings: submitit's own is made on submission."""
-        if self._cluster == "local":
-            return None
         return SbatchLauncher(self._reader, environment=self._environment).test_only(batch)
 
 
@@ -222,49 +190,3 @@ def slurm_parameters(batch: Batch) -> dict[str, Any]:
         "srun_args": [f"--cpus-per-task={cpus}"] if cpus else [],
         "additional_parameters": additional,
     }
-
-
-# --- submitit's local executor ---
-
-
-def local_parameters(batch: Batch) -> dict[str, Any]:
-    """Raises UsageError for what submitit's local executor cannot do: it starts everything at once."""
-    if batch.after:
-        raise UsageError("submitit's local executor cannot chain batches: use --launcher local")
-    if batch.parallel is not None and batch.parallel < len(batch.items):
-        raise UsageError(
-            f"submitit's local executor starts all {len(batch.items)} tasks at once, not {batch.parallel} at a time:"
-            " use --launcher local"
-        )
-    return {"timeout_min": LOCAL_MINUTES, "stderr_to_stdout": True}
-
-
-def poll_local(submissions: Sequence[Submission]) -> dict[tuple[str, int], TaskStatus]:
-    """Running while the task's controller process exists; how it ended only its results tell."""
-    statuses: dict[tuple[str, int], TaskStatus] = {}
-    for submission in submissions:
-        processes = _record(submission)["processes"]
-        for item, process in zip(submission.items, processes, strict=True):
-            running = local_queue.process_alive(process)
-            state = State.RUNNING if running else State.GONE
-            statuses[submission.name, item] = TaskStatus(state=state, raw="RUNNING" if running else "ENDED")
-    return statuses
-
-
-def cancel_local(submissions: Sequence[Submission]) -> None:
-    """SIGTERM to every process of the session: submitit's own processes ignore it, the scripts under them do not."""
-    for submission in submissions:
-        record = _record(submission)
-        if any(local_queue.process_alive(process) for process in record["processes"]):
-            for pid in local_queue.members(int(record["session"])):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-
-
-def _record(submission: Submission) -> dict[str, Any]:
-    record = local_queue.read_json(Path(submission.job_id) / "processes.json")
-    if record is None:
-        raise LaunchError(
-            f"{submission.job_id}/processes.json is missing: cannot tell whether {submission.name} runs"
-        )
-    return record

@@ -11,13 +11,12 @@ import json
 import os
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 #: What a task does: the body's output goes straight to its log. submitit's CommandFunction would hold all of it in
 #: memory and (1.5.4) kill the body at the first byte that is no UTF-8, or at a character that two reads split.
 TO_LOG = """
-task="${SUBMITIT_LOCAL_JOB_ID:-${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
+task="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
 exec bash "$1" "$2" "$3" < /dev/null >> "$0_$task.log" 2>&1
 """
 
@@ -25,16 +24,16 @@ exec bash "$1" "$2" "$3" < /dev/null >> "$0_$task.log" 2>&1
 def submit(request: dict[str, Any]) -> dict[str, Any]:
     """Submit one array.
 
-    Returns {"ids": [...] in the items' order, "session": of local processes}, {"refused": sbatch's words,
-    "code": its exit code}, or
-    {"unsent": why} when it did not come to a submission.
+    Returns {"ids": [...] in the items' order}, {"refused": sbatch's words, "code": its exit code}, or {"unsent": why}
+    when it did not come to a submission.
     """
     import submitit
 
-    if request["cluster"] == "slurm" and shutil.which("sbatch") is None:
+    if shutil.which("sbatch") is None:
         return {"unsent": "sbatch is not on PATH"}
     try:
-        executor = _executor(request)
+        executor = submitit.SlurmExecutor(folder=request["folder"])
+        executor.update_parameters(**request["parameters"])
     except Exception as error:  # whatever submitit raises about its parameters: nothing has been sent yet
         return {"unsent": f"{type(error).__name__}: {error}"}
     script = _script(request)
@@ -45,16 +44,7 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
                 jobs.append(executor.submit(script, str(item), request["attempt"]))
     except submitit.core.utils.FailedJobError as error:
         return {"refused": str(error), "code": getattr(error.__cause__, "returncode", 1)}
-    return {"ids": [job.job_id for job in jobs], "session": os.getsid(0)}
-
-
-def _executor(request: dict[str, Any]) -> Any:
-    import submitit
-
-    kind = submitit.SlurmExecutor if request["cluster"] == "slurm" else submitit.LocalExecutor
-    executor = kind(folder=request["folder"])
-    executor.update_parameters(**request["parameters"])
-    return executor
+    return {"ids": [job.job_id for job in jobs]}
 
 
 def complete(request: dict[str, Any]) -> dict[str, Any]:
@@ -105,13 +95,6 @@ def _script_function() -> Any:
 def main() -> int:
     request = json.loads(sys.stdin.read())
     with os.fdopen(os.dup(1), "w") as answer:
-        if request["cluster"] == "local":
-            # submitit's controllers inherit these and live as long as their tasks: no pipe of ours may be among them.
-            # No link is followed: the folder may be open to others.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-            log = os.open(Path(request["folder"]) / "controllers.log", flags, 0o666)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
         answer.write("\n" + json.dumps(complete(request) if "tasks" in request else submit(request)) + "\n")
     return 0
 

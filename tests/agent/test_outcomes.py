@@ -78,8 +78,6 @@ def test_line_21_every_final_state_of_slurm_has_an_outcome() -> None:
         ("FAILED", "0:12", True, Outcome.TIMEOUT),
         ("FAILED", "0:12", False, Outcome.TIMEOUT),
         ("FAILED", "", True, Outcome.NO_RESULT),
-        ("ENDED", "", True, Outcome.NO_RESULT),
-        ("ENDED", "", False, Outcome.NO_RESULT),
         ("LOST", "", True, Outcome.LOST),
         ("LOST", "", False, Outcome.LOST),
         ("KILLED", "", True, Outcome.LOST),

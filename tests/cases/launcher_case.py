@@ -104,10 +104,6 @@ class LauncherCase:
 
     #: Longest wait for something that takes a second.
     patience_s = 60.0
-    #: False where all tasks start at once and nothing can be chained (submitit's own local executor).
-    queues = True
-    #: False where the launcher knows that a task ended, but not how.
-    tells_ends = True
     #: Part of a path that this launcher must cope with.
     awkward = "runs with space, ünï©ode & 100%"
 
@@ -179,8 +175,7 @@ class LauncherCase:
         assert round.begun() == [(0, "3"), (1, "3"), (4, "3")]
         assert round.ended() == [0, 1, 4]
         assert set(seen) == {(batch.name, 0), (batch.name, 1), (batch.name, 4)}
-        if self.tells_ends:
-            assert {status.raw for status in seen.values()} == {"COMPLETED"}
+        assert {status.raw for status in seen.values()} == {"COMPLETED"}
         for item in batch.items:
             assert (round.notes / f"cwd_{item}").read_text().strip() == str(round.root)
             said = log_file(round.root, submission, item).read_bytes()
@@ -193,8 +188,6 @@ class LauncherCase:
         assert log_file(round.root, submission, 2).exists()
 
     def test_throttle(self, launcher: Launcher, round: Round) -> None:
-        if not self.queues:
-            pytest.skip("starts everything at once, see its own test")
         for item in range(5):
             # Each counts who is running with it; a slot file lives from start to end.
             round.do(
@@ -209,15 +202,12 @@ class LauncherCase:
 
     def test_a_failing_row_is_gone_and_costs_only_itself(self, launcher: Launcher, round: Round) -> None:
         round.do(1, "exit 7")
-        submission = launcher.submit(round.batch("fail", [0, 1, 2], parallel=1 if self.queues else None))
+        submission = launcher.submit(round.batch("fail", [0, 1, 2], parallel=1))
         seen = self.wait_gone(launcher, submission)
         assert round.ended() == [0, 2]
-        if self.tells_ends:
-            assert [seen[submission.name, item].raw for item in range(3)] == ["COMPLETED", "FAILED", "COMPLETED"]
+        assert [seen[submission.name, item].raw for item in range(3)] == ["COMPLETED", "FAILED", "COMPLETED"]
 
     def test_chained_work_starts_when_all_before_is_gone(self, launcher: Launcher, round: Round) -> None:
-        if not self.queues:
-            pytest.skip("cannot chain, see its own test")
         round.do(0, "sleep 1")
         round.do(1, "exit 3")
         first = launcher.submit(round.batch("first", [0]))
@@ -257,14 +247,13 @@ class LauncherCase:
                 'trap \'touch "$notes/saved_$1"; exit 0\' TERM; touch "$notes/ready_$1"\n'
                 "for _ in $(seq 600); do sleep 0.1; done",
             )
-        submission = launcher.submit(round.batch("cancel", [0, 1], parallel=1 if self.queues else None))
+        submission = launcher.submit(round.batch("cancel", [0, 1], parallel=1))
         self.wait(lambda: (round.notes / "ready_0").exists(), "row 0 running")
         self.wait(lambda: launcher.poll([submission])[submission.name, 0].state is State.RUNNING, "seen running")
         launcher.cancel([submission])
         self.wait_gone(launcher, submission)
         assert (round.notes / "saved_0").exists()
-        if self.queues:
-            assert round.begun() == [(0, "1")]
+        assert round.begun() == [(0, "1")]
         assert round.ended() == []
         launcher.cancel([submission])  # again: harmless
 

@@ -16,7 +16,7 @@ from agent.api.dry_run import dry_run
 from agent.cli.main import run
 from agent.errors import LaunchError, SchedulerUnavailable, SubmissionRefused, UsageError
 from agent.launch import local_queue
-from agent.launch.accounting import seconds_by_task
+from agent.launch.accounting import usage_by_task
 from agent.launch.base import Batch, SlurmSettings, Submission
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
@@ -267,8 +267,8 @@ def record(raw: str, seconds: float | None, *, at: float = NOW, task: str = "15_
 def test_line_36_all_runs_of_a_task_are_counted_and_nobody_elses(
     records: list[Record], expected: float | None
 ) -> None:
-    found = seconds_by_task([submission()], records, tolerance_s=300)
-    assert found == ({} if expected is None else {("x", 0): expected})
+    found = usage_by_task([submission()], records, tolerance_s=300)
+    assert {key: usage.seconds for key, usage in found.items()} == ({} if expected is None else {("x", 0): expected})
 
 
 def test_line_24_hours_come_with_the_query_that_is_made_anyway(fake: FakeSlurm) -> None:

@@ -37,7 +37,6 @@ def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(UsageError, match=r"needs sbatch, squeue.*--launcher local"):
             make_launcher(name)
     assert make_launcher("local", local=LocalSettings(workers=2)).largest_index() is None
-    assert make_launcher("submitit", submitit_cluster="local").largest_index() is None
     with pytest.raises(UsageError, match="submitit, sbatch, local"):
         make_launcher("slrum")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,10 +60,8 @@ def test_states(raw: str, state: State) -> None:
 
 
 @pytest.mark.parametrize("raw", ["WARPED", "", "completed?"])
-def test_an_unknown_state_is_no_end_and_is_told(raw: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert state_of(raw) is State.UNKNOWN
-    assert repr(raw) in caplog.text
+def test_an_unknown_state_is_no_end(raw: str) -> None:
+    assert state_of(raw) is State.UNKNOWN
 
 
 @pytest.mark.parametrize(

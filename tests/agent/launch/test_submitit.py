@@ -1,4 +1,4 @@
-"""The submitit launcher: its parameters, and submitit's own local executor."""
+"""The submitit launcher: the parameters that it hands on, and the arrays that it adopts."""
 
 from __future__ import annotations
 
@@ -9,45 +9,16 @@ from pathlib import Path
 import pytest
 from submitit.core.utils import DelayedSubmission
 
-from agent.errors import LaunchError, UsageError
-from agent.launch.base import Batch, Launcher, SlurmSettings
+from agent.launch.base import Batch, SlurmSettings
+from agent.launch.scheduler import SlurmReader
 from agent.launch.submitit import SubmititLauncher, slurm_parameters
 from tests.cases.fake_slurm import FakeSlurm
-from tests.cases.launcher_case import LauncherCase, Round
-
-
-class TestSubmititLocal(LauncherCase):
-    """submitit's LocalExecutor: everything at once, no chaining, no exit codes."""
-
-    queues = False
-    tells_ends = False
-    awkward = "runs with space, ünï©ode"
-
-    @pytest.fixture
-    def launcher(self) -> Launcher:
-        return SubmititLauncher(cluster="local")
-
-    @pytest.fixture
-    def another(self) -> Launcher:
-        return SubmititLauncher(cluster="local")
+from tests.cases.launcher_case import Round
 
 
 @pytest.fixture
 def round(tmp_path: Path) -> Round:
     return Round(tmp_path / "round_1", SlurmSettings())
-
-
-def test_the_local_executor_refuses_what_it_cannot_do(round: Round) -> None:
-    launcher = SubmititLauncher(cluster="local")
-    with pytest.raises(UsageError, match="all 3 tasks at once, not 2"):
-        launcher.submit(round.batch("throttle", range(3), parallel=2))
-    first = launcher.submit(round.batch("first", [0], parallel=2))
-    with pytest.raises(UsageError, match="cannot chain"):
-        launcher.submit(round.batch("chain", [0], after=(first,)))
-    with pytest.raises(LaunchError, match=r"processes\.json is missing"):
-        launcher.poll([replace(first, job_id=str(round.root / "elsewhere"))])
-    with pytest.raises(UsageError, match="slurm or local"):
-        SubmititLauncher(cluster="pbs")
 
 
 SETTINGS = SlurmSettings(
@@ -99,7 +70,7 @@ def test_submitit_brings_no_limits_of_its_own(round: Round, tmp_path: Path) -> N
     assert "--time" not in script and "--wckey" not in script and "--no-requeue" in script
 
 
-def test_an_adopted_array_is_completed(round: Round, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_adopted_array_is_completed(round: Round, tmp_path: Path) -> None:
     """Killed between sbatch and submitit's last step, its tasks would wait for pickles in vain."""
     slurm = FakeSlurm(tmp_path / "bin")
     batch = round.batch("adopt", [4, 6])
@@ -116,9 +87,11 @@ def test_an_adopted_array_is_completed(round: Round, tmp_path: Path, caplog: pyt
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
     (folder / "55_1_submitted.pkl").unlink()
-    slow = SubmititLauncher(environment=slurm.environment(), submit_timeout_s=0.01)
+    said: list[str] = []
+    reader = SlurmReader(environment=slurm.environment(), say=said.append)
+    slow = SubmititLauncher(reader, environment=slurm.environment(), submit_timeout_s=0.01)
     assert slow.find(batch) == found
-    assert "need a retry" in caplog.text
+    assert "need a retry" in said[-1]
 
 
 def test_the_dependency_is_on_all_that_went_before(round: Round) -> None:
