@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable
+from agent.errors import AmbiguousSubmission, LaunchError, SchedulerUnavailable, SubmissionRefused
 from agent.launch.base import Launcher, SlurmSettings, State, Submission
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
@@ -98,7 +98,7 @@ class SlurmCase(LauncherCase):
         batch = replace(round.batch("refused", [0, 1]), settings=SlurmSettings(directives=wrong))
         with pytest.raises(LaunchError, match=r"(?i)invalid partition.*sinfo") as caught:
             launcher.submit(batch)
-        assert type(caught.value) is LaunchError
+        assert type(caught.value) is SubmissionRefused
         assert launcher.find(batch) is None
 
     def test_an_ambiguous_submission_is_adopted_and_runs_once(
