@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from agent.errors import UsageError
 
@@ -27,6 +28,15 @@ class Reply:
     def words(self) -> str:
         """Its error text on one line, for a message."""
         return " ".join((self.err.strip() or self.out.strip()).split()) or f"exit code {self.code}, no message"
+
+
+class Run(Protocol):
+    """Running one program; what speaks to a scheduler is given it, so that a simulated one can answer."""
+
+    def __call__(
+        self, argv: Sequence[str], *, timeout_s: float, environment: Mapping[str, str], text: str = ""
+    ) -> Reply:
+        """As `run`."""
 
 
 def run(argv: Sequence[str], *, timeout_s: float, environment: Mapping[str, str], text: str = "") -> Reply:

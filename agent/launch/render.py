@@ -7,6 +7,7 @@ models run on test data.
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +91,7 @@ def render_round(
     """
     _check_values(files, slug=slug, python=python, import_root=import_root, manifest=manifest)
     folder = _template_folder(manifest, template)
-    environment = _environment()
+    environment = _environment(resources.templates() / "slurm")
     texts: dict[Path, str] = {}
     arrays: dict[Kind, Array] = {}
     together = manifest.evaluation == "job"
@@ -287,11 +288,14 @@ def _lint(texts: Mapping[Path, str]) -> None:
         raise InvalidScript(problems)
 
 
-def _environment() -> Any:
+@functools.cache
+def _environment(folder: Path) -> Any:
+    """Jinja's, which keeps compiled templates and looks whether their files changed: compiling them anew for each
+    round was half of what rendering costs."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(resources.templates() / "slurm"),
+        loader=FileSystemLoader(folder),
         undefined=StrictUndefined,
         autoescape=False,
         trim_blocks=True,
@@ -305,7 +309,7 @@ def _environment() -> Any:
 
 def render_script(template: str, context: Mapping[str, object], script: Path) -> str:
     """A bash script of templates/slurm that belongs to no round. Raises InvalidScript. Writes nothing."""
-    text = _render(_environment(), template, context, script)
+    text = _render(_environment(resources.templates() / "slurm"), template, context, script)
     if problems := lint_script(text, name=script.name, kind="bash"):
         raise InvalidScript(problems)
     return text

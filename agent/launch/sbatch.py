@@ -16,7 +16,7 @@ from agent.errors import (
 )
 from agent.launch.base import Batch, Submission, TaskStatus
 from agent.launch.catalogue import capabilities_of
-from agent.launch.commands import CommandTimeout, Reply, run
+from agent.launch.commands import CommandTimeout, Reply, Run, run
 from agent.launch.environment import scrub
 from agent.launch.logs import sbatch_pattern
 from agent.launch.scheduler import SlurmReader
@@ -179,11 +179,13 @@ class SbatchLauncher:
         environment: Mapping[str, str] | None = None,
         submit_timeout_s: float = SUBMIT_TIMEOUT_S,
         clock: Callable[[], float] = time.time,
+        programs: Run = run,
     ) -> None:
         self._reader = reader or SlurmReader(environment=environment)
         self._environment = environment
         self._submit_timeout_s = submit_timeout_s
         self._clock = clock
+        self._programs = programs
 
     def submit(self, batch: Batch) -> Submission:
         offset = self._offset(batch)
@@ -192,7 +194,7 @@ class SbatchLauncher:
         environment = scrub(os.environ if self._environment is None else self._environment)
         before = self._clock()
         try:
-            reply = run(argv, timeout_s=self._submit_timeout_s, environment=environment)
+            reply = self._programs(argv, timeout_s=self._submit_timeout_s, environment=environment)
         except CommandTimeout as error:
             raise AmbiguousSubmission(
                 f"{error}; {batch.name} may have been submitted: it is looked up by its name first", name=batch.name
@@ -251,7 +253,9 @@ class SbatchLauncher:
         argv = [argv[0], "--test-only", *argv[1:]]
         environment = scrub(os.environ if self._environment is None else self._environment)
         try:
-            reply = run(argv, timeout_s=min(self._submit_timeout_s, TEST_TIMEOUT_S), environment=environment)
+            reply = self._programs(
+                argv, timeout_s=min(self._submit_timeout_s, TEST_TIMEOUT_S), environment=environment
+            )
         except CommandTimeout as error:
             raise SchedulerUnavailable(f"{error}; ask again later") from error
         if reply.code == 0:

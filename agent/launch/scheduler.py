@@ -16,7 +16,7 @@ from pathlib import Path
 from agent.errors import SchedulerUnavailable
 from agent.launch.accounting import Usage, usage_by_task
 from agent.launch.base import State, Submission, TaskStatus
-from agent.launch.commands import CommandTimeout, Reply, run
+from agent.launch.commands import CommandTimeout, Reply, Run, run
 from agent.launch.environment import for_queries
 from agent.launch.reconcile import CLOCK_TOLERANCE_S, Absences, Key, reconcile
 from agent.launch.states import (
@@ -65,7 +65,7 @@ class SlurmReader:
     """Asks squeue and sacct, and remembers since when a task is missing and since when accounting does not answer.
 
     memory: a file for that (reconcile.Absences). cluster: where jobs are whose submission names no cluster; None: the
-    one of slurm.conf. say: told what a person should know and no error says.
+    one of slurm.conf. say: told what a person should know and no error says. programs: what runs SLURM's programs.
     """
 
     def __init__(
@@ -77,12 +77,14 @@ class SlurmReader:
         clock: Callable[[], float] = time.time,
         cluster: str | None = None,
         say: Callable[[str], None] = say_on_stderr,
+        programs: Run = run,
     ) -> None:
         self.pace = pace or Pace()
         self.cluster = cluster
         self.say = say
         self._environment = environment
         self._clock = clock
+        self._programs = programs
         self._absences = Absences(memory, say)
         self._known: dict[Key, TaskStatus] = {}
         self._names: frozenset[str] = frozenset()
@@ -102,7 +104,7 @@ class SlurmReader:
         """One of SLURM's programs. Raises SchedulerUnavailable on a time-out."""
         environment = os.environ if self._environment is None else self._environment
         try:
-            return run(argv, timeout_s=self.pace.timeout_s, environment=for_queries(environment))
+            return self._programs(argv, timeout_s=self.pace.timeout_s, environment=for_queries(environment))
         except CommandTimeout as error:
             raise SchedulerUnavailable(f"{error}; ask again later") from error
 

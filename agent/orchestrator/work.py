@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.acceptance import Rules
 from agent.launch.base import Launcher, TaskStatus
+from agent.launch.lint import check_syntax
 from agent.launch.profile import Profile
 from agent.llm.base import LLM
 from agent.llm.prices import PriceTable
@@ -78,6 +79,8 @@ class Tools:
     """One line for the person."""
     detail: Callable[[str], None]
     """One line that only --verbose shows."""
+    check_script: Callable[[Path], None] = check_syntax
+    """Has bash parse a rendered script. Raises InvalidScript."""
     secrets: Collection[str] = ()
     """Variables that a person named for keys: scripts unset them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,12 @@ from agent.options.study import Mode, StudyOptions
 from agent.proposers import proposer_entry
 from agent.records import Objective
 from trainers.contract import Value
-from trainers.files import FileProblem, newer_version, read_json_object
-from trainers.yaml_file import dump_yaml, read_yaml
+from trainers.files import FileProblem, newer_version, read_bounded, read_json_object
+from trainers.yaml_file import dump_yaml, parse_yaml
 
 SCHEMA_VERSION = 1
+SIZE_LIMIT = 2**20
+"""Bytes of study.yaml that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +66,18 @@ class StudyConfig:
 def load_study(path: Path) -> StudyConfig:
     """Read study.yaml. Raises InvalidStudy with every problem."""
     try:
-        raw: Any = read_yaml(path)
+        return _study(read_bounded(path, SIZE_LIMIT), path)
     except FileProblem as error:
         raise InvalidStudy([Problem(file=str(path), where="file", value="", message=str(error))]) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _study(text: str, path: Path) -> StudyConfig:
+    """A study's configuration from its file's text: a process that looks again and again reads the same one.
+
+    Raises InvalidStudy, FileProblem.
+    """
+    raw: Any = parse_yaml(text, name=str(path))
     if newer := newer_version(raw, SCHEMA_VERSION):
         raise InvalidStudy([Problem(file=str(path), where="file", value="", message=newer)])
     names = {f.name for f in dataclasses.fields(StudyConfig)}

@@ -7,7 +7,7 @@ adopted and passes here again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -196,7 +196,9 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
     if not missing:
         return
     late = however_late or before is not None
-    over = [one for one in store.journal.of(Submitted) if one.name in missing and _ended(store, one, before, late)]
+    going = store.going()
+    mine = [one for one in store.journal.of(Submitted) if one.name in missing]
+    over = [one for one in mine if _ended(store, one, before, late, going)]
     if not over:
         return
     try:
@@ -206,7 +208,7 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
         over = [one for one in over if capabilities_of(one.launcher).system == system]
         # Of an open round the scheduler is asked in the same look.
         made = [submission_of(one, study=store.paths.root) for one in over]
-        found = launcher.elapsed(made, ask=late or not store.going())
+        found = launcher.elapsed(made, ask=late or not going)
         held = launcher.held(made)
     except (LaunchError, UsageError) as error:
         tools.detail(f"hours are not accounted for now: {error}")
@@ -234,14 +236,17 @@ def settle(store: Store, tools: Tools, *, before: Work | None = None, however_la
             )
 
 
-def _ended(store: Store, made: Submitted, before: Work | None, late: bool) -> bool:
-    """Whether a submission's rows are over, and accounting may still come to know them (late: or is asked anyway)."""
+def _ended(store: Store, made: Submitted, before: Work | None, late: bool, going: Collection[str]) -> bool:
+    """Whether a submission's rows are over, and accounting may still come to know them (late: or is asked anyway).
+
+    going: names of the folders that are open.
+    """
     folder = RoundFolder.parse(store.paths.root / made.folder)
     if folder is None:
         return False
     if before is not None and before.paths.root.name == made.folder:
         return True
-    if made.folder in store.going():
+    if made.folder in going:
         return False
     ends = (end.at for end in store.journal.of(RoundClosed, Confirmed, RoundForced) if end.seq > made.seq)
     return late or store.clock() - next(ends, made.at) < ASK_FOR

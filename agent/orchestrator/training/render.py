@@ -10,7 +10,6 @@ from typing import Any
 from agent.errors import InputChanged, InvalidProfile, Problem, ProposalError, SchedulerUnavailable, UsageError
 from agent.launch.catalogue import capabilities_of
 from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, taken, unasked
-from agent.launch.lint import check_syntax
 from agent.launch.render import Rendered, manual_commands, render_round
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.orchestrator.work import StepResult, Work
@@ -263,7 +262,7 @@ def _write(work: Work, manifest: Manifest, *, slurm: bool) -> StepResult:
     disk.write(work.paths.manifest, manifest.to_text())
     for path, text in rendered.texts.items():
         disk.write(path, text)
-        check_syntax(path)
+        work.tools.check_script(path)
     inputs = [work.paths.reference(name) for name in manifest.candidates]
     by_hand = slurm and not work.settings.auto_train
     limit = _most_tasks(work) if by_hand else work.tools.profile.max_array_size
