@@ -38,7 +38,7 @@ def main() -> int:
         errors += ended.errors
         if ended.wrong:
             failed += 1
-            print(f"seed {seed}: {ended.wrong[0]}")
+            print(f"seed {seed}: {brief(ended.wrong[0])}")
             if chosen.trace:
                 print("\n".join(["", *ended.trace, "", *map(repr, ended.script.faults)]))
             if not chosen.keep_going:
@@ -50,6 +50,11 @@ def main() -> int:
     for what, counts in (("faults", befallen), ("errors read", errors)):
         print(f"{what}: {sum(counts.values())} ({', '.join(f'{n} {c}' for n, c in counts.most_common())})")
     return 1 if failed else 0
+
+
+def brief(wrong: str) -> str:
+    """A line that tells what is wrong; of a traceback its last two."""
+    return " / ".join(line.strip() for line in wrong.strip().splitlines()[-3:])[:400]
 
 
 if __name__ == "__main__":

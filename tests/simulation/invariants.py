@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agent.budget import Ledger
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from tests.simulation.cluster import Cluster
@@ -186,17 +185,17 @@ class Watch:
         return edited or (self._confirms and "derived again" in line) or (self._forced and again)
 
     def _orphans(self, store: Store) -> Iterator[str]:
-        known = {(entry["name"], entry["job_id"]) for entry in store.journal.of("submitted")}
+        known = {(entry["name"], entry["job_id"]) for entry in lines(store, "submitted")}
         for task in self._cluster.living():
             if (task.job.name, str(task.job.id)) in known:
                 yield f"task {task.id} ({task.job.name}) lives although the study is over"
 
     def _hours(self, store: Store) -> Iterator[str]:
         """Each row's seconds in the ledger are the cluster's, to a second a run."""
-        ledger = Ledger(store.journal.entries)
+        ledger = store.ledger()
         tasks = {task.id: task for job in self._cluster.jobs.values() for task in job.tasks}
         unaccounted = ledger.unaccounted()
-        for entry in store.journal.of("submitted"):
+        for entry in lines(store, "submitted"):
             names = dict(zip(entry["items"], entry["tasks"], strict=True))
             for item, seconds in ledger.seconds(entry["name"]).items():
                 runs = tasks[names[item]].runs
@@ -210,6 +209,11 @@ class Watch:
 
 
 ORDER = ("analyse", "propose", "check", "apply", "render", "submit", "collect", "assess")
+
+
+def lines(store: Store, event: str) -> list[Entry]:
+    """The journal's lines of an event, as they stand on disk."""
+    return [entry for entry in store.journal.entries if entry["event"] == event]
 
 
 def closed_at(store: Store, paths: RoundPaths) -> datetime:

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.acceptance.rules_file import load_rules
+from agent.api import TuneOptions
 from agent.api.begin import begin
-from agent.api.options import TuneOptions
 from agent.catalogue import find_trainer
 from agent.launch.commands import Run
 from agent.launch.profile import Profile

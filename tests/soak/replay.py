@@ -129,10 +129,10 @@ def _ends(store: Store, paths: RoundPaths) -> Iterator[str]:
     for candidate in store.round_record(paths)["candidates"]:
         for trial in candidate["trials"]:
             row, outcome = trial["row"], trial["outcome"]
-            last = ends[row][-1]["outcome"] if row in ends else None
+            last = ends[row][-1].outcome if row in ends else None
             if outcome not in ("ok", "bad_config", "gpu_oom") and outcome != last:
                 yield f"round {paths.number} row {row}: {outcome} in round.json, {last} in the journal"
     for row, entries in ends.items():
-        attempts = [entry["attempt"] for entry in entries]
+        attempts = [entry.attempt for entry in entries]
         if attempts != sorted(set(attempts)):
             yield f"round {paths.number} row {row}: ends of attempts {attempts}"
