@@ -83,6 +83,7 @@ def tools(
         memory=store.paths.scheduler_memory,
         environment={},
         clock=clock,
+        say=say,
         programs=programs,
     )
     launcher = SbatchLauncher(reader, environment={}, clock=clock, programs=programs)
