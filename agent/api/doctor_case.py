@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from agent.errors import UsageError
 from agent.launch.catalogue import SLURM, capabilities_of
 from agent.launch.profile import Profile
 from agent.options.commands import Examined
+from agent.options.kinds import SECONDS
 from agent.options.option import full_record
 from agent.options.study import Place
 
@@ -29,8 +29,8 @@ class DoctorOptions(Examined, Place):
     def __post_init__(self) -> None:
         if self.study is not None and self.trainer is not None:
             raise UsageError(f"--trainer {self.trainer}: the study has its own; leave --trainer or --study out")
-        if not (math.isfinite(self.wait_s) and self.wait_s > 0):
-            raise UsageError(f"wait_s = {self.wait_s!r}: must be a number of seconds above 0")
+        if problems := SECONDS.problems("wait_s", self.wait_s):
+            raise UsageError("\n".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)

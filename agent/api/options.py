@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from agent.errors import UsageError
 from agent.options.option import call_record, settle
-from agent.options.study import Files, Frozen, Mode, Models, NewStudy, Place, Start, StudyOptions, ThisCall
+from agent.options.study import Call
 
 
 @call_record
-class TuneOptions(NewStudy, Place, ThisCall, Start, Mode, StudyOptions[None], Files, Models, Frozen):
+class TuneOptions(Call):
     """One call of tune. Fields set to None keep what the study has, or take the default when it is new.
 
     The fields are the options of `roundtable tune` (doc/options.md). Paths may be given as text, and tuples as lists.

@@ -6,7 +6,9 @@ import argparse
 from typing import Any, TypeVar
 
 from agent import names
+from agent.options.kinds import Choice
 from agent.options.option import REQUIRED, Option, options_of
+from agent.options.study import PROVIDER
 from agent.options.tables import options_for
 
 R = TypeVar("R")
@@ -54,10 +56,10 @@ def _add(to: argparse._ActionsContainer, option: Option, command: str) -> None:
     how: dict[str, Any] = {"default": _default(option), "help": _help(option, command)}
     if option.metavar is not None:
         how["metavar"] = option.metavar
+    elif isinstance(kind, Choice):
+        how["metavar"] = f"{{{','.join(kind.shipped)}}}"
     if kind.read is not None:
         how["type"] = kind.read
-    if kind.choices and kind.action == "store":
-        how["choices"] = kind.choices
     if kind.bare is not None:
         how |= {"nargs": "?", "const": kind.bare}
     if option.positional:
@@ -109,12 +111,12 @@ class _Provider(argparse.Action):
         self, parser: argparse.ArgumentParser, parsed: argparse.Namespace, given: Any, flag: str | None = None
     ) -> None:
         name, *rest = given
-        if name not in names.PROVIDERS:
+        if not PROVIDER.known(name):
             import difflib
 
-            near = difflib.get_close_matches(name, names.PROVIDERS, n=1)
+            near = difflib.get_close_matches(name, PROVIDER.names(), n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise argparse.ArgumentError(self, f"{name!r}: {hint}must be one of {', '.join(names.PROVIDERS)}")
+            raise argparse.ArgumentError(self, f"{name!r}: {hint}must be one of {', '.join(PROVIDER.names())}")
         if name == "scripted" and (len(rest) != 1 or not rest[0].strip()):
             raise argparse.ArgumentError(self, "scripted needs a FILE: --provider scripted FILE (doc/agents.md)")
         if name != "scripted" and rest:

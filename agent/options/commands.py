@@ -18,10 +18,10 @@ from agent.options.kinds import (
     TEXT,
     WATCH,
     WORD,
-    choice,
+    Choice,
 )
 from agent.options.option import EVERY, declared, option
-from agent.options.study import GO_ON, ROUND_COMMANDS
+from agent.options.study import GO_ON, LAUNCHER, OUTPUT, PROPOSER, ROUND_COMMANDS, WHERE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,17 +43,17 @@ class OpenStudy:
     study: str = option(kind=TEXT, metavar="NAME|DIR", help="name of a study, or its folder")
 
 
-@declared(commands=("tune",))
+@declared(group=OUTPUT, commands=("tune",))
 class TuneScreen:
     """What a call of `tune` shows."""
 
     dry_run: bool = option(
-        kind=FLAG, default=False, group="where it runs", help="show what would be submitted next, and change nothing"
+        kind=FLAG, default=False, group=WHERE, help="show what would be submitted next, and change nothing"
     )
     quiet: bool = option(kind=FLAG, default=False, help="show no progress, only results and errors")
 
 
-@declared(commands=("tune", "tick", *ROUND_COMMANDS))
+@declared(group=OUTPUT, commands=("tune", "tick", *ROUND_COMMANDS))
 class Verbose:
     """What is shown of the log."""
 
@@ -70,7 +70,7 @@ class Controller:
     """What drives a study while nobody watches."""
 
     controller: str = option(
-        kind=choice(names.CONTROLLERS),
+        kind=Choice(names.CONTROLLERS),
         help="slurm: a small CPU job that submits its successor; cron: print the line to install; foreground: this "
         "process",
     )
@@ -174,7 +174,7 @@ class Drawing:
 
     study: str | None = option(kind=TEXT, default=None, metavar="NAME|DIR", help="study whose settings are drawn")
     proposer: str | None = option(
-        kind=choice(names.PROPOSERS),
+        kind=PROPOSER,
         default=None,
         unless="the study's, else hybrid",
         help="proposer whose rounds are drawn",
@@ -268,7 +268,7 @@ class Examined:
         kind=WORD, default=None, metavar="NAME|YAML", help="trainer whose imports are tried, without --study"
     )
     launcher: str | None = option(
-        kind=choice(names.LAUNCHERS),
+        kind=LAUNCHER,
         default=None,
         unless="the study's, else submitit where sbatch exists, else local",
         help="launcher to check",

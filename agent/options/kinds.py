@@ -5,6 +5,7 @@ A kind's `wanted` completes "NAME = VALUE: must be ...".
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,11 @@ from agent.names import ROLES
 from agent.options import readers
 
 if TYPE_CHECKING:
-    pass
+    from trainers.plugins import Kind as Plugins
 
 
 class Kind:
     """One kind of values."""
-
-    #: How argparse collects it: "store", "flag" (given or not), "switch" (--x and --no-x), "append" (given again
-    #: and again), "provider", "roles".
-    action = "store"
 
     def __init__(
         self,
@@ -28,17 +25,18 @@ class Kind:
         wanted: str,
         *,
         read: Callable[[str], Any] | None = None,
-        choices: tuple[str, ...] = (),
         action: str = "store",
         bare: Any = None,
     ) -> None:
-        """fits: whether a value in its usual form is one. read: of the text of a command line; raises
-        argparse.ArgumentTypeError. choices: all there are, where they can be listed. bare: what an option means that
-        was given without a value."""
+        """
+        fits: whether a value in its usual form is one. read: makes it of the text of a command line; raises
+        argparse.ArgumentTypeError. action: how it is collected there: "store", "flag" (given or not), "switch" (--x
+        and --no-x), "append" (given again and again), "provider", "roles". bare: the value of an option that was
+        given without one.
+        """
         self.fits = fits
         self.wanted = wanted
         self.read = read
-        self.choices = choices
         self.action = action
         self.bare = bare
 
@@ -57,6 +55,39 @@ class Kind:
     def problems(self, name: str, value: object) -> list[str]:
         """What is wrong with a value, a line each."""
         return [] if self.fits(value) else [f"{name} = {value!r}: must be {self.wanted}"]
+
+
+class Choice(Kind):
+    """One of some names: the shipped ones, and those that installed plug-ins bring."""
+
+    def __init__(self, shipped: tuple[str, ...], *, plugins: Plugins | None = None, action: str = "store") -> None:
+        """plugins: their kind; None where there are none."""
+        super().__init__(self.known, "", read=self.chosen if action == "store" else None, action=action)
+        self.shipped = shipped
+        self._plugins = plugins
+
+    def known(self, value: object) -> bool:
+        """Whether it may be chosen. Plug-ins are looked for only where it is not a shipped one."""
+        return isinstance(value, str) and (value in self.shipped or value in self.names())
+
+    def names(self) -> tuple[str, ...]:
+        """All that may be chosen."""
+        if self._plugins is None:
+            return self.shipped
+        from trainers.plugins import names_of
+
+        return (*self.shipped, *(name for name in names_of(self._plugins) if name not in self.shipped))
+
+    def chosen(self, text: str) -> str:
+        """The reader of a command line."""
+        if not self.known(text):
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {text!r} (choose from {', '.join(map(repr, self.names()))})"
+            )
+        return text
+
+    def problems(self, name: str, value: object) -> list[str]:
+        return [] if self.known(value) else [f"{name} = {value!r}: must be one of {', '.join(self.names())}"]
 
 
 class _Many(Kind):
@@ -156,21 +187,6 @@ def _bool(value: object) -> bool:
 def _scalar(value: object) -> bool:
     """Whether JSON can hold it as one value."""
     return isinstance(value, (str, int)) or (isinstance(value, float) and abs(value) < float("inf"))
-
-
-def choice(names: tuple[str, ...]) -> Kind:
-    """One of these names."""
-    return Kind(lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}", choices=names)
-
-
-def provider(names: tuple[str, ...]) -> Kind:
-    """A provider's name; on the command line `scripted` has a file behind it."""
-    return Kind(
-        lambda value: isinstance(value, str) and value in names,
-        f"one of {', '.join(names)}",
-        choices=names,
-        action="provider",
-    )
 
 
 def count(low: int = 1, high: int | None = None) -> Kind:

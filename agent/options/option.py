@@ -21,12 +21,11 @@ Unset = TypeVar("Unset", None, Never, covariant=True)
 """None where a call may leave an option out; Never where every option has its value."""
 C = TypeVar("C")
 
-FROZEN: Final = "when the study begins"
-"""Fixed then, so that rounds can be compared with each other."""
-STUDY: Final = "the study"
-"""Kept with the study: a later call may change it, and one that leaves it out leaves it as it is."""
-CALL: Final = "the call"
-"""Holds for one call."""
+FROZEN: Final = "for the study"
+"""Fixed when it begins, so that rounds can be compared with each other."""
+STUDY: Final = "until changed"
+"""Kept with the study: a call that leaves it out leaves it as it is."""
+CALL: Final = "for the call"
 
 EVERY: Final = ("*",)
 """The commands of an option that all have."""

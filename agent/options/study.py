@@ -24,9 +24,8 @@ from agent.options.kinds import (
     SWITCH,
     TEXT,
     WORD,
-    choice,
+    Choice,
     count,
-    provider,
 )
 from agent.options.option import CALL, FROZEN, STUDY, Unset, declared, option
 
@@ -44,8 +43,13 @@ GO_ON = ("tick", "start", "stop", *ROUND_COMMANDS, "cancel", "status", "costs")
 TUNE = ("tune",)
 DRIVE = ("tune", "start")
 
+LAUNCHER = Choice(names.LAUNCHERS, plugins="launchers")
+PROPOSER = Choice(names.PROPOSERS, plugins="proposers")
+PROVIDER = Choice(names.PROVIDERS, plugins="providers", action="provider")
+
 AGENTS = "agents (doc/agents.md)"
 BUDGETS = "budgets (doc/budgets.md)"
+OUTPUT = "output"
 FIXED = "fixed when the study begins"
 ROUNDS = "rounds"
 STUDY_GROUP = "study"
@@ -94,9 +98,9 @@ class ThisCall:
     )
 
 
-@declared(scope=STUDY, group=WHERE, commands=TUNE)
+@declared(group=WHERE, commands=TUNE)
 class Mode:
-    """Whether rounds are only rendered. The study remembers it from the last call for ticks."""
+    """Whether rounds are only rendered. Ticks go on as the last call of `tune` said."""
 
     slurm: bool = option(
         kind=FLAG, default=False, help="render array scripts and print the sbatch lines that submit them"
@@ -114,7 +118,7 @@ class Driving(Generic[Unset]):
         kind=COUNT, default=1, metavar="K", group=ROUNDS, help="candidates a round, all trained in one array"
     )
     launcher: str | Unset = option(
-        kind=choice(names.LAUNCHERS),
+        kind=LAUNCHER,
         default="local",
         unless="submitit where sbatch exists, else local",
         help="what starts the trials",
@@ -148,6 +152,7 @@ class Start:
         kind=COUNT,
         default=None,
         metavar="N",
+        group=ROUNDS,
         commands=("start",),
         unless="the study's",
         help="rounds in all: the study ends with the round of this number",
@@ -192,7 +197,7 @@ class Rounds(Generic[Unset]):
         help="evaluate on the test set too; agents do not see the results",
     )
     confirm: str | Unset = option(
-        kind=choice(names.CONFIRM),
+        kind=Choice(names.CONFIRM),
         default="final",
         help="final: after the last round of a call with --auto-train, train the best candidate and the default "
         "again at fresh seeds and print the paired gain; round: also each round's winner and what it replaced",
@@ -277,7 +282,7 @@ class Provider(Generic[Unset]):
     """Who answers for the language models."""
 
     provider: str | Unset = option(
-        kind=provider(names.PROVIDERS),
+        kind=PROVIDER,
         default="none",
         metavar=("NAME", "FILE"),
         help="who answers for the language models: anthropic, openai, deepseek, openrouter, gemini, ollama, vllm, "
@@ -341,7 +346,7 @@ class Models:
         kind=COUNT, default=None, metavar="N", help="most tokens of the study's calls, input and output together"
     )
     search_provider: str | None = option(
-        kind=choice(names.SEARCH_PROVIDERS),
+        kind=Choice(names.SEARCH_PROVIDERS),
         default=None,
         unless="none",
         variables=("GEMINI_USE_GOOGLE_SEARCH",),
@@ -354,7 +359,7 @@ class Agents(Generic[Unset]):
     """Who proposes, and what agents do and see."""
 
     proposer: str | Unset = option(
-        kind=choice(names.PROPOSERS),
+        kind=PROPOSER,
         default="bayes",
         unless="llm with a provider, else bayes",
         help="who proposes from round 2 on: bayes, llm, panel (two consultants and a supervisor), hybrid (a share by "
@@ -456,3 +461,7 @@ class Frozen:
 
 class StudyOptions(Driving[Unset], Rounds[Unset], Resources[Unset], Provider[Unset], Agents[Unset]):
     """All that a study keeps as its settings and that a call may change."""
+
+
+class Call(NewStudy, Place, ThisCall, Start, Mode, StudyOptions[None], Files, Models, Frozen):
+    """All that a call of `tune` may say: the fields of TuneOptions."""

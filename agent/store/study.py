@@ -25,7 +25,10 @@ SIZE_LIMIT = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """What must not change while rounds are compared with each other."""
+    """What must not change while rounds are compared with each other.
+
+    task, trainer, folds, seeds, seed, epochs and data are what the options of these names came to (agent.options).
+    """
 
     study: str
     task: str
@@ -36,13 +39,10 @@ class StudyConfig:
     metric: str
     direction: str
     folds: tuple[int, ...]
-    """Fold indices that every candidate trains."""
     fold_count: int
     """How many folds the data is split into; 1 is one held-out validation split."""
     seeds: tuple[int, ...]
-    """Training seeds that every candidate trains each fold with."""
     seed: int
-    """Seed of the proposers."""
     epochs: int | None
     data: Mapping[str, Value] = field(default_factory=dict)
 

@@ -1,0 +1,12 @@
+"""python -m agent.options FILE...: make the tables of options in these documents anew."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from agent.options.markdown import filled
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        Path(name).write_text(filled(Path(name).read_text(encoding="utf-8")), encoding="utf-8")
