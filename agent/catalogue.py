@@ -1,17 +1,21 @@
-"""Finding a trainer: one that ships, by name, or one that a person brings, by the path of its YAML."""
+"""Finding a trainer: one that ships, or a plug-in, by its name; a person's by the path of its YAML, or, in Python, by
+module or file."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.errors import InvalidReference, InvalidTrainer, Problem
+from agent.errors import InvalidPlugin, InvalidReference, InvalidStudy, InvalidTrainer, Problem, UsageError
+from agent.ownership import other_writers
 from agent.reference import Reference, for_study, is_old, load_reference, migrated, parse_reference, read_json
 from agent.resources import shipped_reference
 from trainers.contract import Value
-from trainers.registry import TRAINERS, RegisteredTrainer, TaskPreset
+from trainers.plugins import PluginProblem
+from trainers.registry import TRAINERS, RegisteredTrainer, TaskPreset, is_place, registered, trainer_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,11 @@ class Found:
     trainer: RegisteredTrainer
     frozen: str | None = None
     """The description that the study keeps, for a trainer brought as YAML."""
+
+    @property
+    def brought(self) -> bool:
+        """Whether a person brings it, who alone knows what it reads."""
+        return self.trainer.name not in TRAINERS
 
     @property
     def frozen_sha256(self) -> str | None:
@@ -53,6 +62,9 @@ class Found:
         return _preset(begun, preset.values) if preset and preset.values else begun
 
     def _shipped(self, task: str) -> Reference:
+        if self.trainer.reference is not None:
+            raw = {"schema_version": 1, **self.trainer.reference, "trainer": self.trainer.name}
+            return parse_reference(raw, file=f"the reference of {self.trainer.name}")
         if self.frozen is None:
             return load_reference(shipped_reference(self.trainer.name))
         from trainers.command.description import from_json, reference
@@ -86,13 +98,29 @@ def _preset(reference: Reference, values: Mapping[str, Value]) -> Reference:
 
 
 def find_trainer(name: str) -> Found:
-    """A trainer by registered name, or by the path of a YAML. Raises InvalidTrainer listing the names there are."""
-    if name in TRAINERS:
-        return Found(trainer=TRAINERS[name])
+    """A trainer by registered name, or by the path of a YAML, or "package.module:NAME" or "FILE.py:NAME".
+
+    Raises InvalidTrainer listing the names there are, InvalidPlugin for one that cannot be used.
+    """
     if name.endswith((".yaml", ".yml")):
         return _brought(Path(name))
-    message = f"unknown; there are: {', '.join(TRAINERS)}, or the path of a trainer's .yaml (doc/add-a-trainer.md)"
+    try:
+        trainer = registered(_place(name))
+    except PluginProblem as error:
+        raise InvalidPlugin(str(error)) from error
+    if trainer is not None:
+        return Found(trainer=trainer)
+    message = (
+        f"unknown; there are: {', '.join(trainer_names())}, or the path of a trainer's .yaml, or package.module:NAME "
+        "or FILE.py:NAME of one in Python (doc/add-a-trainer.md)"
+    )
     raise InvalidTrainer([Problem(file="--trainer", where="name", value=repr(name)[:80], message=message)])
+
+
+def _place(name: str) -> str:
+    """A trainer's name; that of a file such that every folder may be the current one."""
+    file, _, variable = name.rpartition(":")
+    return f"{os.path.abspath(file)}:{variable}" if file.endswith(".py") else name
 
 
 def _brought(path: Path) -> Found:
@@ -107,10 +135,25 @@ def _brought(path: Path) -> Found:
     return Found(trainer=registered(description), frozen=description.to_json())
 
 
-def frozen_trainer(name: str, text: str | None) -> Found:
-    """The trainer of a study that exists, from its own frozen description where it has one."""
-    if text is None:
-        return find_trainer(name)
-    from trainers.command.description import from_json, registered
+def frozen_trainer(name: str, text: str | None, *, folder: Path) -> Found:
+    """The trainer of a study that exists, from its own frozen description where it has one.
 
-    return Found(trainer=registered(from_json(text, name=name)), frozen=text)
+    folder: the study's. A trainer that it names by module or file is code, imported only where nobody else could have
+    put the name there. Raises InvalidStudy, and as `find_trainer` does.
+    """
+    if text is not None:
+        from trainers.command.description import from_json, registered
+
+        return Found(trainer=registered(from_json(text, name=name)), frozen=text)
+    if is_place(name):
+        try:
+            others = other_writers(folder.stat())
+        except OSError as error:
+            raise UsageError(f"{folder}: {error.strerror or error}") from error
+        if others:
+            message = (
+                f"is code, and of the folder {folder} that names it: {others}; it is not imported. Look at it, and "
+                "begin a study of your own with it"
+            )
+            raise InvalidStudy([Problem(file="study.yaml", where="trainer", value=name, message=message)])
+    return find_trainer(name)

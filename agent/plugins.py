@@ -26,9 +26,10 @@ def find_entry(kind: Kind, name: str, shipped: Mapping[str, T], wanted: type[T])
     from trainers.plugins import PluginProblem, find
 
     try:
-        return find(kind, name, wanted)
+        found = find(kind, name, wanted)
     except PluginProblem as error:
         raise InvalidPlugin(str(error)) from error
+    return None if found is None else found.entry
 
 
 def all_names(kind: Kind, shipped: Mapping[str, object]) -> tuple[str, ...]:

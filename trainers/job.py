@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         if options.command == "run":
             return run_by_hand(options)
-        return probe(options.trainer, options.module)
+        return probe(options.trainer, options.module, code=options.code)
     except ManifestProblem as error:
         _say(str(error))
         return REFUSED
@@ -276,9 +276,9 @@ def _prune(saving: Saving, folder: AttemptFiles, spec: TrialSpec) -> None:
     """Only once the result is there: a training killed before it goes on from its checkpoint."""
     spare: Sequence[str] = ()
     if spec.trainer_file is None:
-        from trainers.registry import TRAINERS
+        from trainers.registry import usable
 
-        spare = TRAINERS[spec.trainer].spare_checkpoints
+        spare = usable(spec.trainer).spare_checkpoints
     try:
         removed = saving.prune(folder, spare)
     except OSError as error:
@@ -487,8 +487,11 @@ def run_by_hand(options: argparse.Namespace | SimpleNamespace) -> int:
     return _train(spec, folder, identity, stop, by_hand=True)
 
 
-def probe(trainer: str, modules: Sequence[str]) -> int:
-    """Import what a trainer needs and print the versions as JSON; exit 2 names what is missing."""
+def probe(trainer: str, modules: Sequence[str], *, code: bool = False) -> int:
+    """Import what a trainer needs and print the versions as JSON; exit 2 names what is missing.
+
+    code: also the trainer's own module, which is not Roundtable's.
+    """
     found, missing = {}, []
     for name in modules:
         try:
@@ -497,6 +500,13 @@ def probe(trainer: str, modules: Sequence[str]) -> int:
             missing.append(f"{name}: {type(error).__name__}: {error}")
         else:
             found[name] = str(getattr(module, "__version__", ""))
+    if code:
+        from trainers.registry import trainer_module
+
+        try:
+            trainer_module(trainer)
+        except Exception as error:
+            missing.append(f"{trainer}: {type(error).__name__}: {error}")
     sys.stdout.write(json.dumps({"python": sys.version.split()[0], "found": found, "missing": missing}) + "\n")
     return REFUSED if missing else DONE
 
@@ -546,6 +556,7 @@ def _parser() -> argparse.ArgumentParser:
     by_hand.add_argument("--plan", type=Path, required=True)
     check = commands.add_parser("probe", help="check that a trainer's modules can be imported")
     check.add_argument("--trainer", required=True)
+    check.add_argument("--code", action="store_true", help="also the trainer's own code")
     check.add_argument("module", nargs="*")
     return parser
 

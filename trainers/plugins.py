@@ -8,11 +8,14 @@ plug-in is noticed by a command that does not use it. Standard library only.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from trainers.contract import TrainerError
 
@@ -78,6 +81,51 @@ def imported(target: str) -> object:
     return found
 
 
+def target_of(place: str) -> str:
+    """Where `imported` finds what a person named as "package.module:NAME" or as "FILE.py:NAME".
+
+    A file is imported as a module of its own name; what lies beside it can be imported too, after all else.
+    """
+    file, _, name = place.rpartition(":")
+    if not file.endswith(".py"):
+        return place
+    path = os.path.abspath(file)
+    module = f"{os.path.basename(path).removesuffix('.py')}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    if module not in sys.modules:
+        _import_file(module, path)
+    return f"{module}:{name}"
+
+
+def _import_file(module: str, path: str) -> None:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location(module, path)
+    assert spec is not None and spec.loader is not None  # the name ends in .py
+    found = module_from_spec(spec)
+    if os.path.dirname(path) not in sys.path:
+        sys.path.append(os.path.dirname(path))
+    sys.modules[module] = found
+    try:
+        spec.loader.exec_module(found)
+    except BaseException:
+        del sys.modules[module]
+        raise
+
+
+def entry_at(place: str, wanted: type[T]) -> T:
+    """The object that a person named by its place. Raises PluginProblem."""
+    try:
+        found = imported(target_of(place))
+    except (Exception, SystemExit) as error:
+        message = f"{type(error).__name__}: {error}"
+        raise PluginProblem(
+            f"{place}: cannot be imported: {message}; name an importable package.module:NAME, or FILE.py:NAME"
+        ) from error
+    if not isinstance(found, wanted):
+        raise PluginProblem(f"{place}: is a {type(found).__name__}, not a {wanted.__name__}")
+    return found
+
+
 @functools.cache
 def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:
     """The plug-ins of a kind by name, in the names' order; several where distributions bring the same name."""
@@ -104,7 +152,15 @@ def names_of(kind: Kind) -> tuple[str, ...]:
     return tuple(plugins(kind))
 
 
-def find(kind: Kind, name: str, wanted: type[T]) -> T | None:
+@dataclass(frozen=True, kw_only=True)
+class Found(Generic[T]):
+    """A plug-in that was imported."""
+
+    plugin: Plugin
+    entry: T
+
+
+def find(kind: Kind, name: str, wanted: type[T]) -> Found[T] | None:
     """The plug-in with this name, imported now; None where no distribution brings it.
 
     Raises PluginProblem for a broken one, and where two distributions bring the name.
@@ -117,4 +173,4 @@ def find(kind: Kind, name: str, wanted: type[T]) -> T | None:
         raise PluginProblem(f"{name} is brought twice, by {both}: remove one of them (`uv pip uninstall ...`)")
     if not NAME.fullmatch(name):
         raise there[0].problem("the name must be 1 to 64 letters, digits, _ and -, and begin with a letter")
-    return there[0].load(wanted)
+    return Found(plugin=there[0], entry=there[0].load(wanted))

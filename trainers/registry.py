@@ -1,10 +1,13 @@
-"""The trainers that ship with Roundtable, by name. Standard library only; nothing is imported until it trains."""
+"""Trainers by name: those that ship with Roundtable, those of plug-ins, and a person's own by its module or file.
+
+Standard library only; the code that trains is imported only where it trains.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.contract import TrainerError, Value
@@ -45,16 +48,20 @@ class RegisteredTrainer:
 
     name: str
     description: str
-    module: str
-    """Module with train() and, where has_test, test(); imported only in the training process."""
-    requires: tuple[str, ...]
+    module: str = ""
+    """Module with train() and, where has_test, test(); imported only in the training process. Empty: the module in
+    which this entry stands (of a plug-in)."""
+    requires: tuple[str, ...] = ()
     """Modules that the training environment must be able to import."""
-    extra: str | None
-    """The install extra that brings them."""
-    tasks: Mapping[str, TaskPreset]
-    open_tasks: bool
+    extra: str | None = None
+    """The install extra of Roundtable that brings them."""
+    tasks: Mapping[str, TaskPreset] = field(default_factory=dict)
+    open_tasks: bool = True
     """Whether tasks beyond `tasks` are allowed (a person's own data)."""
-    default_epochs: int | None
+    default_epochs: int | None = None
+    reference: Mapping[str, Any] | None = None
+    """The hyperparameter reference that its studies begin with (doc/reference.md): objective, parameters and, where
+    there are any, constraints. None: it ships as doc/hyperparameter_reference/NAME.json."""
     epochs_parameter: str | None = None
     """Hyperparameter that says for how many epochs it trains where the study does not."""
     folds: tuple[int, ...] = (0,)
@@ -246,6 +253,53 @@ COMMAND_MODULE = "trainers.command.run"
 TRAINERS: Mapping[str, RegisteredTrainer] = {trainer.name: trainer for trainer in (_NNUNET, _RESNET9, _INFORMER)}
 
 
+def registered(name: str) -> RegisteredTrainer | None:
+    """The trainer with this name, or at this place; None where there is none.
+
+    name: of one that ships or of a plug-in; or "package.module:NAME" or "FILE.py:NAME", where a RegisteredTrainer of
+    that variable stands. The place is then the trainer's name in the study.
+
+    Raises PluginProblem for one that cannot be used.
+    """
+    if name in TRAINERS:
+        return TRAINERS[name]
+    from trainers.plugins import entry_at, find, target_of
+
+    if is_place(name):
+        return _completed(entry_at(name, RegisteredTrainer), name, target_of(name).partition(":")[0])
+    found = find("trainers", name, RegisteredTrainer)
+    return None if found is None else _completed(found.entry, name, found.plugin.target.partition(":")[0])
+
+
+def is_place(name: str) -> bool:
+    """Whether a trainer's name says where its code is: to look it up then runs that code."""
+    return ":" in name
+
+
+def is_foreign(trainer: RegisteredTrainer) -> bool:
+    """Whether its code is Python of somebody else, which the training environment has to have as well."""
+    return not trainer.module.startswith("trainers.")
+
+
+def _completed(entry: RegisteredTrainer, name: str, module: str) -> RegisteredTrainer:
+    return replace(entry, name=name, module=entry.module or module)
+
+
+def trainer_names() -> tuple[str, ...]:
+    """Every trainer that has a name: the shipped ones, then those of plug-ins, whether or not they can be used."""
+    from trainers.plugins import names_of
+
+    return (*TRAINERS, *(name for name in names_of("trainers") if name not in TRAINERS))
+
+
+def usable(name: str) -> RegisteredTrainer:
+    """The trainer with this name. Raises TrainerError naming those there are, and for one that cannot be used."""
+    found = registered(name)
+    if found is None:
+        raise TrainerError(f"unknown trainer {name!r}; there are: {', '.join(trainer_names())}")
+    return found
+
+
 def personal_data(trainer: str, data: Mapping[str, Value]) -> dict[str, Value]:
     """The options of `--data` whose texts may name what a person keeps private; all of a trainer that was brought."""
     keys = (TRAINERS[trainer].data_keys if trainer in TRAINERS else None) or {}
@@ -269,19 +323,17 @@ def fitter(trainer: RegisteredTrainer) -> Callable[..., Fit] | None:
 
 
 def trainer_module(name: str) -> Any:
-    """Import a shipped trainer's module (heavy: torch and the like). Raises TrainerError naming those there are."""
-    if name not in TRAINERS:
-        raise TrainerError(f"unknown trainer {name!r}; there are: {', '.join(TRAINERS)}")
-    return importlib.import_module(TRAINERS[name].module)
+    """Import a trainer's module (heavy: torch and the like). Raises TrainerError naming those there are."""
+    return importlib.import_module(usable(name).module)
 
 
 def accumulator(name: str) -> Any:
-    """A trainer's accumulate(), or None where the mean over the rows is what counts (also for a brought trainer)."""
-    module = TRAINERS[name].accumulator if name in TRAINERS else None
+    """A trainer's accumulate(), or None where the mean over the rows is what counts. Raises TrainerError."""
+    module = usable(name).accumulator
     return importlib.import_module(module).accumulate if module else None
 
 
 def preparer(name: str, *, brought: bool = False) -> Any:
     """The module that prepares a trainer's data, or None where nothing is to be prepared."""
-    module = TRAINERS[name].preparer if name in TRAINERS and not brought else None
+    module = None if brought else usable(name).preparer
     return importlib.import_module(module) if module else None

@@ -18,7 +18,6 @@ from agent.store.store import Store
 from agent.store.study import Settings, StudyConfig
 from trainers.contract import Value
 from trainers.files import parse_json_object
-from trainers.registry import TRAINERS
 
 
 def study_root(options: TuneOptions) -> Path:
@@ -41,7 +40,7 @@ def begin(
     found = find_trainer(options.trainer)
     preset = found.task(options.task)
     _check_test(options, found)
-    check_task(found.trainer, options.task, options.data, brought=found.frozen is not None)
+    check_task(found.trainer, options.task, options.data, brought=found.brought)
     check_data(found.trainer, options.data)
     reference = found.reference(options.task, options.hp_ref)
     if options.tune_names:
@@ -116,7 +115,7 @@ def open_study(
         "--seeds": (options.seeds, config.seeds),
         "--seed": (options.seed, config.seed),
         "--epochs": (options.epochs, config.epochs),
-        "--data": (_data(options, config), dict(config.data)),
+        "--data": (_data(options, store), dict(config.data)),
     }
     if options.trainer is not None:
         found = find_trainer(options.trainer)
@@ -132,7 +131,7 @@ def open_study(
                 f"{name} {asked} does not fit the study {root} (frozen: {frozen}); "
                 "leave it out, or begin another --study"
             )
-    _check_test(options, frozen_trainer(config.trainer, frozen_text(store)))
+    _check_test(options, trainer_of(store))
     if options.hp_ref is not None:
         _check_hp_ref(store, options.hp_ref)
     if options.warm_start:
@@ -144,17 +143,17 @@ def open_study(
     return store, False
 
 
-def _data(options: TuneOptions, config: StudyConfig) -> dict[str, Value] | None:
+def _data(options: TuneOptions, store: Store) -> dict[str, Value] | None:
     """What was asked for, made whole as when the study began; None where nothing was."""
     if not options.data:
         return None
-    return with_absolute_path(options.data, TRAINERS.get(config.trainer) if not config.trainer_sha256 else None)
+    return with_absolute_path(options.data, None if store.config.trainer_sha256 else trainer_of(store).trainer)
 
 
 def _check_hp_ref(store: Store, path: Path) -> None:
     """The same call again is fine; another file would silently replace what the rounds have learnt."""
     begun = find_begun_reference(store)
-    given = frozen_trainer(store.config.trainer, frozen_text(store)).reference(store.config.task, path)
+    given = trainer_of(store).reference(store.config.task, path)
     first = parse_reference(parse_json_object(begun, name="reference"), file="reference")
     if as_begun(given, first).raw != first.raw:
         raise UsageError(
@@ -171,6 +170,11 @@ def find_begun_reference(store: Store) -> str:
         if before.exists():
             return read_text(before)
     return read_text(store.paths.reference)
+
+
+def trainer_of(store: Store) -> Found:
+    """The study's trainer. Raises InvalidTrainer, InvalidPlugin, InvalidStudy (code that others could have named)."""
+    return frozen_trainer(store.config.trainer, frozen_text(store), folder=store.paths.root)
 
 
 def frozen_text(store: Store) -> str | None:

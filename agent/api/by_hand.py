@@ -53,7 +53,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
     failed = _failed_before(files)
     found = find_trainer(wanted.trainer)
     preset = found.task(wanted.task)
-    check_task(found.trainer, wanted.task, wanted.data, brought=found.frozen is not None)
+    check_task(found.trainer, wanted.task, wanted.data, brought=found.brought)
     check_data(found.trainer, wanted.data)
     there = local_gpus()
     gpus = _gpus(wanted.gpus, found.trainer, there)
@@ -118,7 +118,7 @@ def train_by_hand(wanted: ByHand, *, say: Say) -> int:
         environment["PYTHONPATH"] = str(root)
     command = [str(training_python(profile)), "-P", "-m", job_module(root), "run", "--plan", str(out / "plan.json")]
     code = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL).returncode
-    naive = naive_names(found.trainer.name, brought=found.frozen is not None)
+    naive = naive_names(found.trainer.name, brought=found.brought)
     return _told(files, reference.objective.metric, code, say, naive)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.api.begin import frozen_text
+from agent.api.begin import trainer_of
 from agent.api.models import agent_settings, key_variables, models_for, offline_models, without_keys
 from agent.api.options import TuneOptions
-from agent.catalogue import Found, frozen_trainer
+from agent.catalogue import Found
 from agent.errors import InvalidReference, UsageError
 from agent.fitting import Setting, check_fit
 from agent.launch.catalogue import capabilities_of
@@ -72,7 +72,7 @@ def _check_rungs(store: Store, old: Settings, settings: Settings) -> None:
     from agent.orchestrator.closing.rungs import halving_of
     from agent.reference import load_reference
 
-    trainer = frozen_trainer(store.config.trainer, frozen_text(store)).trainer
+    trainer = trainer_of(store).trainer
     halving_of(settings, store.config, trainer, load_reference(store.paths.reference))
 
 
@@ -109,7 +109,7 @@ def tools_for(
     from agent.propose.select import make_proposer
     from agent.resources import shipped_policy
 
-    found = frozen_trainer(store.config.trainer, frozen_text(store))
+    found = trainer_of(store)
     profile, gpus = _profile(store, settings, found.trainer)
     root = import_root()
 

@@ -62,13 +62,12 @@ def _held_against(path: Path, reference: Reference, found: Found | None) -> str:
         return f"; {found.trainer.name} can do all of it"
 
     if (path.parent / "study.yaml").exists():
-        from agent.api.begin import frozen_text
+        from agent.api.begin import trainer_of
         from agent.api.wiring import study_setting
-        from agent.catalogue import frozen_trainer
         from agent.store.store import Store
 
         store = Store.open(path.parent.absolute())
-        found = frozen_trainer(store.config.trainer, frozen_text(store))
+        found = trainer_of(store)
         check_fit(reference, study_setting(store, found), file=str(path))
         notes = "".join(f"\n{line}" for line in noted(reference))
         return f"; {found.trainer.name} can do all of it with this study's data{notes}"
@@ -129,15 +128,14 @@ def _as_begun(store: Store) -> str:
     """Before round 1 there is no other copy: the reference that the trainer brings. Raises UsageError after it."""
     import tempfile
 
-    from agent.api.begin import frozen_text
-    from agent.catalogue import frozen_trainer
+    from agent.api.begin import trainer_of
 
     if store.paths.folders():
         raise UsageError(
             f"{store.paths.root}: no file holds the reference that was written last; `roundtable reference history "
             "--study ...` lists what there is"
         )
-    found = frozen_trainer(store.config.trainer, frozen_text(store))
+    found = trainer_of(store)
     with tempfile.TemporaryDirectory(prefix="roundtable-reference-") as folder:
         path = Path(folder) / f"{store.config.trainer}.json"
         with path.open("x", encoding="utf-8") as stream:

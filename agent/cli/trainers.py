@@ -6,7 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from trainers.registry import TRAINERS, RegisteredTrainer
+from trainers.contract import TrainerError
+from trainers.registry import RegisteredTrainer, trainer_names, usable
 
 if TYPE_CHECKING:
     from agent.catalogue import Found
@@ -14,15 +15,25 @@ if TYPE_CHECKING:
 
 def run(parsed: argparse.Namespace) -> int:
     if parsed.name is None:
-        for trainer in TRAINERS.values():
-            sys.stdout.write(f"{trainer.name}: {trainer.description}\n")
-            _tasks(trainer)
+        for name in trainer_names():
+            _listed(name)
         sys.stdout.write("PATH.yaml: any program, described in one file (doc/add-a-trainer.md)\n")
+        sys.stdout.write("package.module:NAME, FILE.py:NAME: one in Python (doc/plugins.md)\n")
         return 0
     from agent.catalogue import find_trainer
 
     _show(find_trainer(parsed.name))
     return 0
+
+
+def _listed(name: str) -> None:
+    try:
+        trainer = usable(name)
+    except TrainerError as error:
+        sys.stdout.write(f"{name}: cannot be used: {error}\n")
+        return
+    sys.stdout.write(f"{trainer.name}: {trainer.description}\n")
+    _tasks(trainer)
 
 
 def _tasks(trainer: RegisteredTrainer) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import resources
-from agent.errors import InvalidScript, InvalidTrainer, Problem
+from agent.errors import InvalidPlugin, InvalidScript, InvalidTrainer, Problem
 from agent.launch.base import SlurmSettings
 from agent.launch.environment import secret_pattern
 from agent.launch.lint import lint_script
@@ -28,7 +28,8 @@ from agent.launch.training import job_module
 from agent.pasteable import quoted
 from trainers.layout import RoundFiles
 from trainers.manifest import Manifest
-from trainers.registry import TRAINERS
+from trainers.plugins import PluginProblem
+from trainers.registry import RegisteredTrainer, registered, trainer_names
 
 PREPARE_JOB, TRAIN_JOB = "P", "J"
 """Shell variables that keep a job's id in the lines for a person."""
@@ -145,8 +146,17 @@ def render_round(
 
 def prepares(manifest: Manifest) -> bool:
     """Whether this round's trainer prepares data that all trials share."""
-    trainer = TRAINERS.get(manifest.trainer)
-    return manifest.trainer_file is None and trainer is not None and trainer.preparer is not None
+    if manifest.trainer_file is not None:
+        return False
+    trainer = _registered(manifest)
+    return trainer is not None and trainer.preparer is not None
+
+
+def _registered(manifest: Manifest) -> RegisteredTrainer | None:
+    try:
+        return registered(manifest.trainer)
+    except PluginProblem as error:
+        raise InvalidPlugin(str(error)) from error
 
 
 def _header(files: RoundFiles, stem: str, array: Array, settings: SlurmSettings) -> list[tuple[str, str | None]]:
@@ -246,9 +256,9 @@ def _template_folder(manifest: Manifest, template: str | None) -> str:
         return template
     if manifest.trainer_file is not None:
         return "command"
-    if manifest.trainer in TRAINERS:
-        return TRAINERS[manifest.trainer].template
-    message = f"is no trainer that ships; there are: {', '.join(TRAINERS)}"
+    if (trainer := _registered(manifest)) is not None:
+        return trainer.template
+    message = f"is not a trainer that is installed; there are: {', '.join(trainer_names())}"
     raise InvalidTrainer([Problem(file="manifest", where="trainer", value=repr(manifest.trainer), message=message)])
 
 

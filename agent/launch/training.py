@@ -15,7 +15,7 @@ from agent.errors import TrainingEnvironmentError
 from agent.launch.environment import scrub
 from agent.launch.profile import Profile
 from agent.pasteable import quoted
-from trainers.registry import RegisteredTrainer
+from trainers.registry import RegisteredTrainer, is_foreign
 
 #: An import of torch from a cold network filesystem has been seen to take minutes.
 PROBE_TIMEOUT_S = 600
@@ -68,7 +68,7 @@ def ensure(
                 f"{_install_hint(trainer, python)}, or set `build: true` in the profile",
             )
         build(python, trainer, root=root)
-    found = probe(python, trainer, root=root, environment=environment)
+    found = probe(python, trainer, root=root, environment=environment, path=profile.env.get("PYTHONPATH", ""))
     if trainer_file is not None:
         done = _run([str(python), "-m", "trainers.command.probe", str(trainer_file)], root, environment)
         if done.returncode != 0:
@@ -77,11 +77,20 @@ def ensure(
 
 
 def probe(
-    python: Path, trainer: RegisteredTrainer, *, root: Path | None, environment: Mapping[str, str] | None = None
+    python: Path,
+    trainer: RegisteredTrainer,
+    *,
+    root: Path | None,
+    environment: Mapping[str, str] | None = None,
+    path: str = "",
 ) -> dict[str, str]:
-    """Import the trainer's modules in the training python, in a process of its own."""
-    command = [str(python), "-m", "trainers.job", "probe", "--trainer", trainer.name, *trainer.requires]
-    done = _run(command, root, environment)
+    """Import the trainer's modules in the training python, in a process of its own.
+
+    path: the PYTHONPATH that the profile gives to tasks.
+    """
+    command = [str(python), "-m", job_module(root), "probe", "--trainer", trainer.name]
+    command += ["--code", *trainer.requires] if is_foreign(trainer) else trainer.requires
+    done = _run(command, root, environment, path=path)
     try:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         missing, found = answer["missing"], answer["found"]
@@ -100,15 +109,15 @@ def probe(
 
 
 def _run(
-    command: list[str], root: Path | None, inherited: Mapping[str, str] | None = None
+    command: list[str], root: Path | None, inherited: Mapping[str, str] | None = None, *, path: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """A check in the training python, with the environment that its tasks will have."""
     environment = scrub(os.environ if inherited is None else inherited)
     # As the tasks' scripts do: both belong to the submitting shell's python.
     for name in ("PYTHONPATH", "PYTHONHOME"):
         environment.pop(name, None)
-    if root is not None:
-        environment["PYTHONPATH"] = str(root)
+    if where := [each for each in (str(root) if root is not None else "", path) if each]:
+        environment["PYTHONPATH"] = os.pathsep.join(where)
     try:
         return subprocess.run(
             command,

@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainers.naive import worse_than_naive
-from trainers.registry import TRAINERS
+from trainers.plugins import PluginProblem
+from trainers.registry import is_place, registered
 
 
 def naive_names(trainer: str, *, brought: bool = False) -> Sequence[str]:
     """The forecasts without training that a trainer measures as METRIC_NAME; none of a person's YAML."""
-    return () if brought or trainer not in TRAINERS else TRAINERS[trainer].naive
+    try:
+        found = None if brought or is_place(trainer) else registered(trainer)
+    except PluginProblem:
+        return ()  # a study can be looked at although what trained it is gone
+    return found.naive if found is not None else ()
 
 
 def study_warning(

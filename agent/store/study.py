@@ -53,7 +53,9 @@ class StudyConfig:
     @property
     def shipped(self) -> bool:
         """Whether a trainer that ships measures it, so that the scale of its metrics is known."""
-        return self.trainer_sha256 is None
+        from trainers.registry import TRAINERS
+
+        return self.trainer_sha256 is None and self.trainer in TRAINERS
 
     def to_text(self) -> str:
         """study.yaml's text."""

@@ -18,7 +18,7 @@ from trainers.layout import AttemptFiles
 from trainers.pytorch import checkpoint
 from trainers.pytorch.device import device_name, precision_name, seed_leaves_open
 from trainers.pytorch.loop import EpochLoop
-from trainers.registry import TRAINERS
+from trainers.registry import usable
 
 
 def epoch_budget(spec: TrialSpec, *, directions: Mapping[str, str]) -> int:
@@ -30,7 +30,7 @@ def epoch_budget(spec: TrialSpec, *, directions: Mapping[str, str]) -> int:
         raise BadConfig(f"objective {spec.objective!r}: {spec.trainer} measures {', '.join(directions)}")
     if spec.direction != directions[spec.objective]:
         raise BadConfig(f"objective {spec.objective}: direction must be {directions[spec.objective]}")
-    registered = TRAINERS[spec.trainer]
+    registered = usable(spec.trainer)
     preset = registered.tasks.get(spec.task)
     epochs = spec.epochs
     if epochs is None:

@@ -50,7 +50,7 @@ def aliases_of(work: Work, reference: Reference) -> Aliases:
     config = work.store.config
     # A replay knows the names that the round knew, whichever machine and folder it is done in.
     offline = work.tools.models.offline
-    shipped = config.trainer_sha256 is None
+    shipped = config.shipped
     vocabulary = _vocabulary(work.tools.models.prompts, reference, shipped=shipped)
     names = gather(
         task=config.task,
