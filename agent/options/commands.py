@@ -33,24 +33,22 @@ if TYPE_CHECKING:
 class Everywhere:
     """Of every command."""
 
-    debug: bool = option(kind=FLAG, default=False, help="show a traceback instead of one line on errors")
+    debug: bool = option(FLAG, "show a traceback instead of one line on errors", default=False)
 
 
 @declared(commands=(*GO_ON, "reference history", "reference restore"))
 class OpenStudy:
     """The study that a command goes on with, or shows."""
 
-    study: str = option(kind=TEXT, metavar="NAME|DIR", help="name of a study, or its folder")
+    study: str = option(TEXT, "name of a study, or its folder", metavar="NAME|DIR")
 
 
 @declared(group=OUTPUT, commands=("tune",))
 class TuneScreen:
     """What a call of `tune` shows."""
 
-    dry_run: bool = option(
-        kind=FLAG, default=False, group=WHERE, help="show what would be submitted next, and change nothing"
-    )
-    quiet: bool = option(kind=FLAG, default=False, help="show no progress, only results and errors")
+    dry_run: bool = option(FLAG, "show what would be submitted next, and change nothing", default=False, group=WHERE)
+    quiet: bool = option(FLAG, "show no progress, only results and errors", default=False)
 
 
 @declared(group=OUTPUT, commands=("tune", "tick", *ROUND_COMMANDS))
@@ -58,10 +56,7 @@ class Verbose:
     """What is shown of the log."""
 
     verbose: bool = option(
-        kind=FLAG,
-        default=False,
-        variables=("VERBOSE", "DEBUG"),
-        help="show every line of orchestrator.log on the terminal too",
+        FLAG, "show every line of orchestrator.log on the terminal too", default=False, variables=("VERBOSE", "DEBUG")
     )
 
 
@@ -70,12 +65,12 @@ class Controller:
     """What drives a study while nobody watches."""
 
     controller: str = option(
-        kind=Choice(names.CONTROLLERS),
-        help="slurm: a small CPU job that submits its successor; cron: print the line to install; foreground: this "
+        Choice(names.CONTROLLERS),
+        "slurm: a small CPU job that submits its successor; cron: print the line to install; foreground: this "
         "process",
     )
     every_minutes: int | None = option(
-        kind=MINUTES, default=None, flags=("--every",), metavar="10m", unless="10m", help="cron: time between ticks"
+        MINUTES, "cron: time between ticks", default=None, unless="10m", flags=("--every",), metavar="10m"
     )
 
 
@@ -83,32 +78,28 @@ class Controller:
 class ControllerJob:
     """What a controller job calls itself with; shown to nobody."""
 
-    generation: int | None = option(kind=COUNT, default=None, help="")
+    generation: int | None = option(COUNT, "", default=None)
 
 
 @declared(commands=("stop",))
 class Stop:
     """How soon what drives a study ends."""
 
-    now: bool = option(kind=FLAG, default=False, help="cancel the controller's job too, instead of asking it to end")
+    now: bool = option(FLAG, "cancel the controller's job too, instead of asking it to end", default=False)
 
 
 @declared(commands=("tick",))
 class Tick:
     """Who called a tick."""
 
-    unattended: bool = option(
-        kind=FLAG, default=False, help="for cron: do nothing after `roundtable stop`, and date each line"
-    )
+    unattended: bool = option(FLAG, "for cron: do nothing after `roundtable stop`, and date each line", default=False)
 
 
 @declared(commands=(*ROUND_COMMANDS, "cancel"))
 class OpenRound:
     """The round that a person takes in hand."""
 
-    round: int | None = option(
-        kind=COUNT, default=None, metavar="N", help="number of the open round; any other is refused"
-    )
+    round: int | None = option(COUNT, "number of the open round; any other is refused", default=None, metavar="N")
 
 
 @declared(commands=("retry",))
@@ -116,11 +107,9 @@ class Retry:
     """Rows that are started again."""
 
     rows: tuple[int, ...] | None = option(
-        kind=NUMBERS, default=None, metavar="0-3,7", unless="all without a result", help="rows to start again"
+        NUMBERS, "rows to start again", default=None, unless="all without a result", metavar="0-3,7"
     )
-    failed: bool = option(
-        kind=FLAG, default=False, help="also start rows again whose result is no score, such as crashed"
-    )
+    failed: bool = option(FLAG, "also start rows again whose result is no score, such as crashed", default=False)
 
 
 @declared(commands=("cancel",))
@@ -128,9 +117,9 @@ class Cancel:
     """Tasks that are stopped."""
 
     rows: tuple[int, ...] | None = option(
-        kind=NUMBERS, default=None, metavar="0-3,7", unless="the whole round", help="rows to cancel"
+        NUMBERS, "rows to cancel", default=None, unless="the whole round", metavar="0-3,7"
     )
-    yes: bool = option(kind=FLAG, default=False, help="do not ask before")
+    yes: bool = option(FLAG, "do not ask before", default=False)
 
 
 @declared(commands=("status",))
@@ -138,33 +127,31 @@ class Status:
     """How a study is shown."""
 
     watch: float | None = option(
-        kind=WATCH,
+        WATCH,
+        "show it again and again, every 10 seconds if no number is given: in place on a terminal, elsewhere "
+        "whenever it changed",
         default=None,
         metavar="SECONDS",
-        help="show it again and again, every 10 seconds if no number is given: in place on a terminal, elsewhere "
-        "whenever it changed",
     )
-    round: int | None = option(kind=COUNT, default=None, metavar="N", help="show only this round, with every trial")
+    round: int | None = option(COUNT, "show only this round, with every trial", default=None, metavar="N")
 
 
 @declared(commands=("status", "costs", "doctor"))
 class Json:
     """For programs."""
 
-    json: bool = option(kind=FLAG, default=False, help="print the same as JSON")
+    json: bool = option(FLAG, "print the same as JSON", default=False)
 
 
 @declared(commands=("replay",))
 class Replay:
     """The round that is replayed."""
 
-    round: Path = option(
-        kind=PATH, flags=("round",), metavar="runs/STUDY/round_N_...", help="folder of a decided round"
-    )
+    round: Path = option(PATH, "folder of a decided round", flags=("round",), metavar="runs/STUDY/round_N_...")
     run_rules: bool = option(
-        kind=FLAG,
+        FLAG,
+        "also run the study's acceptance.py, which is code that a person wrote, to give its verdicts again",
         default=False,
-        help="also run the study's acceptance.py, which is code that a person wrote, to give its verdicts again",
     )
 
 
@@ -172,19 +159,16 @@ class Replay:
 class Drawing:
     """What is drawn."""
 
-    study: str | None = option(kind=TEXT, default=None, metavar="NAME|DIR", help="study whose settings are drawn")
+    study: str | None = option(TEXT, "study whose settings are drawn", default=None, metavar="NAME|DIR")
     proposer: str | None = option(
-        kind=PROPOSER,
-        default=None,
-        unless="the study's, else hybrid",
-        help="proposer whose rounds are drawn",
+        PROPOSER, "proposer whose rounds are drawn", default=None, unless="the study's, else hybrid"
     )
     output: Path | None = option(
-        kind=PATH,
+        PATH,
+        "picture to write: .svg, .png (extra graph) or .mmd",
         default=None,
-        metavar="FILE",
         unless="Mermaid on standard output",
-        help="picture to write: .svg, .png (extra graph) or .mmd",
+        metavar="FILE",
     )
 
 
@@ -192,13 +176,13 @@ class Drawing:
 class ReferenceCheck:
     """A reference that is checked."""
 
-    path: Path = option(kind=PATH, flags=("path",), help="reference to check")
+    path: Path = option(PATH, "reference to check", flags=("path",))
     trainer: str | None = option(
-        kind=TEXT,
+        TEXT,
+        "trainer that the reference is checked against",
         default=None,
-        metavar="NAME|YAML",
         unless="the one that it names",
-        help="trainer that the reference is checked against",
+        metavar="NAME|YAML",
     )
 
 
@@ -206,8 +190,8 @@ class ReferenceCheck:
 class ReferenceDiff:
     """References that are compared."""
 
-    old: Path = option(kind=PATH, flags=("old",), help="reference to compare from")
-    new: Path = option(kind=PATH, flags=("new",), help="reference to compare with")
+    old: Path = option(PATH, "reference to compare from", flags=("old",))
+    new: Path = option(PATH, "reference to compare with", flags=("new",))
 
 
 @declared(commands=("reference restore",))
@@ -215,10 +199,10 @@ class ReferenceRestore:
     """An archived reference."""
 
     version: str = option(
-        kind=TEXT,
+        TEXT,
+        "round_2, round_2_v2, or just 2; last: the one that Roundtable wrote last",
         flags=("version",),
         metavar="VERSION",
-        help="round_2, round_2_v2, or just 2; last: the one that Roundtable wrote last",
     )
 
 
@@ -226,28 +210,24 @@ class ReferenceRestore:
 class Training:
     """One training outside a study."""
 
-    trainer: str = option(kind=TEXT, metavar="NAME|YAML", help="trainer to run")
-    task: str = option(kind=TEXT, metavar="T", help="data set or problem to train on")
+    trainer: str = option(TEXT, "trainer to run", metavar="NAME|YAML")
+    task: str = option(TEXT, "data set or problem to train on", metavar="T")
     hp_ref: Path | None = option(
-        kind=PATH,
-        default=None,
-        metavar="PATH",
-        unless="the shipped one",
-        help="hyperparameter reference to train with",
+        PATH, "hyperparameter reference to train with", default=None, unless="the shipped one", metavar="PATH"
     )
-    out: Path = option(kind=PATH, metavar="DIR", help="folder for the results")
-    fold: int = option(kind=FROM_0, default=0, metavar="F", help="fold to train")
-    fold_count: int = option(kind=COUNT, default=1, metavar="N", help="number of folds that the data is split into")
-    seed: int = option(kind=FROM_0, default=0, metavar="S", help="seed of the training")
+    out: Path = option(PATH, "folder for the results", metavar="DIR")
+    fold: int = option(FROM_0, "fold to train", default=0, metavar="F")
+    fold_count: int = option(COUNT, "number of folds that the data is split into", default=1, metavar="N")
+    seed: int = option(FROM_0, "seed of the training", default=0, metavar="S")
     epochs: int | None = option(
-        kind=COUNT, default=None, metavar="N", unless="the task's or the trainer's", help="epochs to train"
+        COUNT, "epochs to train", default=None, unless="the task's or the trainer's", metavar="N"
     )
     data: Mapping[str, Value] = option(
-        kind=DATA, default={}, metavar="KEY=VALUE", help="what this training must know of the data"
+        DATA, "what this training must know of the data", default={}, metavar="KEY=VALUE"
     )
-    profile: Path | None = option(kind=PATH, default=None, metavar="YAML", help="cluster profile whose python trains")
+    profile: Path | None = option(PATH, "cluster profile whose python trains", default=None, metavar="YAML")
     gpus: int | None = option(
-        kind=FROM_0, default=None, metavar="N", unless="1 if there is any", help="number of GPUs the trainer may use"
+        FROM_0, "number of GPUs the trainer may use", default=None, unless="1 if there is any", metavar="N"
     )
 
 
@@ -256,26 +236,23 @@ class Examined:
     """What is examined."""
 
     study: Path | None = option(
-        kind=TEXT,
-        default=None,
-        metavar="NAME|DIR",
-        help="study whose profile, launcher, trainer and models are checked",
+        TEXT, "study whose profile, launcher, trainer and models are checked", default=None, metavar="NAME|DIR"
     )
     profile: Path | None = option(
-        kind=PATH, default=None, metavar="YAML", help="profile to check, in place of the study's or without a study"
+        PATH, "profile to check, in place of the study's or without a study", default=None, metavar="YAML"
     )
     trainer: str | None = option(
-        kind=WORD, default=None, metavar="NAME|YAML", help="trainer whose imports are tried, without --study"
+        WORD, "trainer whose imports are tried, without --study", default=None, metavar="NAME|YAML"
     )
     launcher: str | None = option(
-        kind=LAUNCHER,
+        LAUNCHER,
+        "launcher to check",
         default=None,
         unless="the study's, else submitit where sbatch exists, else local",
-        help="launcher to check",
     )
-    submit: bool = option(kind=FLAG, default=False, help="run one tiny job and tell what a compute node sees")
+    submit: bool = option(FLAG, "run one tiny job and tell what a compute node sees", default=False)
     wait_s: float = option(
-        kind=SECONDS, default=300.0, flags=("--wait",), metavar="S", help="most seconds to wait for that job"
+        SECONDS, "most seconds to wait for that job", default=300.0, flags=("--wait",), metavar="S"
     )
 
 
@@ -284,5 +261,5 @@ class Trainers:
     """What is listed."""
 
     name: str | None = option(
-        kind=TEXT, default=None, flags=("name",), metavar="NAME|YAML", help="trainer whose parameters are shown"
+        TEXT, "trainer whose parameters are shown", default=None, flags=("name",), metavar="NAME|YAML"
     )

@@ -2,7 +2,7 @@
 
     @declared(scope=STUDY, group="rounds", commands=("tune",))
     class Rounds(Generic[Unset]):
-        candidates: int | Unset = option(kind=COUNT, default=1, metavar="K", help="candidates a round")
+        candidates: int | Unset = option(COUNT, "candidates a round", default=1, metavar="K")
 
 declares `candidates` once. In `class TuneOptions(Rounds[None])` under `call_record` it is None when a call leaves it
 out; in `class Settings(Rounds[Never])` under `full_record` it is an int, by default 1. Type checkers see the same:
@@ -88,9 +88,9 @@ def _text(default: object) -> str:
 
 
 def option(
-    *,
     kind: Kind,
     help: str,
+    *,
     default: Any = REQUIRED,
     flags: tuple[str, ...] | None = None,
     metavar: str | tuple[str, ...] | None = None,

@@ -60,15 +60,15 @@ WHERE = "where it runs"
 class NewStudy:
     """Which study `init` and `tune` are about."""
 
-    task: str = option(kind=TEXT, metavar="T", help="data set or problem, such as digits; part of file and job names")
+    task: str = option(TEXT, "data set or problem, such as digits; part of file and job names", metavar="T")
     trainer: str | None = option(
-        kind=TEXT,
+        TEXT,
+        "a shipped trainer (see `roundtable trainers`) or the path of a trainer's YAML; needed for a new study",
         default=None,
         metavar="NAME|YAML",
-        help="a shipped trainer (see `roundtable trainers`) or the path of a trainer's YAML; needed for a new study",
     )
     study: str | None = option(
-        kind=TEXT, default=None, metavar="NAME", unless="the task's short form", help="name of the study's folder"
+        TEXT, "name of the study's folder", default=None, unless="the task's short form", metavar="NAME"
     )
 
 
@@ -79,22 +79,22 @@ class NewStudy:
 class Place:
     """Where studies are."""
 
-    output_dir: Path = option(kind=PATH, default="runs", metavar="DIR", help="folder that holds the studies")
+    output_dir: Path = option(PATH, "folder that holds the studies", default="runs", metavar="DIR")
 
 
 @declared(scope=CALL, group=ROUNDS, commands=TUNE)
 class ThisCall:
     """What one call of `tune` does."""
 
-    max_rounds: int | None = option(kind=COUNT, default=None, metavar="N", unless="1", help="rounds in this call")
+    max_rounds: int | None = option(COUNT, "rounds in this call", default=None, unless="1", metavar="N")
     force_round: int | None = option(
-        kind=COUNT, default=None, metavar="N", help="run round N again; the number of rounds stays as it is"
+        COUNT, "run round N again; the number of rounds stays as it is", default=None, metavar="N"
     )
     val_summary: Path | None = option(
-        kind=PATH, default=None, metavar="PATH", help="validation summary of the open round, written by hand"
+        PATH, "validation summary of the open round, written by hand", default=None, metavar="PATH"
     )
     test_summary: Path | None = option(
-        kind=PATH, default=None, metavar="PATH", help="test summary, written by hand, for the report"
+        PATH, "test summary, written by hand, for the report", default=None, metavar="PATH"
     )
 
 
@@ -102,11 +102,9 @@ class ThisCall:
 class Mode:
     """Whether rounds are only rendered. Ticks go on as the last call of `tune` said."""
 
-    slurm: bool = option(
-        kind=FLAG, default=False, help="render array scripts and print the sbatch lines that submit them"
-    )
+    slurm: bool = option(FLAG, "render array scripts and print the sbatch lines that submit them", default=False)
     auto_train: bool = option(
-        kind=FLAG, default=False, help="submit each round, wait for it and go on, instead of only rendering it"
+        FLAG, "submit each round, wait for it and go on, instead of only rendering it", default=False
     )
 
 
@@ -115,32 +113,29 @@ class Driving(Generic[Unset]):
     """What `start` may change too."""
 
     candidates: int | Unset = option(
-        kind=COUNT, default=1, metavar="K", group=ROUNDS, help="candidates a round, all trained in one array"
+        COUNT, "candidates a round, all trained in one array", default=1, metavar="K", group=ROUNDS
     )
     launcher: str | Unset = option(
-        kind=LAUNCHER,
-        default="local",
-        unless="submitit where sbatch exists, else local",
-        help="what starts the trials",
+        LAUNCHER, "what starts the trials", default="local", unless="submitit where sbatch exists, else local"
     )
     parallel: int | Unset | None = option(
-        kind=COUNT,
+        COUNT,
+        "most trials at a time: the %N of a SLURM array, or the local launcher's workers",
         default=None,
         metavar="N",
-        help="most trials at a time: the %N of a SLURM array, or the local launcher's workers",
     )
     requeue_on_timeout: bool | Unset | None = option(
-        kind=SWITCH,
+        SWITCH,
+        "tasks save a checkpoint and requeue themselves at their time limit (doc/requeue.md)",
         default=None,
         unless="the profile's",
-        help="tasks save a checkpoint and requeue themselves at their time limit (doc/requeue.md)",
     )
     poll_s: float | Unset = option(
-        kind=SECONDS,
+        SECONDS,
+        "least number of seconds between two questions to the scheduler",
         default=60.0,
         flags=("--poll",),
         metavar="S",
-        help="least number of seconds between two questions to the scheduler",
     )
 
 
@@ -149,21 +144,21 @@ class Start:
     """What a call of `tune` and one of `start` have in common beside `Driving`."""
 
     max_iterations: int | None = option(
-        kind=COUNT,
+        COUNT,
+        "rounds in all: the study ends with the round of this number",
         default=None,
+        unless="the study's",
         metavar="N",
         group=ROUNDS,
         commands=("start",),
-        unless="the study's",
-        help="rounds in all: the study ends with the round of this number",
     )
     profile: Path | None = option(
-        kind=PATH, default=None, metavar="YAML", scope=STUDY, help="cluster profile (doc/profiles.md)"
+        PATH, "cluster profile (doc/profiles.md)", default=None, metavar="YAML", scope=STUDY
     )
     resume: bool = option(
-        kind=FLAG,
+        FLAG,
+        "submit again although the study is paused: closes its circuit breaker (doc/unattended.md)",
         default=False,
-        help="submit again although the study is paused: closes its circuit breaker (doc/unattended.md)",
     )
 
 
@@ -172,55 +167,50 @@ class Rounds(Generic[Unset]):
     """How rounds are trained and what is measured."""
 
     rungs: int | Unset = option(
-        kind=count(1, MOST_RUNGS),
+        count(1, MOST_RUNGS),
+        "how often the candidates of a round are trained, each time fewer of them for longer; 1: once, in full "
+        "(doc/rungs.md)",
         default=1,
         metavar="N",
-        help="how often the candidates of a round are trained, each time fewer of them for longer; 1: once, in full "
-        "(doc/rungs.md)",
     )
     eta: int | Unset = option(
-        kind=count(2),
+        count(2),
+        "of a rung one candidate in N goes on, and is trained for N times as many epochs",
         default=3,
         metavar="N",
-        help="of a rung one candidate in N goes on, and is trained for N times as many epochs",
     )
-    rung_folds: int | Unset = option(
-        kind=COUNT, default=1, metavar="N", help="folds that the rungs before the last one train"
-    )
+    rung_folds: int | Unset = option(COUNT, "folds that the rungs before the last one train", default=1, metavar="N")
     patience: int | Unset | None = option(
-        kind=COUNT, default=None, metavar="N", help="end the study after N rounds in a row without an accepted gain"
+        COUNT, "end the study after N rounds in a row without an accepted gain", default=None, metavar="N"
     )
     use_test: bool | Unset = option(
-        kind=FLAG,
-        default=False,
-        flags=("--use-test-data",),
-        help="evaluate on the test set too; agents do not see the results",
+        FLAG, "evaluate on the test set too; agents do not see the results", default=False, flags=("--use-test-data",)
     )
     confirm: str | Unset = option(
-        kind=Choice(names.CONFIRM),
+        Choice(names.CONFIRM),
+        "final: after the last round of a call with --auto-train, train the best candidate and the default again at "
+        "fresh seeds and print the paired gain; round: also each round's winner and what it replaced",
         default="final",
-        help="final: after the last round of a call with --auto-train, train the best candidate and the default "
-        "again at fresh seeds and print the paired gain; round: also each round's winner and what it replaced",
     )
-    confirm_seeds: int | Unset = option(kind=COUNT, default=3, metavar="N", help="fresh seeds of a confirmation")
+    confirm_seeds: int | Unset = option(COUNT, "fresh seeds of a confirmation", default=3, metavar="N")
     replicates: int | Unset | None = option(
-        kind=count(2),
+        count(2),
+        "train the incumbent at N fresh seeds, once a study, to measure the noise",
         default=None,
         metavar="N",
-        help="train the incumbent at N fresh seeds, once a study, to measure the noise",
     )
     also: tuple[str, ...] | Unset = option(
-        kind=BOUNDS,
+        BOUNDS,
+        "a further objective, such as seconds:minimize (doc/objectives.md); `none` removes all",
         default=(),
         metavar="Q:minimize",
-        help="a further objective, such as seconds:minimize (doc/objectives.md); `none` removes all",
     )
     limits: tuple[str, ...] | Unset = option(
-        kind=BOUNDS,
+        BOUNDS,
+        "a bound that the leading candidate must keep, such as seconds<=600; `none` removes all",
         default=(),
         flags=("--limit",),
         metavar="Q<=X",
-        help="a bound that the leading candidate must keep, such as seconds<=600; `none` removes all",
     )
 
 
@@ -229,20 +219,20 @@ class Files:
     """Files that are copied into the study."""
 
     policy: Path | None = option(
-        kind=PATH,
+        PATH,
+        "what is done about each outcome of a row, such as a retry (templates/policy.yaml)",
         default=None,
-        metavar="YAML",
         unless="the shipped one",
-        help="what is done about each outcome of a row, such as a retry (templates/policy.yaml)",
+        metavar="YAML",
     )
     rules: Path | None = option(
-        kind=PATH,
+        PATH,
+        "rules of acceptance, a table (.yaml) or a function (.py): when a candidate becomes the incumbent "
+        "(doc/acceptance.md)",
         default=None,
+        unless="the shipped ones",
         metavar="FILE",
         group=ROUNDS,
-        unless="the shipped ones",
-        help="rules of acceptance, a table (.yaml) or a function (.py): when a candidate becomes the incumbent "
-        "(doc/acceptance.md)",
     )
 
 
@@ -251,29 +241,29 @@ class Resources(Generic[Unset]):
     """What the study may use."""
 
     gpus: tuple[str, ...] | Unset = option(
-        kind=NAMES,
+        NAMES,
+        "GPUs that the local launcher hands out, by CUDA's names",
         default=(),
-        group=WHERE,
-        metavar="0,1",
         unless="all",
-        help="GPUs that the local launcher hands out, by CUDA's names",
+        metavar="0,1",
+        group=WHERE,
     )
     max_gpu_hours: float | Unset | None = option(
-        kind=HOURS,
+        HOURS,
+        "most GPU-hours of the study; a submission that could exceed it is refused",
         default=None,
-        group=BUDGETS,
         metavar="H",
-        help="most GPU-hours of the study; a submission that could exceed it is refused",
+        group=BUDGETS,
     )
     max_cpu_hours: float | Unset | None = option(
-        kind=HOURS, default=None, group=BUDGETS, metavar="H", help="the same for hours of CPU cores"
+        HOURS, "the same for hours of CPU cores", default=None, metavar="H", group=BUDGETS
     )
     max_hours: float | Unset | None = option(
-        kind=HOURS,
+        HOURS,
+        "no round is opened later than H hours after the study's first submission",
         default=None,
-        group=BUDGETS,
         metavar="H",
-        help="no round is opened later than H hours after the study's first submission",
+        group=BUDGETS,
     )
 
 
@@ -282,11 +272,11 @@ class Provider(Generic[Unset]):
     """Who answers for the language models."""
 
     provider: str | Unset = option(
-        kind=PROVIDER,
+        PROVIDER,
+        "who answers for the language models: anthropic, openai, deepseek, openrouter, gemini, ollama, vllm, custom "
+        "(with --base-url), scripted FILE, or none: Bayesian proposals and rules only",
         default="none",
         metavar=("NAME", "FILE"),
-        help="who answers for the language models: anthropic, openai, deepseek, openrouter, gemini, ollama, vllm, "
-        "custom (with --base-url), scripted FILE, or none: Bayesian proposals and rules only",
     )
 
 
@@ -295,62 +285,55 @@ class Models:
     """Which language models answer. Kept together as `llm` of the study's settings; never a key."""
 
     script: Path | None = option(
-        kind=PATH, default=None, flags=(), help="file of the answers of provider scripted (--provider scripted FILE)"
+        PATH, "file of the answers of provider scripted (--provider scripted FILE)", default=None, flags=()
     )
     model: str | None = option(
-        kind=WORD,
-        default=None,
-        metavar="M",
-        unless="the provider's own",
-        help="model of every role that has none of its own",
+        WORD, "model of every role that has none of its own", default=None, unless="the provider's own", metavar="M"
     )
     role_models: Mapping[str, str] = option(
-        kind=ROLE_MODELS,
+        ROLE_MODELS,
+        "model of the {role}",
         default={},
         flags=tuple(f"--{role.replace('_', '-')}-model" for role in names.ROLES),
         metavar="M",
         variables=("PLANNER_MODEL", "EVALUATOR_MODEL"),
-        help="model of the {role}",
     )
     base_url: str | None = option(
-        kind=WORD,
+        WORD,
+        "address at which the models are asked",
         default=None,
-        metavar="URL",
         unless="the provider's own",
+        metavar="URL",
         variables=("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "GEMINI_OPENAI_BASE_URL"),
-        help="address at which the models are asked",
     )
     key_env: str | None = option(
-        kind=WORD,
+        WORD,
+        "name of the environment variable that holds the key",
         default=None,
-        metavar="VARIABLE",
         unless="the provider's usual one",
-        help="name of the environment variable that holds the key",
+        metavar="VARIABLE",
     )
     llm_config: Path | None = option(
-        kind=PATH,
-        default=None,
-        metavar="YAML",
-        help="file with provider, model, address and key variable of each role",
+        PATH, "file with provider, model, address and key variable of each role", default=None, metavar="YAML"
     )
     llm_prices: Path | None = option(
-        kind=PATH, default=None, metavar="FILE", help="price table that comes before the shipped one"
+        PATH, "price table that comes before the shipped one", default=None, metavar="FILE"
     )
     max_llm_cost: float | None = option(
-        kind=DOLLARS,
+        DOLLARS,
+        "most US dollars that the study's calls may cost; a call that could exceed it is not made",
         default=None,
         metavar="USD",
-        help="most US dollars that the study's calls may cost; a call that could exceed it is not made",
     )
     max_llm_tokens: int | None = option(
-        kind=COUNT, default=None, metavar="N", help="most tokens of the study's calls, input and output together"
+        COUNT, "most tokens of the study's calls, input and output together", default=None, metavar="N"
     )
     search_provider: str | None = option(
-        kind=Choice(names.SEARCH_PROVIDERS),
+        Choice(names.SEARCH_PROVIDERS),
+        "whose web search the researcher uses to look for remedies",
         default=None,
         unless="none",
         variables=("GEMINI_USE_GOOGLE_SEARCH",),
-        help="whose web search the researcher uses to look for remedies",
     )
 
 
@@ -359,54 +342,39 @@ class Agents(Generic[Unset]):
     """Who proposes, and what agents do and see."""
 
     proposer: str | Unset = option(
-        kind=PROPOSER,
+        PROPOSER,
+        "who proposes from round 2 on: bayes, llm, panel (two consultants and a supervisor), hybrid (a share by the "
+        "model, the rest Bayesian), or planner (small, medium and radical steps; by rules without a provider)",
         default="bayes",
         unless="llm with a provider, else bayes",
-        help="who proposes from round 2 on: bayes, llm, panel (two consultants and a supervisor), hybrid (a share by "
-        "the model, the rest Bayesian), or planner (small, medium and radical steps; by rules without a provider)",
     )
     escalate_after: int | Unset = option(
-        kind=COUNT,
-        default=2,
-        metavar="N",
-        help="planner: rounds without an accepted gain before its rules take a deeper step",
+        COUNT, "planner: rounds without an accepted gain before its rules take a deeper step", default=2, metavar="N"
     )
     llm_share: float | Unset = option(
-        kind=SHARE, default=0.3, metavar="F", help="hybrid: share of the candidates that a language model proposes"
+        SHARE, "hybrid: share of the candidates that a language model proposes", default=0.3, metavar="F"
     )
     llm_warmup: int | Unset = option(
-        kind=FROM_0,
-        default=4,
-        metavar="N",
-        help="hybrid: number of scored candidates before a language model is asked",
+        FROM_0, "hybrid: number of scored candidates before a language model is asked", default=4, metavar="N"
     )
-    consult_turns: int | Unset = option(
-        kind=COUNT, default=2, metavar="N", help="panel: how often each consultant speaks"
-    )
+    consult_turns: int | Unset = option(COUNT, "panel: how often each consultant speaks", default=2, metavar="N")
     planner: bool | Unset = option(
-        kind=SWITCH,
-        default=False,
-        help="hybrid: a planner chooses how far each round goes, and proposes the model's share",
+        SWITCH, "hybrid: a planner chooses how far each round goes, and proposes the model's share", default=False
     )
-    analyst: bool | Unset = option(
-        kind=SWITCH, default=True, help="a language model reads the curves of the newest round"
-    )
+    analyst: bool | Unset = option(SWITCH, "a language model reads the curves of the newest round", default=True)
     critique: bool | Unset = option(
-        kind=SWITCH, default=True, help="a language model checks a model's proposals after the rules have"
+        SWITCH, "a language model checks a model's proposals after the rules have", default=True
     )
     anonymize: bool | Unset = option(
-        kind=SWITCH,
+        SWITCH,
+        "names of data, model, task, classes, paths, user and hosts are replaced in what is sent",
         default=True,
-        help="names of data, model, task, classes, paths, user and hosts are replaced in what is sent",
     )
     agents_see_test: bool | Unset = option(
-        kind=SWITCH, default=False, help="test values are shown to agents; the report then says so"
+        SWITCH, "test values are shown to agents; the report then says so", default=False
     )
     prompts: Path | Unset | None = option(
-        kind=PATH,
-        default=None,
-        metavar="DIR",
-        help="folder of prompt files that replace the shipped ones of the same name",
+        PATH, "folder of prompt files that replace the shipped ones of the same name", default=None, metavar="DIR"
     )
 
 
@@ -415,47 +383,41 @@ class Frozen:
     """What must not change while rounds are compared with each other."""
 
     hp_ref: Path | None = option(
-        kind=PATH,
+        PATH,
+        "hyperparameter reference to begin with; it is copied and never written",
         default=None,
-        metavar="PATH",
         unless="the trainer's own",
-        help="hyperparameter reference to begin with; it is copied and never written",
+        metavar="PATH",
     )
     tune_names: tuple[str, ...] | None = option(
-        kind=NAMES,
+        NAMES,
+        "documented parameters that are tuned too, though not by default; `all` for every one",
         default=None,
         flags=("--tune",),
         metavar="NAMES",
-        help="documented parameters that are tuned too, though not by default; `all` for every one",
     )
     warm_start: tuple[Path, ...] | None = option(
-        kind=PATHS,
+        PATHS,
+        "folder of an earlier study whose best settings are tried first (doc/warm-start.md)",
         default=None,
         metavar="DIR",
-        help="folder of an earlier study whose best settings are tried first (doc/warm-start.md)",
     )
     folds: tuple[int, ...] | None = option(
-        kind=NUMBERS, default=None, metavar="0-4", unless="the trainer's", help="folds that every candidate trains"
+        NUMBERS, "folds that every candidate trains", default=None, unless="the trainer's", metavar="0-4"
     )
     seeds: tuple[int, ...] | None = option(
-        kind=NUMBERS,
+        NUMBERS,
+        "seeds that every candidate trains each fold with",
         default=None,
-        metavar="0,1",
         unless="the trainer's, else --seed",
-        help="seeds that every candidate trains each fold with",
+        metavar="0,1",
     )
-    epochs: int | None = option(
-        kind=COUNT, default=None, metavar="N", unless="the trainer's", help="epochs of a training"
-    )
+    epochs: int | None = option(COUNT, "epochs of a training", default=None, unless="the trainer's", metavar="N")
     seed: int | None = option(
-        kind=FROM_0,
-        default=None,
-        metavar="S",
-        unless="0",
-        help="seed of the proposals, and of training without --seeds",
+        FROM_0, "seed of the proposals, and of training without --seeds", default=None, unless="0", metavar="S"
     )
     data: Mapping[str, Value] = option(
-        kind=DATA, default={}, metavar="KEY=VALUE", help="what the trainer must know of the data, such as path=X.npz"
+        DATA, "what the trainer must know of the data, such as path=X.npz", default={}, metavar="KEY=VALUE"
     )
 
 
