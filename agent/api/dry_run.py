@@ -108,6 +108,7 @@ class _Findings:
 def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings) -> None:
     """Open (or go on with) the next round in the copy up to its scripts, then look at its submission."""
     from agent.orchestrator import tick
+    from agent.orchestrator.stages import stage_of
     from agent.orchestrator.training.submissions import begun
     from agent.orchestrator.work import Given, Work
 
@@ -145,8 +146,8 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
     if report.round is None:
         found.say(report.message or "no further round would be opened")
         return
-    kind = report.round.root.name.partition("_")[0]
-    _look(Work(store=store, settings=settings, tools=tools, paths=report.round, kind=kind), found)
+    stage = stage_of(report.round.root.name.partition("_")[0])
+    _look(Work(store=store, settings=settings, tools=tools, paths=report.round, stage=stage), found)
 
 
 def _check_models(store: Store, settings: Settings, found: _Findings) -> None:

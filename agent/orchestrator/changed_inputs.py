@@ -31,13 +31,13 @@ def check(work: Work, steps: Steps, order: Sequence[str]) -> None:
             work.say(f"{work.label}: a summary changed; collecting again")
             steps.forget(["collect", "assess"])
         return
-    thinned = work.kind == "round" and bool(work.store.rungs(work.paths))
+    thinned = bool(work.store.rungs(work.paths))
     for name in order:
         record = steps.read(name)
         if record is None or not record.final:
             continue
         changed = steps.changed(record.inputs)
-        if name == "analyse" and work.kind == "round":
+        if name == "analyse":
             changed += _run_again_since(work, record)
         if name == "propose" and not work.rerun:
             applied = steps.read("apply") is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,13 +16,13 @@ from agent.errors import (
     StudyEnds,
 )
 from agent.orchestrator import changed_inputs, moved
-from agent.orchestrator.closing import assess, confirm, fresh_seeds, nothing_learnt, rungs
-from agent.orchestrator.deciding import check, diagnose, plan, propose
+from agent.orchestrator.closing import fresh_seeds, nothing_learnt
+from agent.orchestrator.deciding import plan
+from agent.orchestrator.stages import stage_of
 from agent.orchestrator.training import (
     asked_retry,
     cancel,
     circuit_breaker,
-    collect,
     hours,
     pending_reasons,
     render,
@@ -38,34 +38,6 @@ from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.files import FileProblem
 from trainers.manifest import ManifestProblem
-
-Step = Callable[[Work], StepResult]
-
-#: Each step leaves its files, then its record, before the next begins.
-ROUND: Mapping[str, Step] = {
-    "analyse": diagnose.analyse,
-    "propose": propose.propose,
-    "check": check.check,
-    "apply": render.apply,
-    "render": render.render,
-    "submit": submit.submit,
-    "collect": collect.collect,
-    "assess": assess.assess,
-}
-RUNG: Mapping[str, Step] = {
-    "choose": rungs.choose,
-    "render": render.render,
-    "submit": submit.submit,
-    "collect": collect.collect,
-    "assess": rungs.assess,
-}
-CONFIRM: Mapping[str, Step] = {
-    "choose": confirm.choose,
-    "render": render.render,
-    "submit": submit.submit,
-    "collect": collect.collect,
-    "assess": confirm.assess,
-}
 
 
 def tick(
@@ -121,16 +93,16 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
         except StudyEnds as ended:
             settings = plan.end(work, ended)
             continue
-        opened += new and work.kind == "round"
+        opened += new and work.stage.counted
         if waiting is not None:
             # What the question about its rows told of earlier rounds' hours.
             hours.settle(store, tools)
             return report(work, waiting, opened, closed, rendered="render" in ran)
         if not work.paths.closed.exists():
             continue
-        closed += work.kind == "round"
+        closed += work.stage.counted
         nothing_learnt.stop_if_nothing_learnt(work)
-        if work.kind.startswith("rung"):
+        if work.stage.parent is not None:
             continue
         # What a person gave was for the round that waited for it, not for the next.
         given = Given()
@@ -138,8 +110,8 @@ def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: i
 
 def _ends_the_study(work: Work) -> bool:
     """Whether a round without a single proposal follows closed ones: the space is used up, and that is a result."""
-    steps = work.store.steps(work.paths, tuple(table_of(work)))
-    return work.kind == "round" and not work.rerun and bool(work.store.closed()) and steps.read("propose") is None
+    fresh = work.stage.counted and not work.rerun
+    return fresh and bool(work.store.closed()) and work.steps.read("propose") is None
 
 
 def check_place(store: Store, tools: Tools, settings: Settings, force: int | None = None) -> None:
@@ -147,7 +119,7 @@ def check_place(store: Store, tools: Tools, settings: Settings, force: int | Non
 
     def rendered_again(paths: RoundPaths, kind: str) -> bool:
         work = work_on(store, settings, tools, paths, kind)
-        steps = store.steps(paths, tuple(table_of(work)))
+        steps = work.steps
         record = steps.read("render")
         if record is None:
             return False
@@ -197,7 +169,8 @@ def work_on(
     store: Store, settings: Settings, tools: Tools, paths: RoundPaths, kind: str, given: Given | None = None
 ) -> Work:
     """A round as the steps are given it. One that Roundtable began to submit goes on so, whatever this call says."""
-    rerun = kind == "round" and paths.number < store.next_number() - 1
+    stage = stage_of(kind)
+    rerun = stage.counted and paths.number < store.next_number() - 1
     if begun(store, paths, by_hand=False):
         settings = replace(settings, auto_train=True)
     return Work(
@@ -205,7 +178,7 @@ def work_on(
         settings=settings,
         tools=tools,
         paths=paths,
-        kind=kind,
+        stage=stage,
         rerun=rerun,
         given=given or Given(),
     )
@@ -217,8 +190,8 @@ def _unrecorded(store: Store) -> tuple[RoundPaths, str] | None:
     folder = RoundFolder.parse(store.paths.root / last.folder) if last is not None else None
     if folder is None or not (paths := store.paths.round(folder)).closed.exists():
         return None
-    table = ROUND if folder.kind == "round" else CONFIRM
-    return (paths, folder.kind) if store.steps(paths, tuple(table)).read("assess") is None else None
+    steps = store.steps(paths, tuple(stage_of(folder.kind).steps))
+    return (paths, folder.kind) if steps.read("assess") is None else None
 
 
 def _check_force(store: Store, tools: Tools, settings: Settings, number: int) -> None:
@@ -254,7 +227,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
     the steps that were run.
     """
     ran: set[str] = set()
-    steps = work.store.steps(work.paths, tuple(table := table_of(work)))
+    steps, table = work.steps, work.stage.steps
     submit.check_launcher(work.store, work.paths, work.settings)
     submit.check_cluster(work.store, work.paths, work.tools.profile)
     changed_inputs.check(work, steps, tuple(table))
@@ -265,7 +238,7 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
         record = steps.read(name)
         if record is not None and record.final:
             continue
-        if name == "apply" and work.kind == "round" and rungs.next_of(work) is not None:
+        if work.stage.waits_before(work, name) is not None:
             return None, ran
         with work.traced(name):
             result = step(work)
@@ -293,13 +266,8 @@ def advance(work: Work) -> tuple[StepResult | None, set[str]]:
     return None, ran
 
 
-def table_of(work: Work) -> Mapping[str, Step]:
-    """The steps of this kind of round, in order."""
-    return {"round": ROUND, "confirm": CONFIRM}.get(work.kind, RUNG)
-
-
 def report(work: Work, waiting: StepResult, opened: int, closed: int, *, rendered: bool) -> Report:
-    steps = work.store.steps(work.paths, tuple(table_of(work)))
+    steps = work.steps
     scripts, submitted = steps.read("render"), steps.read("submit")
     manual = submitted is not None and submitted.status is Status.SKIPPED
     commands = scripts.details["commands"] if scripts is not None else ()

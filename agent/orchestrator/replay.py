@@ -18,6 +18,7 @@ from agent.orchestrator.closing.accept import accept
 from agent.orchestrator.deciding import check, diagnose, propose
 from agent.orchestrator.deciding.calls import ASK_AGAIN, exchanges
 from agent.orchestrator.engine import named_problems
+from agent.orchestrator.stages import Round
 from agent.orchestrator.training import render
 from agent.orchestrator.work import StepResult, Tools, Work
 from agent.store.disk import Disk, read_text
@@ -110,7 +111,7 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
         settings = _settings(left(paths) if left(paths).exists() else paths.proposals)
         tools = make_tools(copy, settings)
         try:
-            step(Work(store=copy, settings=settings, tools=tools, paths=again, kind="round", rerun=True))
+            step(Work(store=copy, settings=settings, tools=tools, paths=again, stage=Round(), rerun=True))
         except StudyEnds:  # its decision is written
             break
     made = exchanges(paths.calls) if paths.calls.is_dir() else []
@@ -122,7 +123,7 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
         limits: Any = read_json_object(paths.closed)["limits"]
         settings = replace(_settings(paths.checked), limits=tuple(limits))
         work = Work(
-            store=copy, settings=settings, tools=make_tools(copy, settings), paths=again, kind="round", rerun=True
+            store=copy, settings=settings, tools=make_tools(copy, settings), paths=again, stage=Round(), rerun=True
         )
         recorded, now = recorded + _verdicts(paths), now + _judged_again(work, paths)
     return Replayed(number=paths.number, recorded=recorded, again=now, calls=len(made), unjudged=unjudged)

@@ -57,7 +57,7 @@ def _work(store: Store, tools: Tools, only: int | None) -> Work:
 
 
 def _record(work: Work, step: str) -> StepRecord | None:
-    return work.store.steps(work.paths, tuple(engine.table_of(work))).read(step)
+    return work.steps.read(step)
 
 
 def submit_round(store: Store, tools: Tools, *, only: int | None = None) -> Report:
@@ -168,7 +168,7 @@ def retry_rows(
         tools.check_environment()
         asked_retry.plan(work, manifest, chosen)
         # What an interrupted call collected counts the earlier attempts.
-        work.store.steps(work.paths, tuple(engine.table_of(work))).forget(["collect", "assess"])
+        work.steps.forget(["collect", "assess"])
         waiting, ran = engine.advance(work)
         return _report(work, waiting, ran), chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from agent.policy import Policy
 from agent.propose.base import Proposer
 from agent.reference import Reference
 from agent.store.paths import RoundPaths
-from agent.store.steps import Status
+from agent.store.steps import Status, Steps
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.registry import RegisteredTrainer
@@ -98,16 +99,41 @@ class Given:
     test_summary: Path | None = None
 
 
+class Stage(ABC):
+    """What is trained in one folder and closed as one: which steps it takes, and what it may do to its study.
+
+    It knows no folder; `Work` joins it with one. The kinds of stage are in orchestrator/stages.py.
+    """
+
+    kind: str
+    """As in the folder's name and in records: "round", "confirm", or "rungK" with K from 1."""
+    steps: Mapping[str, Step]
+    """In order; each leaves its files, then its record, before the next begins."""
+    counted: bool = False
+    """Whether it counts towards a study's number of rounds."""
+    tested: bool = True
+    """Whether models run on test data where the study uses such."""
+    parent: Stage | None = None
+    """What it is a part of."""
+
+    def waits_before(self, work: Work, step: str) -> RoundPaths | None:
+        """The folder of a stage that has to close before this step; None where nothing has to."""
+        return None
+
+    @abstractmethod
+    def learnt(self, work: Work, record: Mapping[str, Any]) -> bool:
+        """Whether its end says anything of any settings. record: round.json as it is, or is about to be written."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One round being worked on."""
+    """One stage being worked on."""
 
     store: Store
     settings: Settings
     tools: Tools
     paths: RoundPaths
-    kind: str
-    """"round", "confirm", or "rungK" with K from 1."""
+    stage: Stage
     rerun: bool = False
     """A forced rerun of a round that is not the newest: it never moves the study's reference."""
     given: Given = field(default_factory=Given)
@@ -123,6 +149,11 @@ class Work:
         stamp = self.store.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         self.store.disk.append(self.paths.log, f"{stamp} {line}")
         self.tools.say(line)
+
+    @property
+    def steps(self) -> Steps:
+        """The records of this stage's steps."""
+        return self.store.steps(self.paths, tuple(self.stage.steps))
 
     @property
     def number(self) -> int:
@@ -196,3 +227,6 @@ class Report:
     progress: Mapping[int, TaskStatus] = field(default_factory=dict)
     commands: Sequence[str] = ()
     """Lines for a person to run, in the manual flow."""
+
+
+Step = Callable[[Work], StepResult]

@@ -11,7 +11,7 @@ from typing import Any
 from agent import acceptance
 from agent.acceptance.rules_file import load_rules
 from agent.budget import RESOURCES
-from agent.orchestrator.engine import ROUND
+from agent.orchestrator.stages import Round
 from agent.orchestrator.training import circuit_breaker
 from agent.orchestrator.training.retry import endings
 from agent.orchestrator.training.submissions import submissions
@@ -112,8 +112,8 @@ def _submissions(store: Store) -> Iterator[str]:
 
 def _steps(store: Store, paths: RoundPaths) -> Iterator[str]:
     """Every step done, and the files that it read and wrote are still those."""
-    steps = store.steps(paths, tuple(ROUND))
-    for name in ROUND:
+    steps = store.steps(paths, tuple(Round.steps))
+    for name in Round.steps:
         record = steps.read(name)
         if record is None or not record.final:
             yield f"round {paths.number}: step {name} has no final record"

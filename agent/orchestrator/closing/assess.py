@@ -45,7 +45,7 @@ def assess(work: Work) -> StepResult:
     entries = [entry | found.of((work.number, entry["name"])) | _violates(work, entry) for entry in entries]
     record = {
         "schema_version": 1,
-        "kind": work.kind,
+        "kind": work.stage.kind,
         "round": work.number,
         "closed_at": store.clock().isoformat(),
         "objective": {"metric": store.config.metric, "direction": store.config.direction},

@@ -150,7 +150,12 @@ def assess(work: Work) -> StepResult:
 
 def _again(work: Work, record: Mapping[str, Any]) -> bool:
     """Whether it is trained again: what machines lost confirms and refutes nothing."""
-    return not nothing_learnt.learnt(work, record) and not nothing_learnt.closed_by_person(work)
+    return not work.stage.learnt(work, record) and not nothing_learnt.closed_by_person(work)
+
+
+def compared(record: Mapping[str, Any]) -> bool:
+    """Whether the record of a confirmation holds a pair of values, or a replicate."""
+    return bool(any(record.get("replicates", ())) or (record.get("gain") or {}).get("n"))
 
 
 Cells = dict[tuple[int, int], float]

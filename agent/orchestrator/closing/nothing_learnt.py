@@ -28,7 +28,7 @@ MOST_TOLD = 3
 def stop_if_nothing_learnt(work: Work) -> None:
     """Called when a round, a rung or a confirmation has closed. Raises NothingLearnt, or TrialsCrashed where every
     trial crashed; the study is paused by then. Nothing is raised for what a person had closed as it was."""
-    if learnt(work, work.store.round_record(work.paths)) or closed_by_person(work):
+    if work.stage.learnt(work, work.store.round_record(work.paths)) or closed_by_person(work):
         return
     ended = _ends(work)
     cause = _cause(ended)
@@ -45,12 +45,13 @@ def stop_if_nothing_learnt(work: Work) -> None:
     raise kind(f"{reason}. Mend the cause, then call again: what ended so counts as untried")
 
 
-def learnt(work: Work, record: Mapping[str, Any]) -> bool:
-    """Whether a closed round, rung or confirmation says anything: round.json as it is, or is about to be written."""
-    if work.kind != "confirm":
-        return any(Outcome(entry["outcome"]).is_measured for entry in record["candidates"])
-    if any(record.get("replicates", ())) or (record.get("gain") or {}).get("n"):
-        return True
+def measured(record: Mapping[str, Any]) -> bool:
+    """Whether a closed round or rung says anything of one of its candidates."""
+    return any(Outcome(entry["outcome"]).is_measured for entry in record["candidates"])
+
+
+def settings_failed(work: Work) -> bool:
+    """Whether a row ended by its settings, which is knowledge about them."""
     return any(outcome.is_config for outcome, _, _ in _ends(work).values())
 
 

@@ -9,6 +9,7 @@ rung, trains its candidates in full, and is all that acceptance sees. Survivors 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.errors import UsageError
@@ -17,7 +18,7 @@ from agent.orchestrator.closing import nothing_learnt
 from agent.orchestrator.closing.assess import candidate_entry, explained
 from agent.orchestrator.training import render
 from agent.orchestrator.training.retry import endings
-from agent.orchestrator.work import StepResult, Work
+from agent.orchestrator.work import Given, StepResult, Work
 from agent.reference import Reference, load_reference
 from agent.store.events import RungBegun
 from agent.store.paths import RoundPaths
@@ -52,13 +53,9 @@ def halving_of(settings: Settings, config: StudyConfig, trainer: RegisteredTrain
 # -- when ------------------------------------------------------------------------------------------------------
 
 
-#: A round's first steps: their place is part of their records' names.
-_ORDER = ("analyse", "propose", "check", "apply")
-
-
 def next_of(work: Work) -> RoundPaths | None:
     """The rung that this open round waits for, begun if it was not; None where the round itself goes on."""
-    steps = work.store.steps(work.paths, _ORDER)
+    steps = work.steps
     check, apply = steps.read("check"), steps.read("apply")
     if check is None or not check.final or (apply is not None and apply.final):
         return None
@@ -153,7 +150,7 @@ def assess(work: Work) -> StepResult:
         entries.append(candidate_entry(candidate, summary))
     record = {
         "schema_version": 1,
-        "kind": work.kind,
+        "kind": work.stage.kind,
         "folder": paths.root.name,
         "round": work.number,
         "rung": rung.rung,
@@ -164,7 +161,7 @@ def assess(work: Work) -> StepResult:
         "objective": {"metric": store.config.metric, "direction": store.config.direction},
         "candidates": entries,
     }
-    again = not nothing_learnt.learnt(work, record) and not nothing_learnt.closed_by_person(work)
+    again = not work.stage.learnt(work, record) and not nothing_learnt.closed_by_person(work)
     record["promoted"] = kept = [] if again else _kept(work, entries, rung.eta)
     store.disk.write_json(paths.closed, record)
     values = {c["name"]: c["value"] for c in entries}
@@ -199,4 +196,5 @@ def _parent(work: Work, rung: RungBegun) -> Work:
     """The round that the rung is of."""
     paths = work.store.folder(rung.of)
     rerun = paths.number < work.store.next_number() - 1
-    return Work(store=work.store, settings=work.settings, tools=work.tools, paths=paths, kind="round", rerun=rerun)
+    assert work.stage.parent is not None
+    return replace(work, paths=paths, stage=work.stage.parent, rerun=rerun, given=Given())

@@ -27,9 +27,6 @@ DEFAULT_ARRAY_SIZE = 1001
 #: A controller that does not answer must not keep a person waiting for scripts that need none.
 LIMIT_TIMEOUT_S = 20.0
 
-#: The steps up to `render`: their place is part of their records' names.
-_TO_RENDER = ("analyse", "propose", "check", "apply", "render")
-_BESIDE_TO_RENDER = ("choose", "render")
 #: Sources whose candidate is the reference as it stands, not a change of it.
 AS_IT_STANDS = ("default", "person")
 
@@ -294,7 +291,7 @@ def _rendered(work: Work, manifest: Manifest, *, slurm: bool) -> Rendered:
 
 def commands_for(work: Work, manifest: Manifest, rows: Sequence[int], positions: Sequence[int]) -> list[str]:
     """The lines that a person runs for these rows and candidates of a rendered round alone."""
-    record = work.store.steps(work.paths, _TO_RENDER if work.kind == "round" else _BESIDE_TO_RENDER).read("render")
+    record = work.steps.read("render")
     slurm = bool(record.details["slurm"]) if record is not None else _for_slurm(work)
     rendered = _rendered(work, manifest, slurm=slurm)
     prepared = work.paths.prepared.exists() and read_json_object(work.paths.prepared).get("outcome") == "ok"
@@ -313,7 +310,7 @@ def refresh_scripts(work: Work) -> None:
     """Render an open round's scripts again where its profile was changed since: rows that are started again must find
     the python and the set-up lines that a person mended. Tasks that run keep what they have read.
     """
-    steps = work.store.steps(work.paths, _TO_RENDER if work.kind == "round" else _BESIDE_TO_RENDER)
+    steps = work.steps
     record = steps.read("render")
     if record is None or record.details["profile"] == _profile_sha256(work):
         return
@@ -370,7 +367,7 @@ def build_manifest(work: Work) -> Manifest:
     folds = decision.get("folds") or config.folds
     trials = [(name, fold, seed) for name in names for fold in folds for seed in seeds]
     settings = work.tools.profile
-    use_test = work.settings.use_test and not work.kind.startswith("rung")
+    use_test = work.settings.use_test and work.stage.tested
     return Manifest(
         study=config.study,
         task=config.task,
@@ -392,5 +389,5 @@ def build_manifest(work: Work) -> Manifest:
         rows=tuple(
             Row(row=number, candidate=name, fold=fold, seed=seed) for number, (name, fold, seed) in enumerate(trials)
         ),
-        extra={"kind": work.kind},
+        extra={"kind": work.stage.kind},
     )

@@ -344,7 +344,7 @@ def _job_name(work: Work, kind: str, attempt: int, chunk: int) -> str:
 
     Where the study was moved, the name that the journal has, made from an earlier folder, stays.
     """
-    head = f"rt-{work.store.config.slug[:40]}-{work.kind[0]}{work.number}-{kind}-{attempt}-{chunk}"
+    head = f"rt-{work.store.config.slug[:40]}-{work.stage.kind[0]}{work.number}-{kind}-{attempt}-{chunk}"
     tags = (f"{root}/{work.paths.root.name}|{kind}|{attempt}|{chunk}" for root in roots(work.store))
     names = [f"{head}-{hashlib.sha256(text.encode()).hexdigest()[:10]}" for text in tags]
     known = marks(work.store, work.paths) if len(names) > 1 else {}
