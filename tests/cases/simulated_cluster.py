@@ -11,8 +11,8 @@ from agent.launch.states import format_time
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.store import Store
 from tests.cases.fake_slurm import FakeSlurm
+from trainers.evaluate import evaluate_all
 from trainers.files import to_json
-from trainers.job import evaluate_all
 from trainers.manifest import load_manifest
 
 #: Asked how things stand. The others change something, or are asked once a process (scontrol).

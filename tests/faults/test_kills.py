@@ -119,7 +119,7 @@ def test_28_a_node_that_dies_costs_nothing_and_is_avoided(on: Put, pair: Cluster
 def test_28_a_training_that_outlives_its_slurmd_gives_way(on: Put, pair: Cluster) -> None:
     """slurmd alone dies: SLURM says NODE_FAIL, yet the trainer is there, and nothing can reach it.
 
-    It sees the newer attempt within trainers.job.GIVE_WAY_S and ends without a result.
+    It sees the newer attempt within trainers.train_row.GIVE_WAY_S and ends without a result.
     """
     patient = on(pair)
     patient.begin()

@@ -18,7 +18,7 @@ from typing import Any
 
 from agent.launch.states import expand, format_time
 from tests.golden.clock import Clock
-from trainers.job import evaluate, evaluate_all
+from trainers.evaluate import evaluate, evaluate_all
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, Row, load_manifest, read_values
 

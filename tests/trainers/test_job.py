@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from trainers import job, registry
+from trainers import evaluate, job, registry
 from trainers.claim import Owner, boot_id, claim_attempt, process_start, this_owner
 from trainers.contract import (
     BadConfig,
@@ -357,7 +357,7 @@ def test_one_evaluation_covers_every_candidate_and_may_be_repeated(
         path.unlink()
     together = ["eval", "--round-dir", str(tmp_path)]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "write_atomic", killed)
+        patch.setattr(evaluate, "write_atomic", killed)
         job.main(together)
     first = [path.stat().st_mtime_ns for path in paths[:2]]
     assert job.main(together) == 0
@@ -494,14 +494,16 @@ def test_the_registry_names_its_trainers() -> None:
 
 
 def test_the_task_entry_needs_the_standard_library_only() -> None:
-    script = "import sys, trainers.job; print(sorted(m for m in sys.modules if 'torch' in m or 'numpy' in m))"
+    modules = "trainers.job, trainers.train_row, trainers.evaluate, trainers.prepare, trainers.by_hand"
+    script = f"import sys, {modules}; print(sorted(m for m in sys.modules if 'torch' in m or 'numpy' in m))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_a_programs_row_loads_no_module_that_it_does_not_use() -> None:
-    unused = "argparse difflib trainers.fit trainers.registry trainers.visible trainers.command.yamltext"
-    script = "import sys, trainers.job, trainers.command.run; print(*sys.modules)"
+    unused = "argparse difflib trainers.evaluate trainers.fit trainers.prepare trainers.registry trainers.visible"
+    unused += " trainers.by_hand trainers.command.yamltext"
+    script = "import sys, trainers.job, trainers.train_row, trainers.command.run; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True)
     assert set(unused.split()).isdisjoint(done.stdout.split())
 
