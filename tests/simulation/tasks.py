@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import trainers.job
+import trainers.evaluate
 from tests.simulation.script import unit
 from trainers import claim
 from trainers.claim import Owner
@@ -146,14 +146,14 @@ def _evaluate(cluster: Cluster, task: Task) -> None:
             cluster.end(task, run, "FAILED", "1:0")
             return
         if what == "half_way":
-            trainers.job.evaluate(files, 0)
+            trainers.evaluate.evaluate(files, 0)
             cluster.end(task, run, "NODE_FAIL")
             return
         if what == "vanishes":
             task.vanished = True
             cluster.end(task, run, "NODE_FAIL")
             return
-        trainers.job.evaluate_all(files)
+        trainers.evaluate.evaluate_all(files)
         cluster.end(task, run, "COMPLETED")
 
     cluster.at(cluster.now + lasts, over)
@@ -207,10 +207,10 @@ def _mark(folder: AttemptFiles, code: int, outcome: str) -> None:
 
 def silence() -> Callable[[], None]:
     """Have evaluations say nothing on standard error; returns what undoes it."""
-    said = trainers.job._say
-    trainers.job._say = lambda text: None
+    said = trainers.evaluate.say
+    trainers.evaluate.say = lambda text: None
 
     def undo() -> None:
-        trainers.job._say = said
+        trainers.evaluate.say = said
 
     return undo
