@@ -78,7 +78,7 @@ def _without_study(environment: Mapping[str, str], dotenv: Mapping[str, str]) ->
     from agent.llm.presets import PRESETS
     from agent.llm.variables import told
 
-    variables = {each.name: (*each.key_variables, *each.role_variables.values()) for each in PRESETS.values()}
+    variables = {each.name: each.every_variable for each in PRESETS.values()}
     held = ", ".join(
         provider
         for provider, names in variables.items()
@@ -93,7 +93,7 @@ def _role(
     config: LLMConfig, role: str, environment: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> Iterator[Finding]:
     from agent.api.role_sources import describe
-    from agent.llm.presets import PRESETS
+    from agent.llm.presets import preset
     from agent.llm.wire import STYLES
 
     provider = config.of(role).provider
@@ -114,7 +114,7 @@ def _role(
     yield _agents.ok(looked, str(source))
     if searching and config.search_provider == "google":
         return
-    sdk = STYLES[PRESETS[config.search_provider if searching else provider].style]
+    sdk = STYLES[preset(config.search_provider if searching else provider).style]
     if importlib.util.find_spec(sdk) is None:
         ask = "`./uvw run --extra llm ...` or `pip install 'roundtable[llm]'`"
         yield _agents.problem(looked, f"the SDK {sdk} is not installed", ask)

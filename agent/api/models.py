@@ -148,10 +148,14 @@ def _prompts(folder: Path, *, said: str) -> Path:
 
 
 def key_variables(settings: Settings) -> frozenset[str]:
-    """The variables that a person named for keys (--key-env and the table of models): no task inherits them."""
+    """The variables for keys that a person named (--key-env and the table of models), and those of providers that
+    plug-ins bring: no task inherits them."""
+    from agent.llm.config import brought_providers
+
     config = _stored(settings)
     named = (config.key_env, *(own.key_env for own in config.roles.values()))
-    return frozenset(name for name in named if name)
+    brought = {variable for each in brought_providers(config) for variable in each.every_variable}
+    return frozenset(name for name in (*named, *brought) if name)
 
 
 def without_keys(settings: Settings) -> dict[str, str]:

@@ -256,22 +256,19 @@ def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tu
 
 
 def _launcher(store: Store, settings: Settings, profile: Profile, gpus: tuple[str, ...], say: Say) -> Launcher:
-    from agent.launch.local import LocalSettings
-    from agent.launch.scheduler import Pace
+    from agent.launch.base import LaunchSettings
     from agent.launch.select import make_launcher
 
-    local = None
-    if capabilities_of(settings.launcher).hands_out_gpus:
-        local = LocalSettings(
-            workers=settings.parallel, cpus_per_task=profile.cpu_count, gpus=gpus, gpus_per_task=profile.gpu_count
-        )
-    pace = Pace(interval_s=settings.poll_s)
-    return make_launcher(
-        settings.launcher,
-        local=local,
-        pace=pace,
+    keys = key_variables(settings)
+    found = LaunchSettings(
+        environment={variable: value for variable, value in os.environ.items() if variable not in keys},
+        workers=settings.parallel,
+        cpus_per_task=profile.cpu_count,
+        gpus=gpus,
+        gpus_per_task=profile.gpu_count,
+        poll_s=settings.poll_s,
         memory=store.paths.scheduler_memory,
-        secrets=key_variables(settings),
         cluster=profile.cluster,
         say=say,
     )
+    return make_launcher(settings.launcher, found)

@@ -6,7 +6,9 @@ running, which is why `GONE` covers finished, failed and killed alike.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +23,33 @@ class SlurmSettings:
 
     directives: tuple[tuple[str, str | None], ...] = ()
     """Long option names without dashes and their values, in order: ("partition", "gpu"), ("exclusive", None)."""
+
+
+def say_on_stderr(line: str) -> None:
+    """Where troubles are told that nobody else asked for."""
+    sys.stderr.write(f"{line}\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSettings:
+    """What a study, its profile and this call give to whichever launcher is made."""
+
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    """This process's, less the variables that hold keys. What tasks inherit of it: environment.scrub."""
+    workers: int | None = None
+    """Tasks at a time, where the launcher starts them itself; None: as many as fit."""
+    cpus_per_task: int = 1
+    gpus: tuple[str, ...] = ()
+    """GPUs of this machine that may be handed out, as CUDA_VISIBLE_DEVICES names them."""
+    gpus_per_task: int = 0
+    poll_s: float = 60.0
+    """Least seconds between two questions to a service that others share."""
+    memory: Path | None = None
+    """A file of the study in which the launcher may remember what it saw, from one process to the next."""
+    cluster: str | None = None
+    """Which of several clusters the profile names."""
+    say: Callable[[str], None] = say_on_stderr
+    """Told what a person should know and no error says."""
 
 
 @dataclass(frozen=True, kw_only=True)

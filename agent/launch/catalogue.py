@@ -6,9 +6,11 @@ or `capabilities_of` for the name in a study's settings, a journal or a submissi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.errors import UsageError
+from agent.plugins import all_names, find_entry
 
 SLURM = "slurm"
 
@@ -60,6 +62,8 @@ class LauncherEntry:
 
     name: str
     capabilities: Capabilities
+    factory: str
+    """What makes the launcher from LaunchSettings (base.py): "package.module:CALLABLE", imported when needed."""
 
 
 _SLURM_PROGRAMS = ("sbatch", "squeue", "sacct", "scancel", "scontrol")
@@ -83,34 +87,36 @@ def _slurm(*programs: str) -> Capabilities:
 
 
 #: The shipped ones, in the order in which they are listed to a person.
-SHIPPED: tuple[LauncherEntry, ...] = (
-    LauncherEntry(name="submitit", capabilities=_slurm("srun")),
-    LauncherEntry(name="sbatch", capabilities=_slurm()),
-    LauncherEntry(
-        name="local",
-        capabilities=Capabilities(
-            system="local",
-            queue_folders=True,
-            this_machine=True,
-            hands_out_gpus=True,
-            results_at_once=True,
-            certain_find=True,
-            cheap_polls=True,
+SHIPPED: Mapping[str, LauncherEntry] = {
+    entry.name: entry
+    for entry in (
+        LauncherEntry(name="submitit", capabilities=_slurm("srun"), factory="agent.launch.submitit:from_settings"),
+        LauncherEntry(name="sbatch", capabilities=_slurm(), factory="agent.launch.sbatch:from_settings"),
+        LauncherEntry(
+            name="local",
+            capabilities=Capabilities(
+                system="local",
+                queue_folders=True,
+                this_machine=True,
+                hands_out_gpus=True,
+                results_at_once=True,
+                certain_find=True,
+                cheap_polls=True,
+            ),
+            factory="agent.launch.local:from_settings",
         ),
-    ),
-)
-
-LAUNCHERS = tuple(entry.name for entry in SHIPPED)
+    )
+}
 
 
-def entry_of(name: str) -> LauncherEntry:
-    """The launcher with this name. Raises UsageError for an unknown one, naming all."""
-    for entry in SHIPPED:
-        if entry.name == name:
-            return entry
-    raise UsageError(f"there is no launcher {name!r}: choose one of {', '.join(LAUNCHERS)}")
+def launcher_entry(name: str) -> LauncherEntry:
+    """The launcher with this name. Raises UsageError for an unknown one, naming all; InvalidPlugin."""
+    entry = find_entry("launchers", name, SHIPPED, LauncherEntry)
+    if entry is None:
+        raise UsageError(f"there is no launcher {name!r}: choose one of {', '.join(all_names('launchers', SHIPPED))}")
+    return entry
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """What the launcher with this name can do. Raises UsageError for an unknown one, naming all."""
-    return entry_of(name).capabilities
+    """What the launcher with this name can do. Raises UsageError for an unknown one, naming all; InvalidPlugin."""
+    return launcher_entry(name).capabilities

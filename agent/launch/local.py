@@ -18,7 +18,7 @@ from typing import Any
 
 from agent.errors import AmbiguousSubmission, LaunchError, StorageError, UsageError
 from agent.launch import local_queue
-from agent.launch.base import Batch, State, Submission, TaskStatus
+from agent.launch.base import Batch, LaunchSettings, State, Submission, TaskStatus
 from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, run
 from agent.launch.environment import scrub
@@ -64,6 +64,17 @@ class LocalSettings:
         if self.gpus_per_task:
             limits.append(len(self.gpus) // self.gpus_per_task)
         return max(1, min(limits))
+
+
+def from_settings(settings: LaunchSettings) -> LocalLauncher:
+    """The local launcher of a study. Raises UsageError for more GPUs a task than may be handed out."""
+    local = LocalSettings(
+        workers=settings.workers,
+        cpus_per_task=settings.cpus_per_task,
+        gpus=settings.gpus,
+        gpus_per_task=settings.gpus_per_task,
+    )
+    return LocalLauncher(local, environment=settings.environment)
 
 
 class LocalLauncher:

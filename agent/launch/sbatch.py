@@ -14,12 +14,12 @@ from agent.errors import (
     SubmitLimit,
     UsageError,
 )
-from agent.launch.base import Batch, Submission, TaskStatus
+from agent.launch.base import Batch, LaunchSettings, Submission, TaskStatus
 from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, Reply, Run, run
 from agent.launch.environment import scrub
 from agent.launch.logs import sbatch_pattern
-from agent.launch.scheduler import SlurmReader
+from agent.launch.scheduler import SlurmReader, reader_of
 from agent.launch.states import compact, offset_for, parse_submission
 
 #: sbatch retries inside for up to 120 s; killing it earlier only makes more submissions ambiguous.
@@ -164,6 +164,11 @@ def withdrawn(error: LaunchError, name: str, reader: SlurmReader) -> LaunchError
     if left:
         error.args = (f"{error}; SLURM kept job {', '.join(left)} all the same: cancelled",)
     return error
+
+
+def from_settings(settings: LaunchSettings) -> SbatchLauncher:
+    """The launcher of a study."""
+    return SbatchLauncher(reader_of(settings), environment=settings.environment)
 
 
 class SbatchLauncher:

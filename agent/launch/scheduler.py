@@ -7,7 +7,6 @@ one query of each per interval.
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from agent.errors import SchedulerUnavailable
 from agent.launch.accounting import Usage, usage_by_task
-from agent.launch.base import State, Submission, TaskStatus
+from agent.launch.base import LaunchSettings, State, Submission, TaskStatus, say_on_stderr
 from agent.launch.commands import CommandTimeout, Reply, Run, run
 from agent.launch.environment import for_queries
 from agent.launch.reconcile import CLOCK_TOLERANCE_S, Absences, Key, reconcile
@@ -56,9 +55,10 @@ class Pace:
     """For one squeue, sacct, scancel or scontrol."""
 
 
-def say_on_stderr(line: str) -> None:
-    """Where troubles are told that nobody else asked for."""
-    sys.stderr.write(f"{line}\n")
+def reader_of(settings: LaunchSettings) -> SlurmReader:
+    """The reader of a study's launcher."""
+    pace = Pace(interval_s=settings.poll_s)
+    return SlurmReader(pace, memory=settings.memory, cluster=settings.cluster, say=settings.say)
 
 
 class SlurmReader:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
-from agent.errors import SchedulerUnavailable, UsageError
-from agent.launch.base import Batch, Launcher
-from agent.launch.catalogue import capabilities_of
+from agent.errors import InvalidPlugin, RoundtableError, SchedulerUnavailable, UsageError
+from agent.launch.base import Batch, Launcher, LaunchSettings
+from agent.launch.catalogue import SHIPPED, capabilities_of, launcher_entry
 from agent.launch.environment import CLUSTER_VARIABLES
 
-if TYPE_CHECKING:
-    from agent.launch.local import LocalSettings
-    from agent.launch.scheduler import Pace
+Factory = Callable[[LaunchSettings], Launcher]
 
 
 def default_launcher(has: Callable[[str], object] = shutil.which) -> str:
@@ -24,44 +21,32 @@ def default_launcher(has: Callable[[str], object] = shutil.which) -> str:
     return "submitit" if has("sbatch") else "local"
 
 
-def make_launcher(
-    name: str,
-    *,
-    local: LocalSettings | None = None,
-    pace: Pace | None = None,
-    memory: Path | None = None,
-    secrets: Collection[str] = (),
-    cluster: str | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Launcher:
-    """The launcher with this name.
+def make_launcher(name: str, settings: LaunchSettings | None = None) -> Launcher:
+    """The launcher with this name. settings: None for a look alone.
 
-    local: what this machine gives, for "local". pace, memory: how often SLURM is asked and where it is remembered
-    since when tasks are missing (see scheduler.SlurmReader). secrets: variables that no task may inherit, beside
-    those that are never handed on (environment.scrub). cluster: the profile's. say: told what a person should know
-    and no error says; None for standard error.
-
-    Raises UsageError for an unknown name, where SLURM's programs are not there, and where the shell names a cluster
-    and the profile does not.
+    Raises UsageError for an unknown name, where its programs are not there, and where the shell names a cluster and
+    the profile does not; InvalidPlugin.
     """
-    capabilities_of(name)
-    environment = {variable: value for variable, value in os.environ.items() if variable not in secrets}
-    if name == "local":
-        from agent.launch.local import LocalLauncher
-
-        return LocalLauncher(local, environment=environment)
+    entry = launcher_entry(name)
+    settings = settings or LaunchSettings()
     check_launcher(name)
-    from agent.launch.scheduler import SlurmReader, say_on_stderr
+    if entry.capabilities.clusters:
+        check_cluster(settings.cluster)
+    from trainers.plugins import imported
 
-    check_cluster(cluster)
-    reader = SlurmReader(pace, memory=memory, cluster=cluster, say=say or say_on_stderr)
-    if name == "sbatch":
-        from agent.launch.sbatch import SbatchLauncher
+    if name in SHIPPED:
+        return cast(Factory, imported(entry.factory))(settings)
+    from agent.launch.foreign import ForeignLauncher
 
-        return SbatchLauncher(reader, environment=environment)
-    from agent.launch.submitit import SubmititLauncher
-
-    return SubmititLauncher(reader, environment=environment)
+    try:
+        return ForeignLauncher(entry, cast(Factory, imported(entry.factory))(settings))
+    except RoundtableError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InvalidPlugin(
+            f"the launcher {name} cannot be made ({entry.factory}): {type(error).__name__}: {error}; mend it, or "
+            "choose another --launcher"
+        ) from error
 
 
 def check_launcher(name: str) -> None:
@@ -93,7 +78,7 @@ def check_answers(name: str, *, cluster: str | None = None) -> None:
     """
     check_launcher(name)
     try:
-        make_launcher(name, cluster=cluster).largest_index()
+        make_launcher(name, LaunchSettings(cluster=cluster)).largest_index()
     except SchedulerUnavailable as error:
         raise UsageError(
             f"--launcher {name}: {error}; try again when the controller answers, or use --launcher local"

@@ -16,13 +16,18 @@ from typing import Any
 
 from agent.errors import AmbiguousSubmission, LaunchError, UsageError
 from agent.launch import submitit_call
-from agent.launch.base import Batch, Submission, TaskStatus
+from agent.launch.base import Batch, LaunchSettings, Submission, TaskStatus
 from agent.launch.catalogue import capabilities_of
 from agent.launch.commands import CommandTimeout, Reply, run
 from agent.launch.environment import scrub
 from agent.launch.sbatch import SUBMIT_TIMEOUT_S, SbatchLauncher, checked_directives, dependency, refusal, withdrawn
-from agent.launch.scheduler import SlurmReader
+from agent.launch.scheduler import SlurmReader, reader_of
 from agent.launch.states import parse_minutes
+
+
+def from_settings(settings: LaunchSettings) -> SubmititLauncher:
+    """The launcher of a study."""
+    return SubmititLauncher(reader_of(settings), environment=settings.environment)
 
 
 class SubmititLauncher:

@@ -265,9 +265,16 @@ def google_search(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> 
     return key, engine
 
 
+def brought_providers(config: LLMConfig) -> list[Preset]:
+    """The providers of the study that plug-ins bring. Raises InvalidPlugin; UsageError for one that is gone."""
+    named = {own.provider for own in config.roles.values() if own.provider is not None} | {config.provider}
+    return [preset(name) for name in sorted(named - {*NO_MODEL, *PRESETS})]
+
+
 def secrets_of(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, ...]:
     """Every key that a message or a record could show: what `keys.redact` hides."""
-    variables = {name for each in PRESETS.values() for name in (*each.key_variables, *each.role_variables.values())}
+    known = (*PRESETS.values(), *brought_providers(config))
+    variables = {name for each in known for name in each.every_variable}
     variables |= {name for role in ROLES if (name := config.of(role).key_env)}
     return known_secrets({*variables, *GOOGLE_SEARCH_KEYS}, environment, dotenv)
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from agent.errors import Problem
 from agent.llm.keys import VARIABLE
-from agent.llm.presets import PRESETS, PROVIDERS
+from agent.llm.presets import PRESETS, is_provider, provider_names
 from agent.names import SEARCH_PROVIDERS
 from trainers.command.findings import Findings, Section, is_number
 
@@ -43,7 +43,8 @@ def _check_player(section: Section) -> None:
     for key in section.raw:
         if key.lower().replace("-", "_") in ("key", "api_key", "apikey", "token", "secret"):
             section.add(key, "", _NO_KEYS)
-    section.one_of("provider", PROVIDERS, "none")
+    if section.has("provider") and not is_provider(section.raw["provider"]):
+        section.one_of("provider", provider_names())
     model = section.text("model")
     if len(model) > 200 or not model.isprintable() or model != model.strip():
         section.add("model", model, "must be a name of at most 200 printable characters, no space around it")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.errors import UsageError
+from agent.plugins import all_names, find_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class Preset:
     """Asked for when nobody names one; None: one has to be named."""
     example_model: str = ""
     """Shown to somebody who has to name one."""
+
+    @property
+    def every_variable(self) -> tuple[str, ...]:
+        """All variables that may hold one of its keys."""
+        return (*self.key_variables, *self.role_variables.values())
 
     def variables_of(self, role: str) -> tuple[str, ...]:
         """The variables that may hold a role's key, in this order."""
@@ -133,13 +139,24 @@ NO_MODEL = ("none", "scripted")
 PROVIDERS = (*NO_MODEL, *PRESETS)
 
 
+def provider_names() -> tuple[str, ...]:
+    """Every provider that may be named, those of plug-ins last."""
+    return (*NO_MODEL, *all_names("providers", PRESETS))
+
+
+def is_provider(name: object) -> bool:
+    """Whether there is a provider of this name. Plug-ins are looked for only where it is not a shipped one."""
+    return isinstance(name, str) and (name in PROVIDERS or name in provider_names())
+
+
 def preset(name: str) -> Preset:
-    """The preset of a provider. Raises UsageError that lists all of them."""
-    if name in PRESETS:
-        return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, n=1)
+    """The preset of a provider. Raises UsageError that lists all of them, InvalidPlugin."""
+    found = find_entry("providers", name, PRESETS, Preset)
+    if found is not None:
+        return found
+    near = difflib.get_close_matches(name, provider_names(), n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"provider {name!r}: {hint}must be one of {', '.join(PROVIDERS)}")
+    raise UsageError(f"provider {name!r}: {hint}must be one of {', '.join(provider_names())}")
 
 
 def model_of(provider: Preset, model: str | None) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from agent.errors import Problem, ProblemsError, UsageError
 from agent.llm.base import Usage
-from agent.llm.presets import PROVIDERS
+from agent.llm.presets import PROVIDERS, is_provider, provider_names
 from trainers.command.findings import Findings, Section, is_number
 
 PRICED = (*(name for name in PROVIDERS if name != "none"), "google")
@@ -201,10 +201,11 @@ def _price(entry: Section) -> Price | None:
 
 def _check_provider(entry: Section) -> None:
     value = entry.raw["provider"]
-    if not isinstance(value, str) or value not in PRICED:
-        near = difflib.get_close_matches(str(value), PRICED, n=1)
+    if value not in PRICED and (value == "none" or not is_provider(value)):
+        priced = (*PRICED, *(name for name in provider_names() if name not in (*PRICED, "none")))
+        near = difflib.get_close_matches(str(value), priced, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        entry.add("provider", value, f"{hint}must be one of {', '.join(PRICED)}")
+        entry.add("provider", value, f"{hint}must be one of {', '.join(priced)}")
 
 
 def _day(entry: Section, key: str) -> str:

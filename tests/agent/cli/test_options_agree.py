@@ -9,4 +9,4 @@ from agent.llm import presets
 
 def test_names_are_those_of_what_stands_behind_them() -> None:
     assert set(names.PROVIDERS) == set(presets.PROVIDERS)
-    assert names.LAUNCHERS == catalogue.LAUNCHERS
+    assert tuple(catalogue.SHIPPED) == names.LAUNCHERS

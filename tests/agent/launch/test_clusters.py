@@ -14,7 +14,7 @@ import pytest
 from agent.api import tune
 from agent.errors import InvalidProfile, LaunchError, UsageError
 from agent.launch.ask import Asker
-from agent.launch.base import Batch, Launcher, State
+from agent.launch.base import Batch, Launcher, LaunchSettings, State
 from agent.launch.controller import ControllerJobs
 from agent.launch.doctor.finding import Level
 from agent.launch.doctor.machine import check_variables
@@ -154,7 +154,7 @@ def test_a_cluster_that_only_this_shell_names_is_refused(
     profile.write_text("cluster: far\n")
     tune(lab.options(auto_train=False, slurm=True, profile=profile))
     assert "#SBATCH --clusters=far" in next((lab.root / "demo").glob("round_*/train_*.slurm")).read_text()
-    assert make_launcher("sbatch", cluster="far").largest_index() == 50
+    assert make_launcher("sbatch", LaunchSettings(cluster="far")).largest_index() == 50
     assert name not in fake.environment()
 
 

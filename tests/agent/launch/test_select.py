@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from agent.errors import UsageError
-from agent.launch.catalogue import LAUNCHERS
+from agent.launch.base import LaunchSettings
+from agent.launch.catalogue import SHIPPED
 from agent.launch.commands import CommandTimeout, run
 from agent.launch.environment import for_queries, scrub, without_secrets
-from agent.launch.local import LocalLauncher, LocalSettings
+from agent.launch.local import LocalLauncher
 from agent.launch.local_queue import proc_stat
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.select import default_launcher, make_launcher
@@ -25,9 +26,9 @@ from tests.cases.fake_slurm import FakeSlurm
 def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", FakeSlurm(tmp_path / "bin").environment()["PATH"])
     assert default_launcher() == "submitit"
-    kinds = {name: type(make_launcher(name)) for name in LAUNCHERS}
+    kinds = {name: type(make_launcher(name)) for name in SHIPPED}
     assert kinds == {"submitit": SubmititLauncher, "sbatch": SbatchLauncher, "local": LocalLauncher}
-    assert all(make_launcher(name).name == name for name in LAUNCHERS)
+    assert all(make_launcher(name).name == name for name in SHIPPED)
 
 
 def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +37,7 @@ def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("submitit", "sbatch"):
         with pytest.raises(UsageError, match=r"needs sbatch, squeue.*--launcher local"):
             make_launcher(name)
-    assert make_launcher("local", local=LocalSettings(workers=2)).largest_index() is None
+    assert make_launcher("local", LaunchSettings(workers=2)).largest_index() is None
     with pytest.raises(UsageError, match="submitit, sbatch, local"):
         make_launcher("slrum")
 

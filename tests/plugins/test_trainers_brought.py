@@ -1,16 +1,16 @@
 """Trainers of installed distributions and of a person's own Python: found by name or place, and named if broken.
 
-Distributions are folders on the path here; two real wheels are installed in tests/test_wheels.py.
+Distributions are folders on the path here; two real wheels are installed in test_wheels.py.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.plugins.conftest import Install
 from trainers import plugins
 from trainers.plugins import PluginProblem, names_of
 from trainers.registry import TRAINERS, registered, trainer_module, trainer_names, usable
@@ -22,32 +22,6 @@ OTHER = RegisteredTrainer(name="other", description="other")
 def train(spec, control):
     return "trained"
 """
-
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution on the path: its name, {group: {entry: target}}, and its modules' texts."""
-    before, look_again = set(sys.modules), plugins.plugins.cache_clear
-
-    def made(name: str, points: dict[str, dict[str, str]], **modules: str) -> None:
-        folder = tmp_path / name
-        information = folder / f"{name}-1.2.dist-info"
-        information.mkdir(parents=True)
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-        lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in each.items()) for group, each in points.items()]
-        (information / "entry_points.txt").write_text("\n".join(lines))
-        for module, text in modules.items():
-            (folder / f"{module}.py").write_text(text)
-        monkeypatch.syspath_prepend(str(folder))
-        look_again()
-
-    yield made
-    look_again()
-    for name in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 def test_an_installed_trainer_is_found_by_its_name(install: Install) -> None:
