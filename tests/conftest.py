@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from tests.cluster.fixtures import slurm
 
 __all__ = ["slurm"]
 
-pytest_plugins = ["tests.llm_server.fixtures"]
+pytest_plugins = ["tests.lanes", "tests.llm_server.fixtures", "tests.time_table"]
+
+# Container images set it. Each of the thousand programs that tests start would then compile whatever it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Trials share two cores: more threads only contend (51 s against 2.7 s for one small training).
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -3,8 +3,8 @@
     with Cluster(ClusterConfig(nodes=2)) as cluster:
         cluster.run(["sbatch", "--wrap", "true"])
 
-Nothing is written outside the state directory (but step cgroups with `cgroup_memory`) and no cluster that is
-already there is touched. Every daemon runs in the foreground as a child of this process, so its pid is known;
+Nothing is written outside the state directory (but step cgroups and a lock with `cgroup_memory`) and no cluster that
+is already there is touched. Every daemon runs in the foreground as a child of this process, so its pid is known;
 `stop()` ends them, the steps they started and the directory. When this process dies without calling `stop()`, a
 watchdog does the same (see processes.py).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from tests.cluster import processes, programs
 from tests.cluster.config import CLUSTER_NAME, ClusterConfig, StatePaths
@@ -33,6 +34,9 @@ from tests.cluster.state import reserve_ports, write_state
 T = TypeVar("T")
 
 START_LIMIT_S = 60.0
+#: A cluster with cgroups stands for as long as the tests of one file take.
+CGROUPS_LIMIT_S = 600.0
+CGROUPS_LOCK = Path(tempfile.gettempdir()) / "rt-slurm-cgroups.lock"
 # Variables that change what SLURM's programs do or which cluster they ask.
 SLURM_PREFIXES = (
     "SLURM_",
@@ -62,6 +66,7 @@ class Cluster:
         self._daemons: dict[str, Daemon] = {}
         self._reserved: list[socket.socket] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
+        self._cgroups: IO[str] | None = None
 
     # -- what is needed ---------------------------------------------------------------------------------------------
 
@@ -81,14 +86,39 @@ class Cluster:
             raise ClusterError("this cluster was started before; make a new one")
         if problems := self.missing(self.config):
             raise ClusterError("; ".join(problems))
-        if self.config.cgroup_memory and any(list(path.glob("uid_*")) for path in programs.node_cgroups(self.config)):
-            raise ClusterError("another cluster with cgroups uses the same node names on this machine")
         atexit.register(self.stop)
         try:
+            if self.config.cgroup_memory:
+                self._take_cgroups()
             self._start()
         except BaseException:
             self.stop()
             raise
+
+    def _take_cgroups(self) -> None:
+        """Waits until no other test cluster has cgroups: their names come from the nodes' alone."""
+        deadline = time.monotonic() + CGROUPS_LIMIT_S
+        with contextlib.ExitStack() as opened:
+            lock = opened.enter_context(CGROUPS_LOCK.open("a"))
+            while not self._cgroups_are_free(lock):
+                if time.monotonic() > deadline:
+                    raise ClusterError("another cluster with cgroups uses the same node names on this machine")
+                time.sleep(0.2)
+            self._cgroups = lock
+            opened.pop_all()
+
+    def _cgroups_are_free(self, lock: IO[str]) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return not any(list(path.glob("uid_*")) for path in programs.node_cgroups(self.config))
+
+    def _leave_cgroups(self) -> None:
+        if self._cgroups is not None:
+            programs.remove_cgroups(self.config)
+            self._cgroups.close()
+            self._cgroups = None
 
     def _start(self) -> None:
         root = Path(tempfile.mkdtemp(prefix="rt-slurm-", dir=self._base.resolve()))
@@ -119,13 +149,13 @@ class Cluster:
         """
         atexit.unregister(self.stop)
         if self._paths is None or not self._paths.root.exists():
+            self._leave_cgroups()
             return
         # Those who would wait for another daemon go before it: slurmctld flushes to slurmdbd, slurmdbd to MariaDB.
         for daemon in reversed(self._daemons.values()):
             daemon.end(patience_s=3.0)
         left = processes.end_all(self._paths.root, patience_s=0.0)
-        if self.config.cgroup_memory:
-            programs.remove_cgroups(self.config)
+        self._leave_cgroups()
         for reserved in self._reserved:
             reserved.close()
         processes.remove_state(self._paths.root)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -301,12 +301,23 @@ class Patient:
             assert not list(store.journal.of("refund"))
             return
         for name in ledger.charges:
-            known = self._accounted(name)
-            for item, seconds in ledger.seconds(name).items():
+            seconds_of = ledger.seconds(name)
+            known = self._accounted(name, seconds_of.keys())
+            for item, seconds in seconds_of.items():
                 assert abs(seconds - known[item]) <= 1, (name, item, seconds, known)
 
-    def _accounted(self, name: str) -> dict[int, float]:
-        """Seconds that accounting has for each item of a submission."""
+    def _accounted(self, name: str, items: Iterable[int]) -> dict[int, float]:
+        """Seconds that accounting has for each item of a submission, once it has these.
+
+        A restarted slurmctld tells accounting of its array tasks anew, up to 5 s later; until then sacct shows the
+        array under one line, without its tasks.
+        """
+        wanted = set(items)
+
+        self.cluster.wait_for(lambda: wanted <= self._accounted_now(name).keys(), 30)
+        return self._accounted_now(name)
+
+    def _accounted_now(self, name: str) -> dict[int, float]:
         [made] = [e for e in self.journal("submitted") if e["name"] == name]
         argv = ["sacct", "-n", "-P", "-X", "-D", "-j", made["job_id"], "--format=JobID,Elapsed"]
         found: dict[int, float] = {}

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 
 #: What a surrounding job, session, environment or careless .bashrc may have set. Any of it that reached a submission
-#: or a task would change where, how long, how often or with which modules a row is trained.
+#: or a task would change where, how long, how often or with which modules a row is trained. Its jobs have higher
+#: numbers than the test cluster's own will ever have.
 HOSTILE = {
     "SBATCH_ACCOUNT": "nobody",
     "SBATCH_ARRAY_INX": "0-7",
@@ -38,12 +39,12 @@ HOSTILE = {
     "SBATCH_REQUEUE": "1",
     "SBATCH_TIMELIMIT": "0:01",
     "SBATCH_WAIT": "1",
-    "SLURM_ARRAY_JOB_ID": "41",
+    "SLURM_ARRAY_JOB_ID": "4000041",
     "SLURM_ARRAY_TASK_ID": "42",
     "SLURM_CPU_BIND": "quiet,mask_cpu:0x00000001",
     "SLURM_CPU_BIND_TYPE": "mask_cpu:",
     "SLURM_EXPORT_ENV": "NONE",
-    "SLURM_JOB_ID": "41",
+    "SLURM_JOB_ID": "4000041",
     "SLURM_MEM_PER_CPU": "1",
     "SLURM_NTASKS": "17",
     "SLURM_RESTART_COUNT": "7",

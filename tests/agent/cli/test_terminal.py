@@ -20,13 +20,12 @@ TUNE = "tune --task demo --auto-train --launcher local --confirm never --candida
 def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """A line of bash, with pipefail off and roundtable as $RT."""
     rt = f"{shlex.quote(sys.executable)} -m agent"
-    text = line.replace("$RT", rt).replace("$TUNE", f"{TUNE} --trainer {shlex.quote(str(NOOP))} --output-dir .")
+    # The program runs in its own folder, which is the checkout's: the log has a whole path.
+    log = shlex.quote(f"log={folder / 'log'}")
+    tune = f"{TUNE} --trainer {shlex.quote(str(NOOP))} --output-dir . --data {log}"
+    text = line.replace("$RT", rt).replace("$TUNE", tune)
     return subprocess.run(
-        [
-            "bash",
-            "-c",
-            f"cd {shlex.quote(str(folder))}; {text.replace('--output-dir .', '--output-dir . --data log=./log')}",
-        ],
+        ["bash", "-c", f"cd {shlex.quote(str(folder))}; {text}"],
         capture_output=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])} | environment,
         encoding="utf-8",

@@ -50,6 +50,8 @@ class Watch:
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self._port is None:
             return
+        if arguments and isinstance(arguments[0], str) and "__pycache__" in arguments[0]:
+            return  # Python keeps what it has compiled: an import of ours or of an SDK's
         if event in FORBIDDEN or (event == "open" and self._writes(*arguments)):
             self.seen.append(f"{event} {arguments!r}")
         elif event == "socket.connect" and arguments[1][1] != self._port:
@@ -57,7 +59,7 @@ class Watch:
 
     @staticmethod
     def _writes(path: object, mode: object, flags: object) -> bool:
-        """Whether a file is opened for writing; Python's own compiled modules aside."""
-        if not isinstance(path, str) or "__pycache__" in path or path == os.devnull:
+        """Whether a file is opened for writing."""
+        if not isinstance(path, str) or path == os.devnull:
             return False
         return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND))

@@ -1,0 +1,83 @@
+"""Which lane a test belongs to, and how lanes share the workers of pytest-xdist.
+
+`cluster` tests mostly wait (SLURM looks at its queue once a second), all others mostly compute. With more workers
+than cores, one half of the workers takes cluster files first and the other half everything else, so that the waiting
+of one fills the computing of the other. A file stays whole: its module fixtures, clusters among them, are made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+CLUSTER = "cluster"
+#: Seconds of wall clock that a file took, for those of more than a few; `--time-table` prints them. Only the order in
+#: which files begin depends on it: the longest first, so that no worker is left alone with a long one at the end.
+SECONDS = HERE / "durations.tsv"
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def in_cluster_lane(nodeid: str) -> bool:
+    """Of ids as xdist's loadgroup makes them: the group stands behind the last @."""
+    return nodeid.endswith(f"@{CLUSTER}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file with one test on a cluster is in the cluster's lane as a whole."""
+    files = {file_of(item.nodeid) for item in items if item.get_closest_marker(CLUSTER)}
+    for item in items:
+        if file_of(item.nodeid) in files:
+            item.add_marker(pytest.mark.xdist_group(CLUSTER))
+
+
+def known_seconds(path: Path = SECONDS) -> dict[str, float]:
+    """File -> seconds, of the last recording."""
+    if not path.exists():
+        return {}
+    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+    return {name: float(seconds) for name, seconds in rows}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: two workers a core, since one in two waits."""
+    import os
+
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):
+        """Whole files, each worker's own lane first, the longest first."""
+
+        def __init__(self) -> None:
+            super().__init__(config, log)
+            self._seconds = known_seconds()
+            self._cluster_workers: set[Any] = set()
+
+        def _split_scope(self, nodeid: str) -> str:
+            return file_of(nodeid) + (f"@{CLUSTER}" if in_cluster_lane(nodeid) else "")
+
+        def _assign_work_unit(self, node: Any) -> None:
+            if not self._cluster_workers:
+                self._cluster_workers = set(self.nodes[: max(1, len(self.nodes) // 2)])
+            first = choose(self.workqueue, self._seconds, cluster=node in self._cluster_workers)
+            self.workqueue.move_to_end(first, last=False)
+            super()._assign_work_unit(node)
+
+    return Lanes()
+
+
+def choose(units: Iterable[str], seconds: dict[str, float], *, cluster: bool) -> str:
+    """The unit that a worker takes next: of its lane while there is one, the longest first."""
+    return max(units, key=lambda unit: (in_cluster_lane(unit) == cluster, seconds.get(unit.partition("@")[0], 0.0)))
