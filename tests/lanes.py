@@ -7,6 +7,7 @@ of one fills the computing of the other. A file stays whole: its module fixtures
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,16 @@ def known_seconds(path: Path = SECONDS) -> dict[str, float]:
     return {name: float(seconds) for name, seconds in rows}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """`-n N` alone means whole files; without pytest-xdist there is no such option."""
+    if config.getoption("numprocesses", None) and config.getoption("dist") == "no":
+        config.option.dist = "loadgroup"
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: two workers a core, since one in two waits."""
-    import os
-
     return 2 * len(os.sched_getaffinity(0))
 
 

@@ -45,7 +45,7 @@ def test_files_stay_whole_and_the_run_says_what_was_tested(tmp_path: Path) -> No
         text = SAMPLE.format(marker="cluster" if name in "cd" else "other", notes=str(notes), name=name)
         (folder / f"test_{name}.py").write_text(text)
     argv = [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-p", "tests.time_table", "--time-table"]
-    argv += ["-n", "2", "--dist", "loadgroup", "--rootdir", str(tmp_path), "-c", str(tmp_path / "pytest.ini")]
+    argv += ["-n", "2", "--rootdir", str(tmp_path), "-c", str(tmp_path / "pytest.ini")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     done = subprocess.run(
         [*argv, str(tmp_path)],
