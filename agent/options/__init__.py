@@ -6,5 +6,7 @@
     kinds.py     what a value may be; readers.py makes it of the text of a command line
 
 The command line, `settings.json`, the Python records, their checks and doc/options.md are made from these classes.
+To add an option, declare it in study.py or commands.py, and use it.
+
 Nothing here imports dataclasses before a record is made: that alone would be a third of the cost of --help.
 """

@@ -21,12 +21,12 @@ class Kind:
 
     def __init__(
         self,
-        fits: Callable[[Any], bool],
+        fits: Callable[[object], bool],
         wanted: str,
         *,
-        read: Callable[[str], Any] | None = None,
+        read: Callable[[str], object] | None = None,
         action: str = "store",
-        bare: Any = None,
+        bare: object = None,
     ) -> None:
         """
         fits: whether a value in its usual form is one. read: makes it of the text of a command line; raises
@@ -40,15 +40,15 @@ class Kind:
         self.action = action
         self.bare = bare
 
-    def normal(self, value: Any) -> Any:
+    def normal(self, value: object) -> object:
         """A value in its usual form; what cannot be brought into it as it is, to be judged."""
         return value
 
-    def plain(self, value: Any) -> Any:
+    def plain(self, value: object) -> object:
         """A value as JSON holds it."""
         return value
 
-    def gathered(self, values: list[Any]) -> Any:
+    def gathered(self, values: list[Any]) -> object:
         """The value of what was given again and again. Raises UsageError."""
         return values
 
@@ -93,36 +93,36 @@ class Choice(Kind):
 class _Many(Kind):
     """A tuple; it may be given as a list."""
 
-    def normal(self, value: Any) -> Any:
+    def normal(self, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
-    def plain(self, value: Any) -> Any:
+    def plain(self, value: object) -> object:
         return list(value) if isinstance(value, tuple) else value
 
 
 class _Paths(Kind):
     """A path, or a tuple of them; they may be given as text."""
 
-    def normal(self, value: Any) -> Any:
+    def normal(self, value: object) -> object:
         if isinstance(value, (list, tuple)):
             return tuple(map(self.normal, value))
         return readers.path(value) if isinstance(value, str) and value else value
 
-    def plain(self, value: Any) -> Any:
+    def plain(self, value: object) -> object:
         return [str(each) for each in value] if isinstance(value, tuple) else value if value is None else str(value)
 
 
 class _Bounds(_Many):
     """Texts that are given one by one; `none` alone takes all back."""
 
-    def gathered(self, values: list[Any]) -> Any:
+    def gathered(self, values: list[Any]) -> object:
         return () if values == ["none"] else tuple(values)
 
 
 class _Data(Kind):
     """A mapping of names to values, given as pairs."""
 
-    def gathered(self, values: list[Any]) -> Any:
+    def gathered(self, values: list[Any]) -> object:
         made = dict(values)
         if len(made) < len(values):
             from agent.errors import UsageError
@@ -154,12 +154,12 @@ class _Roles(Kind):
         ]
 
 
-def _whole(low: int, high: float = float("inf")) -> Callable[[Any], bool]:
+def _whole(low: int, high: float = float("inf")) -> Callable[[object], bool]:
     # True is an int to Python, but nobody means it as a count.
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _distinct(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _distinct(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     """Whether a value is a tuple of different, fitting things, at least one."""
     return lambda value: (
         isinstance(value, tuple) and value != () and all(map(fits, value)) and len(set(value)) == len(value)
@@ -172,6 +172,10 @@ def _text(value: object) -> bool:
 
 def _positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _share(value: object) -> bool:
+    return isinstance(value, (int, float)) and _positive(value) and value <= 1
 
 
 def _path(value: object) -> bool:
@@ -217,7 +221,7 @@ SECONDS = Kind(_positive, "a number of seconds above 0", read=readers.seconds)
 WATCH = Kind(_positive, "a number of seconds above 0", read=readers.seconds, bare=10.0)
 MINUTES = Kind(_whole(1), "a whole number of minutes from 1", read=readers.minutes)
 DOLLARS = Kind(_positive, "a number of dollars above 0", read=readers.amount)
-SHARE = Kind(lambda value: _positive(value) and value <= 1, "a share above 0 and at most 1", read=readers.share)
+SHARE = Kind(_share, "a share above 0 and at most 1", read=readers.share)
 DATA = _Data(
     _scalar, 'a mapping of names to values, such as {"path": "images.npz"}', read=readers.pair, action="append"
 )

@@ -30,28 +30,42 @@ CALL: Final = "for the call"
 EVERY: Final = ("*",)
 """The commands of an option that all have."""
 
-REQUIRED: Final[Any] = object()
+REQUIRED: Final = object()
 """The default of an option that has to be given."""
 
 
 class Option:
     """One option of the command line, of a call in Python, of a study's settings, or of several of these."""
 
-    def __init__(self, name: str, annotation: str, said: Mapping[str, Any], owner: Mapping[str, Any]) -> None:
-        """said: the arguments of `option`; owner: what the class says of all its options."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        annotation: str,
+        kind: Kind,
+        help: str,
+        default: object,
+        flags: tuple[str, ...],
+        metavar: str | tuple[str, str] | None,
+        unless: str | None,
+        variables: tuple[str, ...],
+        scope: str,
+        group: str,
+        commands: tuple[str, ...],
+    ) -> None:
+        """See `option` and `declared`; annotation: the field's type."""
         self.name = name
         self.annotation = annotation
-        self.kind: Kind = said["kind"]
-        self.help: str = said["help"]
-        self.default: Any = said["default"]
-        self.flags: tuple[str, ...] = said["flags"] if said["flags"] is not None else (f"--{name.replace('_', '-')}",)
-        """As on the command line; without dashes it is a positional argument."""
-        self.metavar: str | tuple[str, ...] | None = said["metavar"]
-        self.unless: str | None = said["unless"]
-        self.variables: tuple[str, ...] = said["variables"]
-        self.scope: str = said["scope"] or owner["scope"]
-        self.group: str = said["group"] if said["group"] is not None else owner["group"]
-        self.commands: tuple[str, ...] = said["commands"] if said["commands"] is not None else owner["commands"]
+        self.kind = kind
+        self.help = help
+        self.default = default
+        self.flags = flags
+        self.metavar = metavar
+        self.unless = unless
+        self.variables = variables
+        self.scope = scope
+        self.group = group
+        self.commands = commands
 
     @property
     def kept(self) -> bool:
@@ -91,9 +105,9 @@ def option(
     kind: Kind,
     help: str,
     *,
-    default: Any = REQUIRED,
+    default: object = REQUIRED,
     flags: tuple[str, ...] | None = None,
-    metavar: str | tuple[str, ...] | None = None,
+    metavar: str | tuple[str, str] | None = None,
     unless: str | None = None,
     variables: tuple[str, ...] = (),
     scope: str | None = None,
@@ -103,11 +117,28 @@ def option(
     """A field of a class under `declared`.
 
     kind: what its values may be. help: what it does, for a person. default: what counts where nothing was ever said.
-    flags: its names on the command line, by default the field's with dashes; () for none. unless: in words, what
-    counts when it is not given, where that is not simply the default. variables: of the environment, looked at then.
-    scope, group, commands: where they are not the class's.
+    flags: its names on the command line, by default the field's with dashes; () for none; one without dashes is a
+    positional argument. unless: in words, what counts when it is not given, where that is not simply the default.
+    variables: of the environment, looked at then. scope, group, commands: where they are not the class's.
     """
-    return locals()
+
+    def named(name: str, annotation: str, owner: tuple[str, str, tuple[str, ...]]) -> Option:
+        return Option(
+            name=name,
+            annotation=annotation,
+            kind=kind,
+            help=help,
+            default=default,
+            flags=(f"--{name.replace('_', '-')}",) if flags is None else flags,
+            metavar=metavar,
+            unless=unless,
+            variables=variables,
+            scope=owner[0] if scope is None else scope,
+            group=owner[1] if group is None else group,
+            commands=owner[2] if commands is None else commands,
+        )
+
+    return named
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
@@ -116,12 +147,11 @@ def declared(*, scope: str = CALL, group: str = "", commands: tuple[str, ...] = 
 
     scope: how long they hold. group: their heading in --help. commands: those that show them, such as "tune".
     """
-    owner = {"scope": scope, "group": group, "commands": commands}
 
     def collect(cls: type[C]) -> type[C]:
         own = {}
         for name, annotation in vars(cls).get("__annotations__", {}).items():
-            own[name] = Option(name, annotation, getattr(cls, name), owner)
+            own[name] = getattr(cls, name)(name, annotation, (scope, group, commands))
             # Else it would be the default of a record's field.
             delattr(cls, name)
         cls.__options__ = own  # type: ignore[attr-defined]
@@ -151,17 +181,19 @@ def full_record(cls: type[C]) -> type[C]:
     return _record(cls, lambda option: option.default, unset="Never")
 
 
-def _record(cls: type[C], default_of: Callable[[Option], Any], *, unset: str) -> type[C]:
+def _record(cls: type[C], default_of: Callable[[Option], object], *, unset: str) -> type[C]:
     from dataclasses import dataclass, field
 
     annotations = {}
     for each in options_of(cls).values():
         annotations[each.name] = each.annotation.replace("Unset", unset)
-        default = each.kind.normal(default_of(each))
-        made: dict[str, Any] = (
-            {"default_factory": type(default)} if isinstance(default, dict) else {"default": default}
-        )
-        setattr(cls, each.name, field(**({} if default is REQUIRED else made), metadata={"option": each}))
+        default, told = each.kind.normal(default_of(each)), {"option": each}
+        if default is REQUIRED:
+            setattr(cls, each.name, field(metadata=told))
+        elif isinstance(default, dict):
+            setattr(cls, each.name, field(default_factory=dict, metadata=told))
+        else:
+            setattr(cls, each.name, field(default=default, metadata=told))
     cls.__annotations__ = annotations | vars(cls).get("__annotations__", {})
     return dataclass(frozen=True, kw_only=True)(cls)
 

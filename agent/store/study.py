@@ -131,7 +131,10 @@ class Settings(Mode, StudyOptions[Never]):
     def from_plain(cls, raw: Mapping[str, Any]) -> Settings:
         """The settings that `plain` gave. Raises TypeError for a name that is unknown."""
         kinds = {name: option.kind for name, option in options_of(cls).items()}
-        return cls(**{name: kinds[name].normal(each) if name in kinds else each for name, each in raw.items()})
+        values: dict[str, Any] = {
+            name: kinds[name].normal(each) if name in kinds else each for name, each in raw.items()
+        }
+        return cls(**values)
 
 
 #: The keys of settings.json in the order that files and journals have had; later ones stand behind them.

@@ -18,6 +18,7 @@ from agent.api.doctor_case import DoctorOptions
 from agent.api.options import TuneOptions
 from agent.cli.main import COMMANDS, parser
 from agent.errors import UsageError
+from agent.llm import variables
 from agent.options.markdown import filled
 from agent.options.option import FROZEN, STUDY, options_of
 from agent.options.study import LAUNCHER, StudyOptions
@@ -168,3 +169,8 @@ def test_names_of_plug_ins_may_be_chosen_and_are_listed(monkeypatch: pytest.Monk
         LAUNCHER.chosen("pbs")
     with pytest.raises(UsageError, match="launcher = 'pbs': must be one of submitit, sbatch, local, htcondor"):
         TuneOptions(task="digits", launcher="pbs")
+
+
+def test_variables_of_the_environment_are_those_that_are_looked_at() -> None:
+    said = {name for option in options_of(TuneOptions).values() for name in option.variables}
+    assert said == {*variables.ADDRESSES.values(), *variables.MODELS.values(), variables.SEARCH}
