@@ -42,7 +42,7 @@ class Found:
         if preset is None and not self.trainer.open_tasks:
             known = ", ".join(self.trainer.tasks) or "none"
             message = f"{self.trainer.name} has no such task; its tasks are: {known}"
-            raise InvalidTrainer([Problem(file=self.trainer.name, where="--task", value=repr(task), message=message)])
+            raise InvalidTrainer.at(self.trainer.name, message, where="--task", value=repr(task))
         return preset
 
     def reference(self, task: str, given: Path | None = None) -> Reference:
@@ -55,7 +55,7 @@ class Found:
                 reference = parse_reference(raw, file=str(given))
             if reference.trainer != self.trainer.name:
                 message = f"is for the trainer {reference.trainer!r}, not {self.trainer.name!r}"
-                raise InvalidTrainer([Problem(file=str(given), where="trainer", value="", message=message)])
+                raise InvalidTrainer.at(given, message, where="trainer")
             return for_study(reference, task=task, source="person")
         preset = self.task(task)
         begun = for_study(self._shipped(task), task=task, source="shipped")
@@ -114,7 +114,7 @@ def find_trainer(name: str) -> Found:
         f"unknown; there are: {', '.join(trainer_names())}, or the path of a trainer's .yaml, or package.module:NAME "
         "or FILE.py:NAME of one in Python (doc/add-a-trainer.md)"
     )
-    raise InvalidTrainer([Problem(file="--trainer", where="name", value=repr(name)[:80], message=message)])
+    raise InvalidTrainer.at("--trainer", message, where="name", value=repr(name)[:80])
 
 
 def _place(name: str) -> str:
@@ -130,8 +130,7 @@ def _brought(path: Path) -> Found:
     try:
         description = load_description(path)
     except DescriptionProblem as error:
-        problems = [Problem(file=error.file, where=w, value=str(v), message=m) for w, v, m in error.problems]
-        raise InvalidTrainer(problems) from error
+        raise InvalidTrainer.of(error.file, ((w, str(v), m) for w, v, m in error.problems)) from error
     return Found(trainer=registered(description), frozen=description.to_json())
 
 
@@ -155,5 +154,5 @@ def frozen_trainer(name: str, text: str | None, *, folder: Path) -> Found:
                 f"is code, and of the folder {folder} that names it: {others}; it is not imported. Look at it, and "
                 "begin a study of your own with it"
             )
-            raise InvalidStudy([Problem(file="study.yaml", where="trainer", value=name, message=message)])
+            raise InvalidStudy.at("study.yaml", message, where="trainer", value=name)
     return find_trainer(name)

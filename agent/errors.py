@@ -42,9 +42,10 @@ RoundtableError                     one clear line for the person; exit code 2 u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 
 class RoundtableError(Exception):
@@ -84,6 +85,16 @@ class ProblemsError(UsageError):
         self.problems, self.remedy = tuple(problems), remedy
         lines = [str(problem) for problem in problems]
         super().__init__("\n".join(lines + ([remedy] if remedy else [])))
+
+    @classmethod
+    def at(cls, file: str | Path, message: str, *, where: str = "file", value: str = "") -> Self:
+        """With this one problem."""
+        return cls([Problem(file=str(file), where=where, value=value, message=message)])
+
+    @classmethod
+    def of(cls, file: str | Path, found: Iterable[tuple[str, str, str]]) -> Self:
+        """With all of a file's problems: (where, value, message) of each."""
+        return cls([Problem(file=str(file), where=where, value=v, message=text) for where, v, text in found])
 
 
 class InvalidReference(ProblemsError):

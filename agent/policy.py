@@ -75,8 +75,7 @@ def load_policy(path: Path) -> Policy:
     try:
         raw = read_yaml(path)
     except FileProblem as error:
-        message = str(error).removeprefix(f"{path}: ")
-        raise InvalidPolicy([Problem(file=str(path), where="file", value="", message=message)]) from error
+        raise InvalidPolicy.at(path, error.reason) from error
     return parse_policy(raw, file=str(path))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.errors import InvalidTrainer, Problem, RoundtableError
+from agent.errors import InvalidTrainer, RoundtableError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -43,7 +43,7 @@ def shipped_reference(trainer: str) -> Path:
     if trainer in present:
         return present[trainer]
     message = f"no reference ships for it; there are: {', '.join(present) or 'none'}"
-    raise InvalidTrainer([Problem(file=str(folder), where="trainer", value=repr(trainer)[:80], message=message)])
+    raise InvalidTrainer.at(folder, message, where="trainer", value=repr(trainer)[:80])
 
 
 def _folder(name: str) -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.errors import InvalidSummary, Problem
+from agent.errors import InvalidSummary
 from agent.records import Objective, Outcome
 from agent.segmentation import Segmentation, is_segmentation, is_version_1, read_segmentation
 from trainers.files import FileProblem, read_json_object
@@ -73,7 +73,7 @@ def read_summary(path: Path, objective: Objective, *, split: str = "val", shippe
     try:
         raw: Any = read_raw(path)
     except FileProblem as error:
-        raise _invalid(path, [("file", "", str(error).removeprefix(f"{path}: "))]) from error
+        raise _invalid(path, [("file", "", error.reason)]) from error
     if "metrics" in raw and "objective" in raw:
         return _own(path, raw, objective, split, shipped=shipped)
     if is_segmentation(raw):
@@ -302,5 +302,4 @@ def _invalid(path: Path, found: Sequence[tuple[str, str, str]]) -> InvalidSummar
     more = len(found) - MOST_LISTED
     if more > 0:
         found = [*found[:MOST_LISTED], ("file", "", f"and {more} further problems of these kinds")]
-    problems = [Problem(file=str(path), where=where, value=value, message=text) for where, value, text in found]
-    return InvalidSummary(problems)
+    return InvalidSummary.of(path, found)

@@ -178,6 +178,10 @@ def write_json(path: Path, value: object) -> None:
 class FileProblem(Exception):
     """A file that could not be read as what it should be; the message names the file and the reason."""
 
+    def __init__(self, file: str | Path, reason: str) -> None:
+        self.file, self.reason = str(file), reason
+        super().__init__(f"{file}: {reason}")
+
 
 def read_bounded(path: Path, limit: int) -> str:
     """The text of a file of at most `limit` bytes. Raises FileProblem, which names the file and the reason."""
@@ -185,11 +189,11 @@ def read_bounded(path: Path, limit: int) -> str:
         with open(path, "rb", buffering=0, opener=open_to_read) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > limit:
-                raise FileProblem(f"{path}: {size} bytes, more than the {limit} that are read")
+                raise FileProblem(path, f"{size} bytes, more than the {limit} that are read")
             data = stream.readall()
         return decoded(data, name=str(path))
     except OSError as error:
-        raise FileProblem(f"{path}: {error.strerror or error}") from error
+        raise FileProblem(path, f"{error.strerror or error}") from error
 
 
 def decoded(data: bytes, *, name: str) -> str:
@@ -202,7 +206,7 @@ def decoded(data: bytes, *, name: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         wide = " (it begins as UTF-16)" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
-        raise FileProblem(f"{name}: not UTF-8 at byte {error.start}{wide}; save it as UTF-8") from error
+        raise FileProblem(name, f"not UTF-8 at byte {error.start}{wide}; save it as UTF-8") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -223,11 +227,11 @@ def parse_json_object(text: str, *, name: str, nan_is_null: bool = False) -> dic
             text, object_pairs_hook=_unique_keys, parse_constant=_nan_as_null if nan_is_null else _refuse_constant
         )
     except json.JSONDecodeError as error:
-        raise FileProblem(f"{name}: line {error.lineno} column {error.colno}: {error.msg}") from error
+        raise FileProblem(name, f"line {error.lineno} column {error.colno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:
-        raise FileProblem(f"{name}: {error}") from error
+        raise FileProblem(name, str(error)) from error
     if not isinstance(value, dict):
-        raise FileProblem(f"{name}: expected one JSON object, found {type(value).__name__}")
+        raise FileProblem(name, f"expected one JSON object, found {type(value).__name__}")
     return value
 
 

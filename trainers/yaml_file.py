@@ -49,20 +49,20 @@ def parse_yaml(text: str, *, name: str, written: bool = False) -> dict[str, Any]
     import yaml
 
     def refuse(line: int, key: str) -> None:
-        raise FileProblem(f"{name}: line {line}: the key {key!r} stands twice")
+        raise FileProblem(name, f"line {line}: the key {key!r} stands twice")
 
     try:
         value = yaml.load(text, core_loader(refuse, written=written))  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise FileProblem(f"{name}: {where}{error.problem or error}") from error
+        raise FileProblem(name, f"{where}{error.problem or error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise FileProblem(f"{name}: {error}") from error
+        raise FileProblem(name, str(error)) from error
     if not isinstance(value, dict):
-        raise FileProblem(f"{name}: expected `key: value` lines, found {type(value).__name__}")
+        raise FileProblem(name, f"expected `key: value` lines, found {type(value).__name__}")
     for key in value:
         if not isinstance(key, str):
-            raise FileProblem(f"{name}: the key {key!r} must be a text; put it in quotes")
+            raise FileProblem(name, f"the key {key!r} must be a text; put it in quotes")
     return value
 
 

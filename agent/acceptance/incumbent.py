@@ -54,7 +54,7 @@ class Incumbent:
             if not isinstance(raw, Mapping):
                 raise TypeError("not an object")
             if newer := newer_version(raw, SCHEMA_VERSION):
-                raise InvalidStudy([Problem(file="incumbent.json", where="file", value="", message=newer)])
+                raise InvalidStudy.at("incumbent.json", newer)
             error = raw["standard_error"]
             return cls(
                 round=int(raw["round"]),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.acceptance.rules import CORRECTIONS, VERDICTS, Own, Rules
-from agent.errors import InvalidRules, Problem
+from agent.errors import InvalidRules
 from agent.ownership import other_writers
 from trainers.files import FileProblem, open_to_read
 
@@ -27,15 +27,14 @@ SUFFIXES = (".yaml", ".yml", ".py")
 def load_rules(path: Path) -> Rules:
     """Read a file of rules; what kind it is, its suffix says. Raises InvalidRules with every problem."""
     if path.suffix not in SUFFIXES:
-        raise _invalid(path, "file", path.suffix or "no suffix", f"must end in one of {', '.join(SUFFIXES)}")
+        raise InvalidRules.at(path, f"must end in one of {', '.join(SUFFIXES)}", value=path.suffix or "no suffix")
     return _python(path) if path.suffix == ".py" else _table(path)
 
 
 def parse_rules(raw: Mapping[str, Any], *, file: str, name: str = "acceptance.yaml") -> Rules:
     """The rules of a YAML mapping; `file` is what messages call it. Raises InvalidRules with every problem."""
-    problems = [Problem(file=file, where=where, value=value, message=text) for where, value, text in _problems(raw)]
-    if problems:
-        raise InvalidRules(problems)
+    if problems := list(_problems(raw)):
+        raise InvalidRules.of(file, problems)
     given: dict[str, Any] = {field: float(v) if _is_float(field, v) else v for field, v in raw.items()}
     return Rules(**given, name=name)
 
@@ -46,7 +45,7 @@ def _table(path: Path) -> Rules:
     try:
         raw = read_yaml(path)
     except FileProblem as error:
-        raise _invalid(path, "file", "", str(error).removeprefix(f"{path}: ")) from error
+        raise InvalidRules.at(path, error.reason) from error
     return parse_rules(raw, file=str(path), name=path.name)
 
 
@@ -58,11 +57,11 @@ def _python(path: Path) -> Rules:
     except InvalidRules:
         raise
     except OSError as error:
-        raise _invalid(path, "file", "", error.strerror or str(error)) from error
+        raise InvalidRules.at(path, error.strerror or str(error)) from error
     except (Exception, SystemExit) as error:
-        raise _invalid(path, _line(error, path), "", f"cannot be loaded: {_said(error)}") from error
+        raise InvalidRules.at(path, f"cannot be loaded: {_said(error)}", where=_line(error, path)) from error
     if not callable(found):
-        raise _invalid(path, "file", "", f"defines no function {FUNCTION}(comparison); see doc/acceptance.md")
+        raise InvalidRules.at(path, f"defines no function {FUNCTION}(comparison); see doc/acceptance.md")
     return Rules(name=path.name, own=_own(path, found))
 
 
@@ -72,7 +71,7 @@ def _own_code(path: Path) -> bytes:
         if others := other_writers(os.fstat(stream.fileno())):
             copy = f"install -m 600 {shlex.quote(str(path))} rules.py"
             message = f"is code, and {others}: it is not run. Read it, then give a copy of your own: `{copy}`"
-            raise _invalid(path, "file", "", f"{message}, and --rules rules.py")
+            raise InvalidRules.at(path, f"{message}, and --rules rules.py")
         return stream.read()
 
 
@@ -86,11 +85,13 @@ def _own(path: Path, function: Callable[[Mapping[str, Any]], object]) -> Own:
             answer = function(given)
         except (Exception, SystemExit) as error:
             place = f"{where} of {comparison['candidate']}, {_line(error, path)}"
-            raise _invalid(path, place, "", f"failed: {_said(error)}; mend it and call again") from error
+            raise InvalidRules.at(path, f"failed: {_said(error)}; mend it and call again", where=place) from error
         verdict, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
         if verdict not in VERDICTS or not isinstance(reason, str):
             wanted = f'must be one of {", ".join(VERDICTS)}, or such a word and a reason: ("accepted", "...")'
-            raise _invalid(path, f"{where} of {comparison['candidate']}", repr(answer)[:80], wanted)
+            raise InvalidRules.at(
+                path, wanted, where=f"{where} of {comparison['candidate']}", value=repr(answer)[:80]
+            )
         return str(verdict), " ".join(reason.split())[:300]
 
     return guarded
@@ -159,7 +160,3 @@ def _line(error: BaseException, path: Path) -> str:
 
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def _invalid(path: Path, where: str, value: str, message: str) -> InvalidRules:
-    return InvalidRules([Problem(file=str(path), where=where, value=value, message=message)])

@@ -136,8 +136,7 @@ class Run:
         """The very file that its trials were given. Raises InvalidStudy where it was changed since."""
         text = read_text(self.reference_path)
         if sha256(text) != self.entry["sha256"]:
-            message = "changed since it was trained with; restore the file"
-            raise InvalidStudy([Problem(file=str(self.reference_path), where="file", value="", message=message)])
+            raise InvalidStudy.at(self.reference_path, "changed since it was trained with; restore the file")
         return parse_reference(parse_json_object(text, name=str(self.reference_path)), file=str(self.reference_path))
 
     @property

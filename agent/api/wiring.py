@@ -191,7 +191,7 @@ def study_rules(store: Store) -> Rules:
     written either (`check_own_study`). Raises InvalidRules, InvalidStudy.
     """
     from agent.acceptance.rules_file import load_rules
-    from agent.errors import InvalidStudy, Problem
+    from agent.errors import InvalidStudy
     from agent.resources import shipped_rules
     from agent.store.disk import read_text
     from agent.store.versions import sha256
@@ -204,16 +204,14 @@ def study_rules(store: Store) -> Rules:
         check_own_study(store.paths.root, path)
     if not path.exists() or (given.kind == "python" and sha256(read_text(path)) != given.sha256):
         message = "is not as it was given" if path.exists() else "is not there any more"
-        raise InvalidStudy(
-            [Problem(file=str(path), where="file", value="", message=f"{message}; give --rules again")]
-        )
+        raise InvalidStudy.at(path, f"{message}; give --rules again")
     return load_rules(path)
 
 
 def check_own_study(root: Path, rules: Path) -> None:
     """Raises InvalidStudy where code in a study's folder (`rules`) may not be run, because somebody else could have
     put it there: they own the folder or may write to it. (That of the file: `load_rules`.)"""
-    from agent.errors import InvalidStudy, Problem
+    from agent.errors import InvalidStudy
 
     try:
         others = other_writers(root.stat())
@@ -225,12 +223,12 @@ def check_own_study(root: Path, rules: Path) -> None:
     if root.stat().st_uid == os.geteuid():
         remedy += f", or keep the folder to yourself: `chmod go-w {shlex.quote(str(root))}`"
     message = f"is code, and of the folder it is in: {others}; it is not run. Read it, then {remedy}"
-    raise InvalidStudy([Problem(file=str(rules), where="file", value="", message=message)])
+    raise InvalidStudy.at(rules, message)
 
 
 def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tuple[Profile, tuple[str, ...]]:
     """The study's profile with this call's throttle, and the GPUs that a local launcher hands out."""
-    from agent.errors import InvalidProfile, Problem
+    from agent.errors import InvalidProfile
     from agent.launch.profile import default_profile, load_profile, per_gpu
 
     profile = load_profile(store.paths.profile) if store.paths.profile.exists() else default_profile()
@@ -251,7 +249,7 @@ def _profile(store: Store, settings: Settings, trainer: RegisteredTrainer) -> tu
     if (settings.slurm or can.array_scripts) and found.gpu_count == 0 and (options := per_gpu(found)):
         message = "the training asks for no GPU: set `gpus`, or take it out; memory is `mem`"
         where = f"extra.{options[0]}"
-        raise InvalidProfile([Problem(file=str(store.paths.profile), where=where, value="", message=message)])
+        raise InvalidProfile.at(store.paths.profile, message, where=where)
     return found, gpus
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.errors import InvalidReference, Problem, UsageError
+from agent.errors import InvalidReference, UsageError
 from agent.reference import Reference, describe, diff, is_old, load_reference, read_json
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _read(path: Path, trainer: str | None) -> tuple[Reference, Found | None]:
         return found.reference("task", path), found
     if is_old(raw):
         message = "is of the form before schema_version; `--trainer NAME` says whose it is and checks it"
-        raise InvalidReference([Problem(file=str(path), where="file", value="", message=message)])
+        raise InvalidReference.at(path, message)
     return load_reference(path), None
 
 

@@ -123,6 +123,8 @@ class TaskStatus:
     elapsed_s: float | None = None
     ended: float | None = None
     """When it ended, in seconds since the epoch; None where nobody tells."""
+    absent: bool = False
+    """The queue does not show it, and nobody knows yet how it ended."""
 
 
 class Launcher(Protocol):

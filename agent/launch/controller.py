@@ -145,8 +145,7 @@ class ControllerJobs:
         A job that squeue does not show cannot tick any more, whatever accounting still says of it.
         """
         status = self.status(job)
-        absent = status.reason.startswith(("sacct says", "in neither"))
-        return status.state in (State.PENDING, State.RUNNING) or (status.state is State.UNKNOWN and not absent)
+        return not status.absent and status.state in (State.PENDING, State.RUNNING, State.UNKNOWN)
 
     def cancel(self, job: ControllerJob) -> None:
         """scancel. A job that is gone is no error. Raises SchedulerUnavailable."""

@@ -38,7 +38,7 @@ def check_syntax(path: Path) -> None:
         if done.returncode == 0:
             return
         message = " / ".join(done.stderr.strip().splitlines()[:3]) or f"exit code {done.returncode}"
-    raise InvalidScript([Problem(file=str(path), where="bash -n", value="", message=message)])
+    raise InvalidScript.at(path, message, where="bash -n")
 
 
 def _bytes(text: str) -> Iterator[tuple[str, str, str]]:

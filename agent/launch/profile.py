@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agent.errors import InvalidProfile, Problem
+from agent.errors import InvalidProfile
 from agent.launch.base import SlurmSettings
 from agent.launch.options import MEMORY, PER_GPU
 from agent.launch.profile_checks import gres_gpus, megabytes, problems_of, time_in_seconds
@@ -69,7 +69,7 @@ class Resources:
         raw = {k: str(v) if isinstance(v, Path) else v for k, v in values.items() if not isinstance(v, Resources)}
         found = problems_of(raw, given=set())
         if found:
-            raise InvalidProfile([Problem(file="profile", where=w, value=v, message=m) for w, v, m in found])
+            raise InvalidProfile.of("profile", found)
 
     @property
     def cpu_count(self) -> int:
@@ -135,7 +135,7 @@ class Profile(Resources):
         if self.resources(kind, inference=True).gpu_count == 0 and (found := per_gpu(own)):
             message = "the job asks for no GPU: take it out, or give it `gpus`; memory is `mem`"
             where = f"{kind}.extra.{found[0]}"
-            raise InvalidProfile([Problem(file="profile", where=where, value="", message=message)])
+            raise InvalidProfile.at("profile", message, where=where)
 
     def resources(self, kind: Kind, *, inference: bool = False) -> Resources:
         """What a task of this kind asks for.
@@ -239,12 +239,11 @@ def load_profile(path: Path) -> Profile:
     try:
         raw = read_yaml(path, written=True)
     except FileProblem as error:
-        problem = Problem(file=str(path), where="file", value="", message=str(error).removeprefix(f"{path}: "))
-        raise InvalidProfile([problem]) from error
+        raise InvalidProfile.at(path, error.reason) from error
     found = problems_of(raw, given=set(raw))
     own = raw.get("controller")
     if found:
-        raise InvalidProfile([Problem(file=str(path), where=w, value=v, message=m) for w, v, m in found])
+        raise InvalidProfile.of(path, found)
     values = {
         name: _convert(name, value) for name, value in raw.items() if name not in ("prepare", "eval", "controller")
     }

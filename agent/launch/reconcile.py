@@ -129,7 +129,7 @@ def _judge(
     missing_s = now - absences.since(label, now)
     if missing_s < patience_s:
         said = f"sacct says {ended.raw}" if ended else "in neither squeue nor sacct"
-        return TaskStatus(state=State.UNKNOWN, raw=ended.raw if ended else "", reason=said)
+        return TaskStatus(state=State.UNKNOWN, raw=ended.raw if ended else "", reason=said, absent=True)
     return TaskStatus(state=State.GONE, raw="LOST", reason=f"missing from SLURM for {missing_s:.0f} s")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import resources
-from agent.errors import InvalidPlugin, InvalidScript, InvalidTrainer, Problem
+from agent.errors import InvalidPlugin, InvalidScript, InvalidTrainer
 from agent.launch.base import SlurmSettings
 from agent.launch.environment import secret_pattern
 from agent.launch.lint import lint_script
@@ -259,7 +259,7 @@ def _template_folder(manifest: Manifest, template: str | None) -> str:
     if (trainer := _registered(manifest)) is not None:
         return trainer.template
     message = f"is not a trainer that is installed; there are: {', '.join(trainer_names())}"
-    raise InvalidTrainer([Problem(file="manifest", where="trainer", value=repr(manifest.trainer), message=message)])
+    raise InvalidTrainer.at("manifest", message, where="trainer", value=repr(manifest.trainer))
 
 
 def _check_values(
@@ -284,8 +284,7 @@ def _check_values(
     except ValueError as error:
         found.append(("round folder", files.root, str(error)))
     if found:
-        problems = [Problem(file="scripts", where=w, value=ascii(str(v)), message=m) for w, v, m in found]
-        raise InvalidScript(problems)
+        raise InvalidScript.of("scripts", ((where, ascii(str(v)), message) for where, v, message in found))
 
 
 def _lint(texts: Mapping[Path, str]) -> None:
@@ -332,9 +331,9 @@ def _render(environment: Any, name: str, context: Mapping[str, object], script: 
         return str(environment.get_template(name).render(context))
     except TemplateNotFound as error:
         message = f"there is no template {error}: the installation is incomplete, or the folder's name misspelled"
-        raise InvalidScript([Problem(file=script.name, where="template", value=name, message=message)]) from error
+        raise InvalidScript.at(script.name, message, where="template", value=name) from error
     except (TemplateError, ValueError) as error:
-        raise InvalidScript([Problem(file=script.name, where="template", value=name, message=str(error))]) from error
+        raise InvalidScript.at(script.name, str(error), where="template", value=name) from error
 
 
 def _only_quoted(value: object) -> Quoted:

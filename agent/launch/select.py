@@ -54,21 +54,26 @@ def check_launcher(name: str) -> None:
     require_programs(name, capabilities_of(name).programs)
 
 
-def check_cluster(cluster: str | None, environment: Mapping[str, str] | None = None) -> None:
-    """Raises UsageError where variables of this shell send jobs to a cluster that the profile does not name.
+def check_cluster(cluster: str | None) -> None:
+    """Raises UsageError where `unnamed_cluster` has something to say of this shell."""
+    if found := unnamed_cluster(cluster, os.environ):
+        raise UsageError(". ".join(found))
+
+
+def unnamed_cluster(cluster: str | None, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """What is wrong and what to change where variables send jobs to a cluster that the profile does not name.
 
     Other processes of the study (cron, a controller job, another shell) would ask the default cluster, miss its jobs
-    there and start them again.
+    there and start them again. cluster: the profile's.
     """
-    given = os.environ if environment is None else environment
-    named = next((name for name in CLUSTER_VARIABLES if given.get(name)), None)
-    if cluster is None and named is not None:
-        one = "NAME, one of them," if re.search(r"[,\s]|^all$", given[named]) else given[named]
-        raise UsageError(
-            f"{named}={given[named]} in this shell: a study keeps its cluster in its profile, where every later call "
-            f"finds it. Put `cluster: {one}` into the profile (--profile FILE), or `unset "
-            f"{' '.join(CLUSTER_VARIABLES)}` for the cluster of slurm.conf"
-        )
+    named = next((name for name in CLUSTER_VARIABLES if environment.get(name)), None)
+    if cluster is not None or named is None:
+        return None
+    given = environment[named]
+    one = "NAME, one of them," if re.search(r"[,\s]|^all$", given) else given
+    said = f"{named}={given} in this shell: a study keeps its cluster in its profile, where every later call finds it"
+    unset = f"`unset {' '.join(CLUSTER_VARIABLES)}` for the cluster of slurm.conf"
+    return said, f"Put `cluster: {one}` into the profile (--profile FILE), or {unset}"
 
 
 def check_answers(name: str, *, cluster: str | None = None) -> None:

@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from agent.errors import Problem, ProblemsError, UsageError
+from agent.errors import ProblemsError, UsageError
 from agent.llm.base import Usage
 from agent.llm.presets import PROVIDERS, is_provider, provider_names
 from trainers.command.findings import Findings, Section, is_number
@@ -169,7 +169,7 @@ def parse_prices(raw: Mapping[str, Any], *, file: str) -> tuple[Price, ...]:
                 findings.add(where, price.model, "stands twice: same provider, model and conditions")
             prices[same] = price
     if findings.problems:
-        raise InvalidPrices([Problem(file=file, where=w, value=v, message=m) for w, v, m in findings.problems])
+        raise InvalidPrices.of(file, findings.problems)
     return tuple(prices.values())
 
 

@@ -22,7 +22,6 @@ from agent.errors import (
     LLMRejected,
     LLMUnavailable,
     LLMUnusable,
-    Problem,
     ProblemsError,
     UsageError,
 )
@@ -148,7 +147,7 @@ def parse_script(raw: Mapping[str, Any], *, file: str) -> tuple[ScriptedReply, .
         else:
             findings.add(where, entry, "must be a mapping with role and one of json, text, error")
     if findings.problems:
-        raise InvalidReplies([Problem(file=file, where=w, value=v, message=m) for w, v, m in findings.problems])
+        raise InvalidReplies.of(file, findings.problems)
     return tuple(replies)
 
 

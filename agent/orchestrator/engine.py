@@ -11,7 +11,6 @@ from agent.errors import (
     InputChanged,
     InvalidManifest,
     InvalidStudy,
-    Problem,
     ProposalError,
     StudyEnds,
 )
@@ -60,11 +59,9 @@ def named_problems() -> Iterator[None]:
     try:
         yield
     except ManifestProblem as error:
-        found = [Problem(file=error.file, where=w, value=v, message=text) for w, v, text in error.problems]
-        raise InvalidManifest(found) from error
+        raise InvalidManifest.of(error.file, error.problems) from error
     except FileProblem as error:
-        name, _, message = str(error).partition(": ")
-        raise InvalidStudy([Problem(file=name, where="file", value="", message=message)]) from error
+        raise InvalidStudy.at(error.file, error.reason) from error
 
 
 def _tick(store: Store, tools: Tools, settings: Settings, given: Given, force: int | None) -> Report:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from agent.errors import InvalidReference, Problem
+from agent.errors import InvalidReference
 from agent.reference.model import show
 
 if TYPE_CHECKING:
@@ -135,4 +135,4 @@ def _text(path: Path) -> str:
 
 
 def _refused(path: Path, where: str, message: str) -> InvalidReference:
-    return InvalidReference([Problem(file=str(path), where=where, value="", message=message)])
+    return InvalidReference.at(path, message, where=where)

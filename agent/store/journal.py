@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from agent.errors import ClockWentBack, InvalidStudy, Problem, StudyBusy
+from agent.errors import ClockWentBack, InvalidStudy, StudyBusy
 from agent.store.codec import FieldProblem
 from agent.store.disk import Disk, storage
 from agent.store.events import Event, line_of, read_event
@@ -134,9 +134,7 @@ class Journal:
                 where = f"line {self._lines[place]}, {entry['event']}.{problem.where}"
                 message = f"{problem.message}: the line was edited; restore the file"
                 value = repr(problem.value)[:80]
-                raise InvalidStudy(
-                    [Problem(file=str(self._path), where=where, value=value, message=message)]
-                ) from problem
+                raise InvalidStudy.at(self._path, message, where=where, value=value) from problem
         return event
 
     @overload
@@ -222,16 +220,7 @@ def _read(path: Path) -> Iterator[tuple[int, Entry]]:
             continue
         whole = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("event", "at"))
         if not whole or entry.get("seq") != expected:
-            shown = line[:80]
-            raise InvalidStudy(
-                [
-                    Problem(
-                        file=str(path),
-                        where=f"line {number}",
-                        value=shown,
-                        message=f"expected entry {expected}: lines were removed or edited; restore the file",
-                    )
-                ]
-            )
+            message = f"expected entry {expected}: lines were removed or edited; restore the file"
+            raise InvalidStudy.at(path, message, where=f"line {number}", value=line[:80])
         expected += 1
         yield number, entry

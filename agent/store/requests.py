@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.errors import InvalidStudy, Problem
+from agent.errors import InvalidStudy
 from agent.store.disk import storage
 from agent.store.events import Cancelled, Released, RetryAsked
 from agent.store.paths import RoundPaths
@@ -85,7 +85,7 @@ def open_requests(store: Store) -> list[CancelRequest]:
             if not path.exists():
                 continue
             message = f"cannot be used ({error}); remove it and call `{store.command('cancel')}` again"
-            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
+            raise InvalidStudy.at(path, message) from error
         found.append(request)
     return sorted(found, key=lambda request: request.rows is not None)
 

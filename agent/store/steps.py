@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from agent.errors import InvalidStudy, Problem
+from agent.errors import InvalidStudy
 from agent.store.disk import Disk
 from agent.store.paths import RoundPaths
 from trainers.files import FileProblem, read_json_object, read_regular
@@ -66,13 +66,8 @@ class Steps:
                 details=raw["details"],
             )
         except (FileProblem, KeyError, ValueError) as error:
-            problem = Problem(
-                file=str(path),
-                where=step,
-                value="",
-                message=f"broken step record ({error}); remove it to redo the step",
-            )
-            raise InvalidStudy([problem]) from error
+            message = f"broken step record ({error}); remove it to redo the step"
+            raise InvalidStudy.at(path, message, where=step) from error
 
     def write(self, record: StepRecord, *, at: datetime) -> None:
         """Write a record, unless the same one stands there already (a waiting step looked at again)."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.budget import Ledger
-from agent.errors import InvalidStudy, Problem, UsageError
+from agent.errors import InvalidStudy, UsageError
 from agent.ownership import kept_back
 from agent.pasteable import roundtable
 from agent.records import Observation, Outcome
@@ -114,11 +114,11 @@ class Store:
         begun = store.journal.last(StudyBegun)
         if begun is None or begun.sha256 != sha256(read_text(path)):
             message = "changed since the study began: put it back as it was, or start another --study"
-            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)])
+            raise InvalidStudy.at(path, message)
         frozen = config.trainer_sha256
         if frozen is not None and sha256(read_text(store.paths.trainer_file)) != frozen:
             message = "changed since the study began: put it back as it was, or start another --study"
-            raise InvalidStudy([Problem(file=str(store.paths.trainer_file), where="file", value="", message=message)])
+            raise InvalidStudy.at(store.paths.trainer_file, message)
         return store
 
     # -- how it is driven ---------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Store:
         found = RoundFolder.parse(self.paths.root / name)
         if found is None:
             message = "is no folder of a round: the journal was changed; restore it"
-            raise InvalidStudy([Problem(file=str(self.paths.journal), where="folder", value=name, message=message)])
+            raise InvalidStudy.at(self.paths.journal, message, where="folder", value=name)
         return self.paths.round(found)
 
     def rungs(self, paths: RoundPaths) -> list[RungBegun]:
@@ -261,7 +261,7 @@ class Store:
             return read_json_object(path)
         except FileProblem as error:
             message = kept_back(path) or str(error)
-            raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
+            raise InvalidStudy.at(path, message) from error
 
     def round_record(self, paths: RoundPaths) -> dict[str, Any]:
         """round.json of a closed round, to be read only. Raises InvalidStudy.
@@ -280,14 +280,13 @@ class Store:
         try:
             record: dict[str, Any] = read_json_object(paths.closed)
             if newer := newer_version(record, ROUND_SCHEMA):
-                problem = Problem(file=str(paths.closed), where="file", value="", message=newer)
-                raise InvalidStudy([problem])
+                raise InvalidStudy.at(paths.closed, newer)
             if paths.root.name.startswith("round_"):
                 for entry in record["candidates"]:
                     observation(paths.number, entry)
         except (FileProblem, KeyError, TypeError, ValueError) as error:
             message = f"cannot be used ({type(error).__name__}: {error}); restore the file"
-            raise InvalidStudy([Problem(file=str(paths.closed), where="file", value="", message=message)]) from error
+            raise InvalidStudy.at(paths.closed, message) from error
         return record
 
     def history(self, *, below: int | None = None) -> list[Observation]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Never
 
-from agent.errors import InvalidStudy, Problem
+from agent.errors import InvalidStudy
 from agent.options.option import full_record, options_of
 from agent.options.study import Mode, StudyOptions
 from agent.proposers import proposer_entry
@@ -70,7 +70,7 @@ def load_study(path: Path) -> StudyConfig:
     try:
         return _study(read_bounded(path, SIZE_LIMIT), path)
     except FileProblem as error:
-        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=str(error))]) from error
+        raise InvalidStudy.at(path, str(error)) from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -81,7 +81,7 @@ def _study(text: str, path: Path) -> StudyConfig:
     """
     raw: Any = parse_yaml(text, name=str(path))
     if newer := newer_version(raw, SCHEMA_VERSION):
-        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=newer)])
+        raise InvalidStudy.at(path, newer)
     names = {f.name for f in dataclasses.fields(StudyConfig)}
     known = f"unknown; known: {', '.join(sorted(names))}"
     found = [(name, "", "is missing") for name in sorted(names - raw.keys())]
@@ -91,9 +91,8 @@ def _study(text: str, path: Path) -> StudyConfig:
             found.append((name, repr(raw[name]), "must be a list of whole numbers from 0"))
     if "direction" in raw and raw["direction"] not in ("minimize", "maximize"):
         found.append(("direction", repr(raw["direction"]), "must be minimize or maximize"))
-    problems = [Problem(file=str(path), where=where, value=value, message=text) for where, value, text in found]
-    if problems:
-        raise InvalidStudy(problems)
+    if found:
+        raise InvalidStudy.of(path, found)
     fields = {name: raw[name] for name in names} | {"folds": tuple(raw["folds"]), "seeds": tuple(raw["seeds"])}
     return StudyConfig(**fields)
 
@@ -164,4 +163,4 @@ def load_settings(path: Path, journaled: Mapping[str, Any] | None = None) -> Set
         return Settings.from_plain(raw)
     except (FileProblem, KeyError, TypeError) as error:
         message = f"cannot be used ({error}); remove it: the journal holds the last call's settings, which count then"
-        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
+        raise InvalidStudy.at(path, message) from error

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.errors import InvalidReference, Problem, UsageError
+from agent.errors import InvalidReference, UsageError
 from agent.reference import Reference, load_reference
 from agent.store.disk import Disk, read_text
 from agent.store.events import ReferenceRestored, ReferenceWritten
@@ -40,17 +40,12 @@ class Versions:
             "objective.direction": (reference.objective.direction, config.direction),
         }
         problems = [
-            Problem(
-                file=str(self._paths.reference),
-                where=where,
-                value=repr(found),
-                message=f"the study began with {begun!r}; put it back, or begin another --study",
-            )
+            (where, repr(found), f"the study began with {begun!r}; put it back, or begin another --study")
             for where, (found, begun) in frozen.items()
             if found != begun
         ]
         if problems:
-            raise InvalidReference(problems)
+            raise InvalidReference.of(self._paths.reference, problems)
         return reference
 
     def current_text(self) -> str:
@@ -151,7 +146,7 @@ class Versions:
         if not path.exists():
             study = shlex.quote(str(path.parent))
             message = f"is gone; `roundtable reference restore --study {study} last` puts the last one back"
-            raise InvalidReference([Problem(file=str(path), where="file", value="", message=message)])
+            raise InvalidReference.at(path, message)
 
 
 def sha256(text: str) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from agent.errors import TrainingEnvironmentError, UsageError
+from agent.errors import TrainingEnvironmentError
 from agent.launch.doctor.finding import Area, Finding, few
 from agent.launch.environment import CLUSTER_VARIABLES, KEPT, is_secret, scrub
 from agent.launch.profile import Profile
-from agent.launch.select import check_cluster
+from agent.launch.select import unnamed_cluster
 from agent.launch.training import ensure, import_root, training_python
 from agent.pasteable import quoted
 from trainers.registry import RegisteredTrainer
@@ -31,12 +31,8 @@ def check_variables(environment: Mapping[str, str], *, slurm: bool, cluster: str
     steering = [name for name in dropped if not name.startswith(("XDG_", "DBUS_"))]
     sbatch = [name for name in steering if name.startswith("SBATCH_") and name not in CLUSTER_VARIABLES and slurm]
     findings = []
-    if slurm:
-        try:
-            check_cluster(cluster, environment)
-        except UsageError as error:
-            said, _, ask = str(error).partition(". ")
-            findings.append(_shell.problem("cluster", said, ask))
+    if slurm and (found := unnamed_cluster(cluster, environment)):
+        findings.append(_shell.problem("cluster", *found))
     if sbatch:
         said = f"{few(sbatch, _MOST_NAMES)}: beat a script's own #SBATCH lines; Roundtable's launchers remove them"
         ask = f"unset {' '.join(sbatch)} before you run sbatch by hand"

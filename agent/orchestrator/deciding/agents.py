@@ -11,7 +11,7 @@ from agent.acceptance import Incumbent
 from agent.anonymise import Aliases, Name, NoAliases, gather, own_words, words_of
 from agent.anonymise.aliases import from_json as read_aliases
 from agent.anonymise.gather import Machine
-from agent.errors import InvalidStudy, Problem, UsageError
+from agent.errors import InvalidStudy, UsageError
 from agent.llm.base import Usage
 from agent.orchestrator.deciding.calls import Calls, exchanges
 from agent.orchestrator.work import Models, Work
@@ -129,8 +129,7 @@ def _known(record: Mapping[str, Any] | None, path: Path) -> Mapping[str, str]:
         return read_aliases(record["aliases"]) if record is not None else {}
     except (KeyError, UsageError) as error:
         what = "has no `aliases`" if isinstance(error, KeyError) else str(error)
-        message = f"{what}; restore the file: recorded exchanges are read with it"
-        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)]) from error
+        raise InvalidStudy.at(path, f"{what}; restore the file: recorded exchanges are read with it") from error
 
 
 def class_names(work: Work) -> list[str]:

@@ -24,7 +24,6 @@ from agent.errors import (
     LLMError,
     LLMUnavailable,
     LLMUnusable,
-    Problem,
     ReplayMismatch,
 )
 from agent.llm.base import LLM, Attempt, Reply, Request, Usage
@@ -279,7 +278,7 @@ def _check_readable(path: Path) -> None:
     """Exchanges are their owner's alone. Without this, those of a colleague would be missed in silence (a folder that
     may not be listed) or be called broken."""
     if message := kept_back(path):
-        raise InvalidStudy([Problem(file=str(path), where="file", value="", message=message)])
+        raise InvalidStudy.at(path, message)
 
 
 def _exchange(name: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -302,7 +301,7 @@ def _is_number(value: object) -> bool:
 
 def _unreadable(path: Path, error: Exception) -> InvalidStudy:
     message = f"cannot be used ({type(error).__name__}: {error}); {ASK_AGAIN}"
-    return InvalidStudy([Problem(file=str(path), where="file", value="", message=message)])
+    return InvalidStudy.at(path, message)
 
 
 _FIELDS = (

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from agent.errors import InvalidSummary, LaunchError, Problem, SchedulerUnavailable, UsageError
+from agent.errors import InvalidSummary, LaunchError, SchedulerUnavailable, UsageError
 from agent.launch.base import State, Submission, TaskStatus
 from agent.orchestrator.training import pending_reasons, render
 from agent.orchestrator.training.retry import Fates, carry_out, close_by_quorum, next_attempt, open_wave
@@ -372,7 +372,7 @@ def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:
     name = next(iter(manifest.candidates))
     if read_summary(path, work.store.config.objective, shipped=work.store.config.shipped).value is None:
         message = "holds no value: it was written before the training had left a result"
-        raise InvalidSummary([Problem(file=str(path), where="metrics", value="", message=message)])
+        raise InvalidSummary.at(path, message, where="metrics")
     given = [(path, "val", work.paths.val_summary)]
     if work.given.test_summary is not None:
         given.append((work.given.test_summary, "test", work.paths.test_summary))
@@ -380,7 +380,7 @@ def _by_hand(work: Work, manifest: Manifest, path: Path) -> StepResult:
         try:
             refuse_impossible(source, shipped=work.store.config.shipped)
         except FileProblem as error:
-            raise InvalidSummary([Problem(file=str(source), where="file", value="", message=str(error))]) from error
+            raise InvalidSummary.at(source, str(error)) from error
     for source, split, target in given:
         text = read_text(source)
         work.store.disk.write(work.paths.candidate_summary(name, split), text)

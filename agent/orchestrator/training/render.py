@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent.errors import InputChanged, InvalidProfile, Problem, ProposalError, SchedulerUnavailable, UsageError
+from agent.errors import InputChanged, InvalidProfile, ProposalError, SchedulerUnavailable, UsageError
 from agent.launch.catalogue import capabilities_of
 from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, taken, unasked
 from agent.launch.render import Rendered, manual_commands, render_round
@@ -342,7 +342,7 @@ def _refuse_pruned(work: Work) -> None:
     }
     if kept in needed and (why := needed[kept]):
         message = f"{why}: set it to both, or take it out"
-        raise InvalidProfile([Problem(file="profile", where="keep_checkpoints", value=kept, message=message)])
+        raise InvalidProfile.at("profile", message, where="keep_checkpoints", value=kept)
 
 
 def _no_gpu_here(work: Work) -> str:
