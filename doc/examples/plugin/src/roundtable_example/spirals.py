@@ -25,7 +25,7 @@ TRAINER = RegisteredTrainer(
                 "low": 0.001,
                 "high": 1.0,
                 "log": True,
-                "default": 0.05,
+                "default": 0.01,
                 "description": "Step size of stochastic gradient descent",
             },
             "width": {
@@ -84,9 +84,9 @@ def _points(spec: TrialSpec) -> tuple[list[Point], list[Point]]:
     rng = random.Random(0)
     points: list[Point] = []
     for index in range(200):
-        label, angle = index % 2, 0.2 + 3 * math.pi * rng.random()
+        label, angle = index % 2, 0.3 + 1.5 * math.pi * rng.random()
         turn = angle + label * math.pi
-        points.append((angle * math.cos(turn) / 6 + rng.gauss(0, 0.03), angle * math.sin(turn) / 6, label))
+        points.append((angle * math.cos(turn) / 2 + rng.gauss(0, 0.05), angle * math.sin(turn) / 2, label))
     folds = max(spec.folds, 5)
     held_out = points[spec.fold :: folds]
     return [point for point in points if point not in held_out], held_out
