@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.errors import UsageError
-from agent.records import Objective
+from agent.records import CandidateResult, Objective
 
 #: Quantity -> the key of a summary's costs, each a sum over rows.
 _COSTS: Mapping[str, str] = {"seconds": "wall_seconds", "cpu_seconds": "cpu_seconds", "gpu_seconds": "gpu_seconds"}
 PARAMETERS = "parameters"
-#: Where a trainer's notes say how large the model is.
-PARAMETERS_NOTE = "model_parameters"
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 _LIMIT = re.compile(rf"\s*({_NAME})\s*(<=|>=)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
@@ -74,17 +72,15 @@ def check_objectives(objective: Objective, also: Sequence[str], limits: Sequence
                 raise UsageError(f"--limit {limit} and {other}: nothing can keep both")
 
 
-def quantities(entry: Mapping[str, Any]) -> dict[str, float]:
-    """What a candidate of round.json measures, by name; a metric goes before a cost of the same name."""
-    rows = entry["n"]
+def quantities(result: CandidateResult) -> dict[str, float]:
+    """What a candidate measures, by name; a metric goes before a cost of the same name."""
     found: dict[str, float] = {}
-    if rows:
-        costs = entry.get("costs") or {}
-        found |= {name: costs[key] / rows for name, key in _COSTS.items() if key in costs}
-        sizes = [trial[PARAMETERS_NOTE] for trial in entry.get("trials", ()) if PARAMETERS_NOTE in trial]
+    if result.n:
+        found |= {name: result.costs[key] / result.n for name, key in _COSTS.items() if key in result.costs}
+        sizes = [size for trial in result.trials if (size := trial.parameters) is not None]
         if sizes:
             found[PARAMETERS] = float(max(sizes))
-    return found | dict(entry.get("metrics") or {})
+    return found | dict(result.metrics)
 
 
 def violation(measured: Mapping[str, float], limits: Sequence[Limit]) -> str:

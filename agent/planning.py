@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.records import Outcome, Proposal
+from agent.records import InsteadOf, Proposal
 from agent.reference import Reference, parse_reference
 from agent.reference.keys import IMPACTS, listed
 from trainers.contract import Value
@@ -51,29 +51,6 @@ class Past:
     gained: bool
     step: str | None = None
     """Of its plan, if it had one."""
-
-
-def past_rounds(records: Sequence[Mapping[str, Any]]) -> list[Past]:
-    """Those of round.json that say something: round 1 measures what gains are counted from, and a round in which
-    machines lost every candidate tried nothing."""
-    return [
-        Past(number=record["round"], gained=gained(record), step=(record.get("plan") or {}).get("step"))
-        for record in records
-        if record["round"] > 1 and any(Outcome(c["outcome"]).is_measured for c in record["candidates"])
-    ]
-
-
-def gained(record: Mapping[str, Any]) -> bool:
-    """Whether a closed round had a gain: one of its candidates took the incumbent's place, as accepted or, with the
-    noise unknown, as leading.
-
-    The one place that says what a gain is. The first candidate with a value at all took nobody's place and has no
-    judgement; rounds of earlier versions do not tell.
-    """
-    incumbent = record["incumbent"]
-    if incumbent is None or incumbent["round"] != record["round"]:
-        return False
-    return "judgement" not in incumbent or incumbent["judgement"] is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,20 +101,23 @@ class Plan:
     base: Mapping[str, Value] = field(default_factory=dict)
     """What the step starts from: the tunable values that are active in the best so far."""
     base_name: str = ""
-    instead_of: Mapping[str, Any] | None = None
-    """Where rules stand in for a model: {source, why}."""
+    instead_of: InsteadOf | None = None
+    """Where rules stand in for a model."""
     call: str | None = None
     """The model's recorded exchange."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         plain = {name: getattr(self, name) for name in ("step", "plan", "reason", "by", "base_name", "call")}
         rules = {"step": self.advice.step, "reason": self.advice.reason, "idle": self.advice.idle}
-        return plain | {"rules": rules, "base": dict(self.base), "instead_of": self.instead_of}
+        instead = self.instead_of.to_json() if self.instead_of is not None else None
+        return {**plain, "rules": rules, "base": dict(self.base), "instead_of": instead}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Plan:
-        rest = {name: value for name, value in raw.items() if name != "rules"}
-        return cls(advice=Advice(**raw["rules"]), **rest)
+        """A plan as `to_json` left it. Raises KeyError, TypeError or ValueError."""
+        fields = dict(raw)
+        advice, instead = Advice(**fields.pop("rules")), InsteadOf.from_json(fields.pop("instead_of"))
+        return cls(advice=advice, instead_of=instead, **fields)
 
     def deeper(self, reference: Reference, why: str) -> Plan | None:
         """The same plan with the next step type, because this one has nothing left; None where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -87,13 +87,135 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observation:
-    """What is known about one configuration from the rounds so far: the history that proposers see."""
+class InsteadOf:
+    """Of a proposal or a plan: which source it stands in for, and why that gave none."""
+
+    source: str
+    why: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, raw: object) -> InsteadOf | None:
+        """None where there is none. Raises ValueError."""
+        if raw is None:
+            return None
+        fields = raw if isinstance(raw, Mapping) else {}
+        source, why = fields.get("source"), fields.get("why")
+        if not isinstance(source, str) or not isinstance(why, list | tuple):
+            raise ValueError(f"must be {{source, why}} or null, not {raw!r}")
+        return cls(source=source, why=tuple(map(str, why)))
+
+    def to_json(self) -> dict[str, object]:
+        return {"source": self.source, "why": list(self.why)}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One row of a candidate as its summary tells it.
+
+    A view of the entry, because there are a hundred thousand of them and most readers look at two fields. A summary
+    that a person brought may tell less: what is not there, or is not of its type, is None (or empty).
+    """
+
+    raw: Mapping[str, object]
+    """The entry of val_summary.json's `per_fold` and of round.json's `trials`, as it is written."""
+
+    @property
+    def row(self) -> int | None:
+        return _whole(self.raw.get("row"))
+
+    @property
+    def fold(self) -> int | None:
+        return _whole(self.raw.get("fold"))
+
+    @property
+    def seed(self) -> int | None:
+        return _whole(self.raw.get("seed"))
+
+    @property
+    def attempt(self) -> int | None:
+        """The attempt that counts; None where none began."""
+        return _whole(self.raw.get("attempt"))
+
+    @property
+    def outcome(self) -> str:
+        """A value of `Outcome`."""
+        return str(self.raw.get("outcome") or "")
+
+    @property
+    def ok(self) -> bool:
+        return self.raw.get("outcome") == "ok"
+
+    @property
+    def message(self) -> str:
+        return str(self.raw.get("message") or "")
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Validation metrics; empty without a result."""
+        found = self.raw.get("metrics")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def parameters(self) -> int | None:
+        """How many parameters the trained model has, where its trainer counts them."""
+        return _whole(self.raw.get("model_parameters"))
+
+    @property
+    def cell(self) -> tuple[int, int] | None:
+        """Fold and seed: what two candidates are paired by."""
+        fold, seed = _whole(self.raw.get("fold")), _whole(self.raw.get("seed"))
+        return None if fold is None or seed is None else (fold, seed)
+
+    @property
+    def place(self) -> tuple[int, int, int] | None:
+        """Fold, seed and attempt, which name its folder; None where no attempt began."""
+        cell, attempt = self.cell, self.attempt
+        return None if cell is None or attempt is None else (*cell, attempt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialAnalysis:
+    """What a trial's curves show, in short; its analysis.json has all of it."""
+
+    keywords: Sequence[str] = ()
+    flags: Sequence[str] = ()
+    """Their names."""
+
+    @classmethod
+    def from_json(cls, raw: object) -> TrialAnalysis:
+        """What of it has the right form."""
+        fields = raw if isinstance(raw, Mapping) else {}
+        keywords, flags = (fields.get(name) for name in ("keywords", "flags"))
+        return cls(
+            keywords=tuple(map(str, keywords)) if isinstance(keywords, list) else (),
+            flags=tuple(map(str, flags)) if isinstance(flags, list) else (),
+        )
+
+    def to_json(self) -> dict[str, object]:
+        return {"keywords": list(self.keywords), "flags": list(self.flags)}
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+Place = tuple[int, str]
+"""Round and candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateResult:
+    """What one candidate of a closed round gave, over its rows: an entry of round.json's `candidates`.
+
+    It is what acceptance compares, what proposers and agents are told as history, and what tables are made of.
+    """
 
     round: int
     candidate: str
     values: Mapping[str, Value]
+    """The settings that took effect."""
     key: str
+    """The same for the same settings."""
     outcome: Outcome
     """ok when at least one row has a score; otherwise the most frequent outcome of its rows."""
     value: float | None
@@ -101,11 +223,24 @@ class Observation:
     std: float | None = None
     """Sample standard deviation over those rows; None below two."""
     n: int = 0
+    """Rows that ended ok."""
     rows: int = 1
     """How many rows the candidate had; n < rows means incomplete."""
     source: str = ""
+    """Who proposed it."""
+    instead_of: InsteadOf | None = None
+    sha256: str = ""
+    """Of the reference that it was trained with."""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Outcome -> rows."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Means of every metric of the validation summary."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """Sums over its rows, such as wall_seconds."""
     message: str = ""
     """For a failure: the trainer's own words, shortened."""
+    trials: Sequence[TrialRecord] = ()
+    """Its rows; none where a person gave one number for all."""
     fidelity: float = 1.0
     """Epochs as a share of the full training. Below 1 it was given up after a rung: its value stands beside those of
     that rung alone, and it was never a candidate of its round."""
@@ -114,15 +249,28 @@ class Observation:
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.n == 0):
-            raise ValueError("an observation has a value exactly when at least one row ended ok")
+            raise ValueError("a candidate has a value exactly when at least one row ended ok")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"an observation's value is {self.value}")
+            raise ValueError(f"a candidate's value is {self.value}")
+
+    @property
+    def place(self) -> Place:
+        return self.round, self.candidate
 
     @property
     def complete(self) -> bool:
-        return self.n == self.rows
+        """Whether every row ended ok."""
+        return self.value is not None and self.n == self.rows
 
     @property
     def standard_error(self) -> float | None:
         """std / sqrt(n), None below two rows."""
         return None if self.std is None or self.n < 2 else self.std / math.sqrt(self.n)
+
+    def cells(self, metric: str) -> dict[Hashable, float]:
+        """(fold, seed) -> value of the rows that ended ok; empty for a summary that a person gave as one number."""
+        return {
+            trial.cell: float(value)
+            for trial in self.trials
+            if trial.ok and (value := trial.metrics.get(metric)) is not None and trial.cell is not None
+        }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import InvalidSummary
-from agent.records import Objective, Outcome
+from agent.records import Objective, Outcome, TrialRecord
 from agent.segmentation import Segmentation, is_segmentation, is_version_1, read_segmentation
 from trainers.files import FileProblem, read_json_object
 
@@ -30,7 +30,8 @@ class Summary:
     n: int
     rows: int
     outcomes: Mapping[str, int]
-    per_fold: tuple[Mapping[str, Any], ...] = ()
+    trials: tuple[TrialRecord, ...] = ()
+    """One for each row: the file's `per_fold`."""
     per_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     per_case: Sequence[Mapping[str, Any]] = ()
     """Entries with case, fold and metric -> class -> value, where the trainer tells them."""
@@ -48,7 +49,7 @@ class Summary:
     @property
     def message(self) -> str:
         """The first failure's own words."""
-        return next((str(entry["message"]) for entry in self.per_fold if entry.get("message")), "")
+        return next((trial.message for trial in self.trials if trial.message), "")
 
 
 MOST_LISTED = 20
@@ -234,7 +235,7 @@ def _own(path: Path, raw: Mapping[str, Any], objective: Objective, split: str, *
         n=chosen["n"] if chosen else 0,
         rows=sum(outcomes.values()),
         outcomes=outcomes,
-        per_fold=tuple(entries),
+        trials=tuple(map(TrialRecord, entries)),
         per_class=raw.get("per_class") or {},
         per_case=raw.get("per_case") or (),
         metrics={name: metric["value"] for name, metric in metrics.items()},

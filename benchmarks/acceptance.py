@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy
 
-from agent.acceptance import Incumbent, Measured, Rules, confirmation, estimate, judge_round, paired_gains
-from agent.records import Objective
+from agent.acceptance import Incumbent, Rules, confirmation, estimate, judge_round, paired_gains
+from agent.records import CandidateResult, Objective, Outcome, TrialRecord
 
 OBJECTIVE = Objective(metric="score", direction="maximize")
 #: Noise of one row and spread of the folds, in the metric's unit; the mean is 1.
@@ -39,7 +39,7 @@ class Simulated:
     n: int
     rules: Rules
     noise: float = NOISE
-    known: dict[Any, Measured] = field(default_factory=dict)
+    known: dict[Any, CandidateResult] = field(default_factory=dict)
     incumbent: Incumbent | None = None
     rounds: int = 0
 
@@ -52,29 +52,34 @@ class Simulated:
         self.rounds += 1
         found = [self._train(f"c{position:02}", gain) for position, gain in enumerate(gains)]
         self.known |= {candidate.place: candidate for candidate in found}
-        noise = estimate({place: candidate.cells for place, candidate in self.known.items()})
+        noise = estimate({place: candidate.cells(OBJECTIVE.metric) for place, candidate in self.known.items()})
         verdicts = judge_round(self.incumbent, found, self.known, noise, OBJECTIVE, self.rules)
         self.incumbent = verdicts.elect()
         return {place[1] for place, judgement in verdicts.judgements.items() if judgement.verdict == "accepted"}
 
     def greedy(self) -> bool:
         """Whether the newest round has a better mean than the default: what greedy acceptance takes."""
-        newest = [m.mean for place, m in self.known.items() if place[0] == self.rounds and m.mean is not None]
-        default = self.known[1, "c00"].mean
+        newest = [m.value for place, m in self.known.items() if place[0] == self.rounds and m.value is not None]
+        default = self.known[1, "c00"].value
         return default is not None and max(newest) > default
 
-    def _train(self, name: str, gain: float) -> Measured:
+    def _train(self, name: str, gain: float) -> CandidateResult:
         row = self._folds + gain + self.rng.normal(0.0, self.noise, self.n)
-        values = row.tolist()
-        return Measured(
+        trials = [
+            {"fold": fold, "seed": 0, "outcome": "ok", "metrics": {OBJECTIVE.metric: value}}
+            for fold, value in enumerate(row.tolist())
+        ]
+        return CandidateResult(
             round=self.rounds,
             candidate=name,
+            values={},
             key=f"{self.rounds}{name}",
-            mean=float(row.mean()),
+            outcome=Outcome.OK,
+            value=float(row.mean()),
             std=float(row.std(ddof=1)) if self.n > 1 else None,
             n=self.n,
             rows=self.n,
-            cells={(fold, 0): value for fold, value in enumerate(values)},
+            trials=[TrialRecord(trial) for trial in trials],
         )
 
 

@@ -25,7 +25,7 @@ from agent.errors import ProposalError
 from agent.propose.base import Proposer
 from agent.propose.baseline import DefaultProposer, RandomProposer
 from agent.propose.optuna_tpe import TPEProposer
-from agent.records import Objective, Observation, Outcome, Proposal
+from agent.records import CandidateResult, Objective, Outcome, Proposal
 from agent.reference import Reference, config_key, parse_reference
 
 CHECKPOINTS = (10, 25, 50)
@@ -101,7 +101,7 @@ def _run(proposer: Proposer, task: Any, reference: Reference, seed: int, limit: 
     import numpy
 
     rng = numpy.random.default_rng(seed)
-    history: list[Observation] = []
+    history: list[CandidateResult] = []
     rounds, seconds = 0, 0.0
     while len(history) < max(CHECKPOINTS):
         begun = time.perf_counter()
@@ -116,7 +116,7 @@ def _run(proposer: Proposer, task: Any, reference: Reference, seed: int, limit: 
     return [_regret(task, history[:size]) for size in CHECKPOINTS], seconds / rounds
 
 
-def _proposals(proposer: Proposer, reference: Reference, history: list[Observation], seed: int) -> list[Proposal]:
+def _proposals(proposer: Proposer, reference: Reference, history: list[CandidateResult], seed: int) -> list[Proposal]:
     taken = {observation.key for observation in history}
     first: list[Proposal] = []
     if not history:
@@ -128,10 +128,12 @@ def _proposals(proposer: Proposer, reference: Reference, history: list[Observati
     return first + rest
 
 
-def _observe(task: Any, reference: Reference, proposal: Proposal, number: int, rng: Any, limit: float) -> Observation:
+def _observe(
+    task: Any, reference: Reference, proposal: Proposal, number: int, rng: Any, limit: float
+) -> CandidateResult:
     values = dict(proposal.values)
     failed = task.true(values) > limit
-    return Observation(
+    return CandidateResult(
         round=number,
         candidate="c",
         values=values,
@@ -143,7 +145,7 @@ def _observe(task: Any, reference: Reference, proposal: Proposal, number: int, r
     )
 
 
-def _regret(task: Any, history: list[Observation]) -> float:
+def _regret(task: Any, history: list[CandidateResult]) -> float:
     """That of the observed best; of the median of random (1) where nothing has a value."""
     scored = [observation for observation in history if observation.value is not None]
     if not scored:

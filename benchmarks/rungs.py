@@ -42,14 +42,14 @@ def study(root: Path, seed: int, given: argparse.Namespace, *, rungs: int) -> tu
     (paths,) = store.closed()
     record = store.round_record(paths)
     # (epochs in all, candidates) of each training wave; what goes on has trained some of them before.
-    waves = [(r["epochs"], r["candidates"]) for r in record.get("screened", ())]
-    waves.append((given.epochs, record["candidates"]))
+    waves = [(rung.epochs, rung.candidates) for rung in record.screened]
+    waves.append((given.epochs, record.candidates))
     epochs = before = 0
     for until, candidates in waves:
         epochs += len(candidates) * (until - before)
         before = until
-    cpu = sum(c["costs"].get("cpu_seconds", 0.0) for _, candidates in waves for c in candidates)
-    return record["candidates"], epochs, cpu
+    cpu = sum(c.costs.get("cpu_seconds", 0.0) for _, candidates in waves for c in candidates)
+    return record.candidates, epochs, cpu
 
 
 def main() -> None:
@@ -67,9 +67,9 @@ def main() -> None:
         for seed in range(given.studies):
             whole, epochs, cpu = study(Path(folder), seed, given, rungs=1)
             thinned, fewer, less = study(Path(folder), seed, given, rungs=3)
-            values = {c["key"]: c["value"] for c in whole if c["value"] is not None}
-            chosen = max((c for c in thinned if c["value"] is not None), key=lambda c: c["value"])
-            best, found = max(values.values()), values[chosen["key"]]
+            values = {c.key: c.value for c in whole if c.value is not None}
+            chosen = max((c for c in thinned if c.value is not None), key=lambda c: c.value)
+            best, found = max(values.values()), values[chosen.key]
             spread = statistics.stdev(values.values())
             misses.append(best - found)
             shares.append(less / cpu)

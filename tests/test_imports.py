@@ -117,6 +117,7 @@ def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
     modules = loaded("status", "--study", str(study))
     assert modules & (TRAINING | HEAVY) == {"rich", "yaml"}
     rooms = {
+        "acceptance",
         "budget",
         "cli",
         "errors",
@@ -126,6 +127,7 @@ def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
         "options",
         "ownership",
         "pasteable",
+        "planning",
         "plugins",
         "proposers",
         "records",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from agent.acceptance.measured import Measured
 from agent.acceptance.noise import Noise, far_above
 from agent.acceptance.rules import Rules
-from agent.records import Objective
+from agent.records import CandidateResult, Objective
 
 POOLED, OWN, SEPARATE = "pooled", "own", "separate"
 """Where a standard error comes from: the study's noise | this pair's own gains, which vary far more than that |
@@ -73,23 +72,38 @@ class Comparison:
         """Whether the noise does not explain the gain; without this nothing may be accepted."""
         return self.noise_floor is not None and self.gain > 0 and self.gain >= self.noise_floor
 
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "threshold": self.threshold}
+    def to_json(self) -> dict[str, object]:
+        return {**{name: getattr(self, name) for name in _FIELDS}, "threshold": self.threshold}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Comparison:
+        """A comparison as `to_json` left it. Raises KeyError or TypeError."""
+        return cls(**{name: raw[name] for name in _FIELDS})
+
+
+_FIELDS = tuple(field.name for field in fields(Comparison))
 
 
 def compare(
-    candidate: Measured, incumbent: Measured, noise: Noise | None, objective: Objective, rules: Rules, *, k: int
+    candidate: CandidateResult,
+    incumbent: CandidateResult,
+    noise: Noise | None,
+    objective: Objective,
+    rules: Rules,
+    *,
+    k: int,
 ) -> Comparison:
-    """The numbers of one comparison. Both must have a mean; k: candidates among which the best is picked."""
-    assert candidate.mean is not None and incumbent.mean is not None
-    pairs = [cell for cell in candidate.cells if cell in incumbent.cells]
-    gains = [objective.gain(candidate.cells[cell], incumbent.cells[cell]) for cell in pairs]
+    """The numbers of one comparison. Both must have a value; k: candidates among which the best is picked."""
+    assert candidate.value is not None and incumbent.value is not None
+    new, old = candidate.cells(objective.metric), incumbent.cells(objective.metric)
+    pairs = [cell for cell in new if cell in old]
+    gains = [objective.gain(new[cell], old[cell]) for cell in pairs]
     if gains:
-        base = math.fsum(incumbent.cells[cell] for cell in pairs) / len(pairs)
+        base = math.fsum(old[cell] for cell in pairs) / len(pairs)
         gain = math.fsum(gains) / len(gains)
         error, df, spread, source = _paired(gains, gain, noise)
     else:
-        base, gain = incumbent.mean, objective.gain(candidate.mean, incumbent.mean)
+        base, gain = incumbent.value, objective.gain(candidate.value, incumbent.value)
         error, df, spread, source = _separate(candidate, incumbent)
     return Comparison(
         candidate=candidate.candidate,
@@ -98,8 +112,8 @@ def compare(
         against_round=incumbent.round,
         metric=objective.metric,
         direction=objective.direction,
-        mean=candidate.mean,
-        incumbent_mean=incumbent.mean,
+        mean=candidate.value,
+        incumbent_mean=incumbent.value,
         n=len(gains) or candidate.n,
         paired=bool(gains),
         gain=gain,
@@ -131,7 +145,7 @@ def _paired(gains: list[float], mean: float, noise: Noise | None) -> Spread:
     return noise.of_gain(n), noise.df, noise.sd, POOLED
 
 
-def _separate(candidate: Measured, incumbent: Measured) -> Spread:
+def _separate(candidate: CandidateResult, incumbent: CandidateResult) -> Spread:
     """Welch's standard error and Satterthwaite's degrees of freedom: folds count as noise where nothing is paired."""
     errors = [one.standard_error for one in (candidate, incumbent)]
     if errors[0] is None or errors[1] is None:
@@ -142,8 +156,3 @@ def _separate(candidate: Measured, incumbent: Measured) -> Spread:
         return 0.0, candidate.n + incumbent.n - 2, 0.0, SEPARATE
     df = total**2 / (parts[0] ** 2 / (candidate.n - 1) + parts[1] ** 2 / (incumbent.n - 1))
     return math.sqrt(total), df, candidate.std, SEPARATE
-
-
-def from_json(raw: Mapping[str, Any]) -> Comparison:
-    """A comparison as `to_json` left it. Raises KeyError or TypeError."""
-    return Comparison(**{name: raw[name] for name in Comparison.__dataclass_fields__})

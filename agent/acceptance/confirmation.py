@@ -73,7 +73,7 @@ class Confirmation:
         gain = f"mean gain in {self.metric} {self.mean:+.4g} (above 0 is better)"
         return f"{self.verdict}: {gain}, {error}, {pairs}; {needed}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {
             "metric": self.metric,
             "mean": self.mean,
@@ -87,6 +87,24 @@ class Confirmation:
             "verdict": self.verdict,
             "rule": self.rule,
         }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Confirmation:
+        """One as `to_json` left it, in an earlier version with fewer numbers. Raises KeyError or TypeError."""
+        metric, mean, error, n = (raw[name] for name in ("metric", "mean", "standard_error", "n"))
+        own, df, critical = (raw.get(name) for name in ("own_error", "df", "critical"))
+        return cls(
+            metric=metric,
+            mean=mean,
+            standard_error=error,
+            own_error=own,
+            df=df,
+            critical=critical,
+            n=n,
+            gains=tuple(raw.get("gains", ())),
+            unpaired=raw.get("unpaired", 0),
+            rule=raw.get("rule", ""),
+        )
 
 
 def paired_gains(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from agent.acceptance.confirmation import Confirmation
-from agent.acceptance.measured import Measured, Place
+from agent.acceptance.verdict import Judgement
 from agent.errors import InvalidStudy, Problem
+from agent.records import CandidateResult, Place
 from trainers.files import newer_version
 
 SCHEMA_VERSION = 2
@@ -33,10 +33,12 @@ class Incumbent:
     n: int
     metric: str
     verdict: str = "leading"
-    judgement: Mapping[str, Any] | None = None
-    """With which it took its place: Judgement.to_json(); None for the first one, and in files of earlier versions."""
-    gain: Mapping[str, Any] | None = None
-    """Of its last confirmation: Confirmation.to_json(), with the key of what it was held against."""
+    judgement: Judgement | None = None
+    """With which it took its place; None for the first one, and in files of earlier versions."""
+    gain: Confirmation | None = None
+    """Of its last confirmation."""
+    against: str | None = None
+    """Key of what it was held against there."""
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -44,8 +46,21 @@ class Incumbent:
         if not math.isfinite(self.mean) or self.n < 1:
             raise ValueError(f"an incumbent needs a finite mean of at least one row, not {self.mean} of {self.n}")
 
-    def to_json(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+    def to_json(self) -> dict[str, object]:
+        gain = None if self.gain is None else {**self.gain.to_json(), "against": self.against}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "round": self.round,
+            "candidate": self.candidate,
+            "key": self.key,
+            "mean": self.mean,
+            "standard_error": self.standard_error,
+            "n": self.n,
+            "metric": self.metric,
+            "verdict": self.verdict,
+            "judgement": self.judgement.to_json() if self.judgement is not None else None,
+            "gain": gain,
+        }
 
     @classmethod
     def from_json(cls, raw: object) -> Incumbent:
@@ -55,7 +70,7 @@ class Incumbent:
                 raise TypeError("not an object")
             if newer := newer_version(raw, SCHEMA_VERSION):
                 raise InvalidStudy.at("incumbent.json", newer)
-            error = raw["standard_error"]
+            error, judgement, gain = raw["standard_error"], raw.get("judgement"), raw.get("gain")
             return cls(
                 round=int(raw["round"]),
                 candidate=str(raw["candidate"]),
@@ -65,25 +80,26 @@ class Incumbent:
                 n=int(raw["n"]),
                 metric=str(raw["metric"]),
                 verdict=raw["verdict"],
-                judgement=raw.get("judgement"),
-                gain=raw.get("gain"),
+                judgement=Judgement.from_json(judgement) if judgement is not None else None,
+                gain=Confirmation.from_json(gain) if gain is not None else None,
+                against=gain.get("against") if gain is not None else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             what = f"no {error.args[0]} there" if isinstance(error, KeyError) else str(error)
             problem = Problem(file="incumbent.json", where="file", value="", message=what)
             raise InvalidStudy([problem], "Delete it: the next round to close writes it anew.") from error
 
     @classmethod
     def of(
-        cls, found: Measured, metric: str, *, verdict: str = "leading", judgement: Mapping[str, Any] | None = None
+        cls, found: CandidateResult, metric: str, *, verdict: str = "leading", judgement: Judgement | None = None
     ) -> Incumbent:
-        """A candidate in the incumbent's place. It must have a mean."""
-        assert found.mean is not None
+        """A candidate in the incumbent's place. It must have a value."""
+        assert found.value is not None
         return cls(
             round=found.round,
             candidate=found.candidate,
             key=found.key,
-            mean=found.mean,
+            mean=found.value,
             standard_error=found.standard_error,
             n=found.n,
             metric=metric,
@@ -95,20 +111,20 @@ class Incumbent:
     def place(self) -> Place:
         return self.round, self.candidate
 
-    def remeasured(self, found: Measured) -> Incumbent:
+    def remeasured(self, found: CandidateResult) -> Incumbent:
         """After its own round was run again: the new values, the same standing."""
         fresh = Incumbent.of(found, self.metric)
-        return replace(fresh, verdict=self.verdict, judgement=self.judgement, gain=self.gain)
+        return replace(fresh, verdict=self.verdict, judgement=self.judgement, gain=self.gain, against=self.against)
 
     def judged(self, gain: Confirmation, *, against: str) -> Incumbent:
         """With the gain of its confirmation; `against` is the key of what it was held against."""
         verdict = "confirmed" if gain.confirmed else self.verdict
-        return replace(self, verdict=verdict, gain=gain.to_json() | {"against": against})
+        return replace(self, verdict=verdict, gain=gain, against=against)
 
     @property
     def beaten(self) -> str | None:
         """Key of the configuration that it beat in paired trials at fresh seeds, if it did."""
-        return self.gain.get("against") if self.verdict == "confirmed" and self.gain else None
+        return self.against if self.verdict == "confirmed" else None
 
     def describe(self) -> str:
         error = "" if self.standard_error is None else f" (standard error {self.standard_error:.2g})"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from agent.acceptance.student import f_sf
 
@@ -19,7 +20,7 @@ Cells = Mapping[Hashable, float]
 Name = Hashable
 
 #: A candidate whose own spread has a chance below this under the pooled one is not pooled (Bonferroni over them).
-WILD = 0.001
+OUTLIER = 0.001
 #: Candidates of which several may be left out at once.
 _MANY = 20
 #: Spreads below this share of the values are rounding: the program is deterministic.
@@ -34,12 +35,24 @@ class Noise:
     """Of one row, in the metric's unit squared."""
     df: int
     """Degrees of freedom, at least 1."""
-    wild: tuple[Name, ...] = ()
-    """Candidates that were left out, because their own spread is far larger than the others'."""
+    left_out: tuple[Name, ...] = ()
+    """Outliers: candidates that were not pooled, because their own spread is far larger than the others'."""
 
     def __post_init__(self) -> None:
         if self.df < 1 or not (math.isfinite(self.variance) and self.variance >= 0):
             raise ValueError(f"a noise of variance {self.variance} with {self.df} degrees of freedom is none")
+
+    def to_json(self) -> dict[str, object]:
+        """The noise floor as round.json has it."""
+        left_out = [list(name) if isinstance(name, tuple) else str(name) for name in self.left_out]
+        return {"sd": self.sd, "variance": self.variance, "df": self.df, "left_out": left_out}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Noise:
+        """Raises KeyError, TypeError or ValueError."""
+        variance, df, left_out = (raw[name] for name in ("variance", "df", "left_out"))
+        names = tuple(tuple(name) if isinstance(name, list) else name for name in left_out)
+        return cls(variance=variance, df=df, left_out=names)
 
     @property
     def sd(self) -> float:
@@ -64,7 +77,7 @@ def estimate(
     one configuration in one fold at several seeds; what a seed does to all candidates alike cannot be told apart
     there, so it counts as noise.
     """
-    squares, df, wild = _of_table(table)
+    squares, df, left_out = _of_table(table)
     for values in gains:
         squares += _squares(values) / 2
         df += max(len(values) - 1, 0)
@@ -76,10 +89,10 @@ def estimate(
     every = [*(v for cells in table.values() for v in cells.values()), *(v for values in replicates for v in values)]
     scale = max(map(abs, every), default=0.0)
     variance = squares / df
-    return Noise(variance=0.0 if math.sqrt(variance) <= _ROUNDING * scale else variance, df=df, wild=wild)
+    return Noise(variance=0.0 if math.sqrt(variance) <= _ROUNDING * scale else variance, df=df, left_out=left_out)
 
 
-def far_above(own: float, own_df: float, pooled: float, pooled_df: float, *, chance: float = WILD) -> bool:
+def far_above(own: float, own_df: float, pooled: float, pooled_df: float, *, chance: float = OUTLIER) -> bool:
     """Whether a variance is so far above another that chance alone would hardly make it so (F test, one-sided)."""
     if own_df <= 0 or pooled_df <= 0 or own <= pooled:
         return False
@@ -89,26 +102,26 @@ def far_above(own: float, own_df: float, pooled: float, pooled_df: float, *, cha
 def _of_table(table: Mapping[Name, Cells]) -> tuple[float, int, tuple[Name, ...]]:
     """Sum of squares of the residuals, degrees of freedom, and who was left out."""
     kept = _linked(table)
-    wild: list[Name] = []
+    left_out: list[Name] = []
     while True:
         residuals = _residuals(kept)
         squares = {name: math.fsum(r * r for r in own.values()) for name, own in residuals.items()}
         df = _degrees(kept)
-        found = _wild(squares, df)
+        found = _outliers(squares, df)
         if not found:
-            return math.fsum(squares.values()), df, tuple(wild)
-        wild += found
+            return math.fsum(squares.values()), df, tuple(left_out)
+        left_out += found
         kept = _linked({name: cells for name, cells in kept.items() if name not in found})
 
 
-def _wild(squares: Mapping[Name, float], df: int) -> set[Name]:
+def _outliers(squares: Mapping[Name, float], df: int) -> set[Name]:
     """The candidates whose squares stand out from the rest, the worst first, each held against those that remain.
 
-    A wild one also spoils the cells' effects for the others. Where these are few the table is fitted again after
+    An outlier also spoils the cells' effects for the others. Where these are few the table is fitted again after
     each; of many, where one weighs little, all that stand out go at once: 10,000 candidates take 0.2 s.
     """
     found: set[Name] = set()
-    # Of two candidates each has the same residuals, and none can be told to be the wild one.
+    # Of two candidates each has the same residuals, and none can be told to be the outlier.
     if len(squares) < 3 or df < 2:
         return found
     share = df / len(squares)
@@ -116,7 +129,7 @@ def _wild(squares: Mapping[Name, float], df: int) -> set[Name]:
     left = len(squares)
     for name in sorted(squares, key=squares.__getitem__, reverse=True):
         own, rest = squares[name] / share, max(total - squares[name], 0.0) / (share * (left - 1))
-        if not far_above(own, share, rest, share * (left - 1), chance=WILD / len(squares)):
+        if not far_above(own, share, rest, share * (left - 1), chance=OUTLIER / len(squares)):
             break
         found.add(name)
         total, left = total - squares[name], left - 1

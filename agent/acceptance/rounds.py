@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from agent.acceptance.compare import compare
 from agent.acceptance.incumbent import Incumbent
-from agent.acceptance.measured import Measured, Place
 from agent.acceptance.noise import Noise
 from agent.acceptance.rules import Rules
 from agent.acceptance.verdict import (
@@ -24,10 +22,11 @@ from agent.acceptance.verdict import (
     REJECTED,
     UNMEASURED,
     Judgement,
+    Opinion,
     decide,
     with_opinion,
 )
-from agent.records import Objective
+from agent.records import CandidateResult, Objective, Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class RoundVerdicts:
 
     against: Incumbent | None
     """What they were held against; None where nothing complete is known."""
-    measured: Mapping[Place, Measured]
+    results: Mapping[Place, CandidateResult]
     judgements: Mapping[Place, Judgement]
     objective: Objective
 
@@ -45,7 +44,7 @@ class RoundVerdicts:
         """What a judge may speak about."""
         return {place: judgement for place, judgement in self.judgements.items() if judgement.for_judge}
 
-    def with_opinions(self, opinions: Mapping[Place, Mapping[str, Any]]) -> RoundVerdicts:
+    def with_opinions(self, opinions: Mapping[Place, Opinion]) -> RoundVerdicts:
         """With what the judge said; see `with_opinion`."""
         found = {
             place: with_opinion(judgement, opinions[place]) if place in opinions else judgement
@@ -61,9 +60,7 @@ class RoundVerdicts:
             if won:
                 best = max(won, key=self._gain)
                 judgement = self.judgements[best]
-                return Incumbent.of(
-                    self.measured[best], self.objective.metric, verdict=standing, judgement=judgement.to_json()
-                )
+                return Incumbent.of(self.results[best], self.objective.metric, verdict=standing, judgement=judgement)
         return self.against
 
     def _gain(self, place: Place) -> float:
@@ -74,8 +71,8 @@ class RoundVerdicts:
 
 def judge_round(
     current: Incumbent | None,
-    candidates: Sequence[Measured],
-    known: Mapping[Place, Measured],
+    candidates: Sequence[CandidateResult],
+    known: Mapping[Place, CandidateResult],
     noise: Noise | None,
     objective: Objective,
     rules: Rules,
@@ -110,13 +107,13 @@ def judge_round(
         judgements[candidate.place] = judgement
     return RoundVerdicts(
         against=held,
-        measured={c.place: c for c in candidates},
+        results={c.place: c for c in candidates},
         judgements=_one_leads(judgements),
         objective=objective,
     )
 
 
-def _held(current: Incumbent | None, known: Mapping[Place, Measured]) -> Incumbent | None:
+def _held(current: Incumbent | None, known: Mapping[Place, CandidateResult]) -> Incumbent | None:
     """The incumbent as it is measured now; None where its round was run again and it is no more, or failed."""
     found = known.get(current.place) if current is not None else None
     if current is None or found is None or found.key != current.key or not found.complete:
@@ -150,7 +147,7 @@ def _compared(judgement: Judgement, verdict: str) -> bool:
     return judgement.verdict == verdict and judgement.comparison is not None
 
 
-def _why_not(candidate: Measured) -> str:
-    if candidate.mean is None:
+def _why_not(candidate: CandidateResult) -> str:
+    if candidate.value is None:
         return "unmeasured: no row ended ok"
     return f"unmeasured: {candidate.n} of {candidate.rows} rows ended ok, and an incomplete mean is not compared"

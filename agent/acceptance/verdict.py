@@ -16,6 +16,20 @@ HELD, UNMEASURED = "incumbent", "unmeasured"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """What a language model says of a borderline candidate."""
+
+    verdict: str
+    """"accept" or "keep"."""
+    reason: str
+    call: str
+    """Name of the recorded exchange."""
+
+    def to_json(self) -> dict[str, object]:
+        return {"verdict": self.verdict, "reason": self.reason, "call": self.call}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """The verdict of one candidate of a round."""
 
@@ -26,8 +40,8 @@ class Judgement:
     rule: str
     """Who decided: the rules' name, "judge" for a language model."""
     comparison: Comparison | None = None
-    judge: Mapping[str, Any] | None = None
-    """What the judge said, where it was asked: verdict, reason, call."""
+    judge: Opinion | None = None
+    """What the judge said, where it was asked."""
 
     @property
     def for_judge(self) -> bool:
@@ -39,15 +53,22 @@ class Judgement:
         """Whether it is borderline only because too little is known of the noise."""
         return self.verdict in (LEADS, BORDERLINE) and self.comparison is not None and _thin(self.comparison)
 
-    def to_json(self) -> dict[str, Any]:
-        numbers = self.comparison.to_json() if self.comparison is not None else None
+    def to_json(self) -> dict[str, object]:
         return {
             "verdict": self.verdict,
             "text": self.why,
             "rule": self.rule,
-            "numbers": numbers,
-            "judge": dict(self.judge) if self.judge is not None else None,
+            "numbers": self.comparison.to_json() if self.comparison is not None else None,
+            "judge": self.judge.to_json() if self.judge is not None else None,
         }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Judgement:
+        """A judgement as `to_json` left it. Raises KeyError or TypeError."""
+        verdict, why, rule, numbers, judge = (raw[name] for name in ("verdict", "text", "rule", "numbers", "judge"))
+        comparison = Comparison.from_json(numbers) if numbers is not None else None
+        opinion = Opinion(**judge) if judge is not None else None
+        return cls(verdict=verdict, why=why, rule=rule, comparison=comparison, judge=opinion)
 
 
 def decide(comparison: Comparison, rules: Rules) -> Judgement:
@@ -86,15 +107,15 @@ def _decide(c: Comparison) -> tuple[str, str]:
     return BORDERLINE, f"borderline, the incumbent is kept: {told} may be noise (below {floor}){thin}"
 
 
-def with_opinion(judgement: Judgement, opinion: Mapping[str, Any]) -> Judgement:
-    """What a judge says of a borderline candidate; opinion: verdict ("accept" or "keep"), reason, call.
+def with_opinion(judgement: Judgement, opinion: Opinion) -> Judgement:
+    """What a judge says of a borderline candidate.
 
     It counts where `for_judge` holds, and nowhere else: what may be noise stays what it is.
     """
     if not judgement.for_judge or judgement.comparison is None:
         return judgement
-    said = f'"{opinion["reason"]}" ({opinion["call"]})'
-    if opinion["verdict"] != "accept":
+    said = f'"{opinion.reason}" ({opinion.call})'
+    if opinion.verdict != "accept":
         return replace(judgement, judge=opinion, why=f"{judgement.why}; the judge keeps it so: {said}")
     c = judgement.comparison
     why = f"accepted by the judge: {numbers(c)} is more than noise, though below {_number(c.least_gain)}: {said}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from agent.acceptance import Incumbent
 from agent.errors import InvalidStudy, Problem, UsageError
+from agent.planning import Plan
+from agent.records import CandidateResult, TrialRecord
 from agent.reference import Reference, parse_reference
 from agent.store.disk import read_text
 from agent.store.paths import RoundPaths
+from agent.store.record import RoundRecord
 from agent.store.versions import sha256
 from trainers.contract import Value
 from trainers.files import parse_json_object
@@ -99,32 +102,34 @@ class Run:
     """What its round said of it; of the best, its standing now: leading, accepted or confirmed."""
     best: bool
     """Whether it is the study's best so far."""
-    plan: Mapping[str, Any] | None
-    """The plan of its round: step, plan, reason."""
+    plan: Plan | None
+    """The plan of its round."""
     paths: RoundPaths = field(repr=False)
-    entry: Mapping[str, Any] = field(repr=False)
-    """As round.json has it."""
+    result: CandidateResult = field(repr=False)
+    """All that round.json tells of it."""
 
     @classmethod
-    def of(
-        cls,
-        paths: RoundPaths,
-        record: Mapping[str, Any],
-        entry: Mapping[str, Any],
-        held: Mapping[str, Any] | None,
-    ) -> Run:
-        """A candidate of a closed round. record: its round.json. held: incumbent.json."""
-        best = held is not None and (held["round"], held["candidate"]) == (paths.number, entry["name"])
-        same = ("source", "key", "values", "outcome", "value", "std", "n", "rows", "metrics", "costs")
+    def of(cls, paths: RoundPaths, record: RoundRecord, result: CandidateResult, held: Incumbent | None) -> Run:
+        """A candidate of a closed round. held: the study's best so far."""
+        best = held is not None and held.place == result.place
         return cls(
-            round=paths.number,
-            candidate=entry["name"],
-            verdict=held["verdict"] if held is not None and best else entry.get("verdict"),
+            round=result.round,
+            candidate=result.candidate,
+            source=result.source,
+            key=result.key,
+            values=result.values,
+            outcome=result.outcome.value,
+            value=result.value,
+            std=result.std,
+            n=result.n,
+            rows=result.rows,
+            metrics=result.metrics,
+            costs=result.costs,
+            verdict=held.verdict if held is not None and best else record.verdict(result.candidate),
             best=best,
-            plan=record.get("plan"),
+            plan=record.plan,
             paths=paths,
-            entry=entry,
-            **{name: entry[name] for name in same},
+            result=result,
         )
 
     @property
@@ -135,27 +140,20 @@ class Run:
     def reference(self) -> Reference:
         """The very file that its trials were given. Raises InvalidStudy where it was changed since."""
         text = read_text(self.reference_path)
-        if sha256(text) != self.entry["sha256"]:
+        if sha256(text) != self.result.sha256:
             raise InvalidStudy.at(self.reference_path, "changed since it was trained with; restore the file")
         return parse_reference(parse_json_object(text, name=str(self.reference_path)), file=str(self.reference_path))
 
     @property
     def trials(self) -> list[Trial]:
         """Its folds and seeds, in order; none where a person gave the round's summary by hand."""
-        return [self._trial(raw) for raw in self.entry["trials"] if raw.keys() >= {"fold", "seed"}]
+        return [self._trial(trial, *trial.cell) for trial in self.result.trials if trial.cell is not None]
 
-    def _trial(self, raw: Mapping[str, Any]) -> Trial:
-        attempt = raw.get("attempt")
-        folder = None
-        if attempt is not None:
-            folder = self.paths.attempt(self.candidate, raw["fold"], raw["seed"], attempt).root
+    def _trial(self, trial: TrialRecord, fold: int, seed: int) -> Trial:
+        attempt = trial.attempt
+        folder = self.paths.attempt(self.candidate, fold, seed, attempt).root if attempt is not None else None
         return Trial(
-            fold=raw["fold"],
-            seed=raw["seed"],
-            attempt=attempt,
-            outcome=str(raw.get("outcome", "")),
-            metrics=raw.get("metrics") or {},
-            folder=folder,
+            fold=fold, seed=seed, attempt=attempt, outcome=trial.outcome, metrics=trial.metrics, folder=folder
         )
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.api.runs import Run
 from agent.errors import UsageError
-from agent.records import Observation
+from agent.records import CandidateResult
 from agent.store.store import Store
 
 
@@ -60,10 +60,10 @@ class Study:
     @property
     def rounds(self) -> list[dict[str, Any]]:
         """round.json of every closed round, oldest first."""
-        return [self._store.round_record(paths) for paths in self._store.closed()]
+        return [self._store.read(paths.closed) for paths in self._store.closed()]
 
     @property
-    def history(self) -> list[Observation]:
+    def history(self) -> list[CandidateResult]:
         """Every candidate of every closed round, oldest first."""
         return self._store.history()
 
@@ -71,11 +71,9 @@ class Study:
     def runs(self) -> list[Run]:
         """The same as runs: with their files, trials and curves."""
         store = self._store
-        incumbent = store.record(store.paths.incumbent)
+        held = store.incumbent()
         records = [(paths, store.round_record(paths)) for paths in store.closed()]
-        return [
-            Run.of(paths, record, entry, incumbent) for paths, record in records for entry in record["candidates"]
-        ]
+        return [Run.of(paths, record, result, held) for paths, record in records for result in record.candidates]
 
     def run(self, round: int, candidate: str = "c00") -> Run:
         """One run. Raises UsageError listing those there are in that round."""
@@ -96,7 +94,7 @@ class Study:
         """The last `count` runs, newest first."""
         return self.runs[::-1][:count]
 
-    def recent(self, count: int) -> list[Observation]:
+    def recent(self, count: int) -> list[CandidateResult]:
         """The last `count` candidates, newest first."""
         return self._store.history()[::-1][:count]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent.acceptance import Incumbent, rank
+from agent.acceptance import rank
 from agent.errors import UsageError
 from agent.propose.warm_start import Earlier
 from agent.propose.warm_start import warm_start as mapped
-from agent.records import Observation
+from agent.records import CandidateResult
 from agent.reference import Reference
 from agent.reference.keys import listed
 from agent.store.store import Store
@@ -99,10 +99,9 @@ def _opened(folder: Path, config: StudyConfig) -> Store:
     return store
 
 
-def _best(store: Store) -> list[Observation]:
+def _best(store: Store) -> list[CandidateResult]:
     """The incumbent, then the others by their means; not the default that a confirmed incumbent beat."""
-    raw = store.record(store.paths.incumbent)
-    held = Incumbent.from_json(raw) if raw is not None else None
+    held = store.incumbent()
     known = [o for o in rank(store.history(), store.config.objective) if o.complete and o.value is not None]
     if held is not None:
         known = [o for o in known if o.key != held.beaten]

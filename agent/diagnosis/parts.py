@@ -11,7 +11,7 @@ from typing import Any
 from agent.diagnosis.flag import Flag
 from agent.diagnosis.trends import rounded
 from agent.diagnosis.weakness import Classes, fold_outliers, weak_classes
-from agent.records import Objective, Outcome
+from agent.records import CandidateResult, Objective
 
 SHOWN = 6
 KEPT = 20
@@ -26,18 +26,15 @@ MOVED = 0.02
 """A weak class whose value changed by less since the round before stayed as it was."""
 
 
-def fold_findings(candidates: Sequence[Mapping[str, Any]], objective: Objective) -> list[Flag]:
-    """Folds far off the others: of one candidate (a trial to look at), or of most (the fold itself).
-
-    candidates: round.json's entries; of each trial fold, seed, outcome and the objective's value are read.
-    """
+def fold_findings(candidates: Sequence[CandidateResult], objective: Objective) -> list[Flag]:
+    """Folds far off the others: of one candidate (a trial to look at), or of most (the fold itself)."""
     judged = 0
     odd: list[dict[str, Any]] = []
-    for entry in candidates:
-        values, by = _values(entry, objective.metric)
+    for result in candidates:
+        values, by = _values(result, objective.metric)
         outlying = fold_outliers(values)
         judged += len(values) >= 4
-        odd += [{"candidate": entry["name"], by: found.pop("fold"), **found} for found in outlying]
+        odd += [{"candidate": result.candidate, by: found.pop("fold"), **found} for found in outlying]
     counts = Counter(entry["fold"] for entry in odd if "fold" in entry)
     shared = sorted(fold for fold, count in counts.items() if count >= max(2, SHARED * judged))
     alone = [entry for entry in odd if entry.get("fold") not in shared]
@@ -65,18 +62,13 @@ def fold_findings(candidates: Sequence[Mapping[str, Any]], objective: Objective)
     return flags
 
 
-def _values(entry: Mapping[str, Any], metric: str) -> tuple[dict[int, float], str]:
+def _values(result: CandidateResult, metric: str) -> tuple[dict[int, float], str]:
     """fold -> mean over its seeds; where there is one fold only, seed -> value. And which of the two it is."""
     scored: list[tuple[int, int, float]] = []
-    for trial in entry.get("trials", ()):
-        value = trial.get("metrics", {}).get(metric)
-        if (
-            trial.get("outcome") == Outcome.OK.value
-            and isinstance(value, int | float)
-            and math.isfinite(value)
-            and trial.keys() >= {"fold", "seed"}
-        ):
-            scored.append((trial["fold"], trial["seed"], float(value)))
+    for trial in result.trials:
+        value, cell = trial.metrics.get(metric), trial.cell
+        if trial.ok and isinstance(value, int | float) and math.isfinite(value) and cell is not None:
+            scored.append((*cell, float(value)))
     folds: dict[int, list[float]] = {}
     for fold, _, value in scored:
         folds.setdefault(fold, []).append(value)

@@ -11,7 +11,7 @@ from agent.diagnosis.flag import Flag
 from agent.diagnosis.parts import absent_class_finding, fold_findings, weak_class_finding, worst_case_finding
 from agent.diagnosis.trends import rounded
 from agent.diagnosis.weakness import Classes
-from agent.records import Objective, Observation
+from agent.records import CandidateResult, Objective, TrialAnalysis
 from trainers.layout import trial_name
 
 STALE_ROUNDS = 2
@@ -22,11 +22,11 @@ MAX_FLAGS = 8
 
 
 def analyse_round(
-    history: Sequence[Observation],
-    analyses: Mapping[str, Mapping[str, Any]],
+    history: Sequence[CandidateResult],
+    analyses: Mapping[str, TrialAnalysis],
     objective: Objective,
     *,
-    candidates: Sequence[Mapping[str, Any]] = (),
+    candidates: Sequence[CandidateResult] = (),
     per_class: Mapping[str, Classes] | None = None,
     per_class_before: Mapping[str, Classes] | None = None,
     per_class_accepted: Classes | None = None,
@@ -36,8 +36,8 @@ def analyse_round(
 ) -> list[dict[str, Any]]:
     """Findings {name, evidence, text}, JSON-ready; empty without history.
 
-    analyses: trial -> {flags: [name, ...]} of the newest round, as round.json keeps them. candidates: the newest
-    round.json's `candidates`, whose trials tell folds that stand apart. per_class, per_class_before: candidate ->
+    analyses: trial -> its flags, of the newest round. candidates: of the newest round, whose trials tell folds that
+    stand apart. per_class, per_class_before: candidate ->
     class -> metric -> value of the newest round and the one before, from their validation summaries; class_metric:
     by default the first that the classes have. per_class_accepted: the classes of the incumbent. per_case: candidate
     -> its cases, where its summary tells them.
@@ -66,25 +66,25 @@ def analyse_round(
 
 
 def newest_trials(
-    record: Mapping[str, Any], analyses: Mapping[str, Mapping[str, Any]], *, limit: int = MAX_TRIALS
+    ranking: Sequence[str],
+    candidates: Sequence[CandidateResult],
+    analyses: Mapping[str, Mapping[str, Any]],
+    *,
+    limit: int = MAX_TRIALS,
 ) -> list[dict[str, Any]]:
     """The newest round's trials: [{trial, candidate, flags: [{name, evidence, text}], trends, keywords}], best first.
 
-    record: round.json. analyses: trial -> its analysis.json; trials without one are left out. Of more than `limit`
-    trials every candidate gives as many as the others, as far as it has them, in the order of the ranking.
+    ranking, candidates: of the round. analyses: trial -> its analysis.json; trials without one are left out. Of more
+    than `limit` trials every candidate gives as many as the others, as far as it has them, in the order of the
+    ranking.
     """
-    ranked = [str(name) for name in record.get("ranking", ())]
-    places = {name: position for position, name in enumerate(ranked)}
-    entries = sorted(record["candidates"], key=lambda entry: places.get(entry["name"], len(places)))
+    places = {name: position for position, name in enumerate(ranking)}
+    ordered = sorted(candidates, key=lambda result: places.get(result.candidate, len(places)))
     queued = []
-    for position, entry in enumerate(entries):
-        names = [
-            trial_name(entry["name"], trial["fold"], trial["seed"])
-            for trial in entry["trials"]
-            if trial.keys() >= {"fold", "seed"}
-        ]
+    for position, result in enumerate(ordered):
+        names = [trial_name(result.candidate, *trial.cell) for trial in result.trials if trial.cell is not None]
         known = [name for name in names if name in analyses]
-        queued += [(turn, position, entry["name"], name) for turn, name in enumerate(known)]
+        queued += [(turn, position, result.candidate, name) for turn, name in enumerate(known)]
     chosen = sorted(sorted(queued)[:limit], key=lambda item: (item[1], item[0]))
     return [_trial(name, candidate, analyses[name]) for _, _, candidate, name in chosen]
 
@@ -106,13 +106,13 @@ def _trial(name: str, candidate: str, analysis: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _scored(history: Sequence[Observation]) -> list[tuple[Observation, float]]:
+def _scored(history: Sequence[CandidateResult]) -> list[tuple[CandidateResult, float]]:
     """Complete ones where there are any: means over fewer folds do not compare."""
     complete = [o for o in history if o.value is not None and o.complete]
     return [(o, o.value) for o in complete or history if o.value is not None]
 
 
-def _best(history: Sequence[Observation], objective: Objective) -> Flag | None:
+def _best(history: Sequence[CandidateResult], objective: Objective) -> Flag | None:
     scored = _scored(history)
     if not scored:
         return Flag(name="no_value", text=f"none of {len(history)} candidates has a value yet", evidence={})
@@ -132,7 +132,7 @@ def _best(history: Sequence[Observation], objective: Objective) -> Flag | None:
     return Flag(name="best", text=text, evidence=evidence)
 
 
-def _stale(history: Sequence[Observation], objective: Objective) -> Flag | None:
+def _stale(history: Sequence[CandidateResult], objective: Objective) -> Flag | None:
     scored = _scored(history)
     newest = max(observation.round for observation in history)
     if not scored:
@@ -151,7 +151,7 @@ def _stale(history: Sequence[Observation], objective: Objective) -> Flag | None:
     )
 
 
-def _noise(history: Sequence[Observation]) -> Flag | None:
+def _noise(history: Sequence[CandidateResult]) -> Flag | None:
     """Whether candidates differ by more than their own folds and seeds do."""
     stds = [o.std for o in history if o.std is not None]
     values = [value for _, value in _scored(history)]
@@ -172,7 +172,7 @@ def _noise(history: Sequence[Observation]) -> Flag | None:
     )
 
 
-def _failures(history: Sequence[Observation]) -> list[Flag]:
+def _failures(history: Sequence[CandidateResult]) -> list[Flag]:
     failed = [o for o in history if o.value is None]
     flags = []
     for by_settings, name, meaning in (
@@ -192,11 +192,11 @@ def _failures(history: Sequence[Observation]) -> list[Flag]:
     return flags
 
 
-def _common_flags(analyses: Mapping[str, Mapping[str, Any]]) -> list[Flag]:
+def _common_flags(analyses: Mapping[str, TrialAnalysis]) -> list[Flag]:
     """Each flag of the newest round's trials, most frequent first."""
     trials: dict[str, list[str]] = {}
     for trial, analysis in sorted(analyses.items()):
-        for name in dict.fromkeys(map(str, analysis.get("flags", ()))):
+        for name in dict.fromkeys(analysis.flags):
             trials.setdefault(name, []).append(trial)
     found = []
     for name, where in sorted(trials.items(), key=lambda item: (-len(item[1]), item[0])):

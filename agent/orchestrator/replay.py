@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agent.acceptance import Judgement
 from agent.errors import InvalidStudy, Problem, StudyEnds, UsageError
 from agent.orchestrator.closing.accept import accept
 from agent.orchestrator.deciding import check, diagnose, propose
@@ -21,8 +22,10 @@ from agent.orchestrator.engine import named_problems
 from agent.orchestrator.stages import Round
 from agent.orchestrator.training import render
 from agent.orchestrator.work import StepResult, Tools, Work
+from agent.store.decision import Proposals
 from agent.store.disk import Disk, read_text
 from agent.store.paths import RoundFolder, RoundPaths
+from agent.store.record import Acceptance, RoundRecord
 from agent.store.store import Store
 from agent.store.study import Settings
 from trainers.files import read_json_object
@@ -93,7 +96,7 @@ def _at_home(problem: Problem, store: Store, paths: RoundPaths, scratch: Path) -
 def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Path, judges: bool) -> Replayed:
     if not (paths.decision.exists() and paths.proposals.exists() and paths.before.exists()):
         raise UsageError(f"{paths.root}: has no decision to replay ({paths.decision.name}); finish the round first")
-    proposed: Any = read_json_object(paths.proposals)
+    proposed = store.proposals(paths)
     root = scratch / store.paths.root.name
     _copy_study(store, paths, root, proposed)
     copy = Store.open(root, disk=Disk(), clock=store.clock)
@@ -120,32 +123,29 @@ def _replay(store: Store, paths: RoundPaths, make_tools: MakeTools, scratch: Pat
     unjudged = store.paths.rules_python.name if spoke and not judges else ""
     if spoke and judges:
         # Limits may have changed since the round was decided: those of its end count.
-        limits: Any = read_json_object(paths.closed)["limits"]
-        settings = replace(_settings(paths.checked), limits=tuple(limits))
+        closed = store.round_record(paths)
+        settings = replace(_settings(paths.checked), limits=tuple(closed.limits))
         work = Work(
             store=copy, settings=settings, tools=make_tools(copy, settings), paths=again, stage=Round(), rerun=True
         )
-        recorded, now = recorded + _verdicts(paths), now + _judged_again(work, paths)
+        recorded, now = recorded + _verdicts(closed), now + _judged_again(work, closed)
     return Replayed(number=paths.number, recorded=recorded, again=now, calls=len(made), unjudged=unjudged)
 
 
-def _verdicts(paths: RoundPaths) -> str:
+def _verdicts(record: RoundRecord) -> str:
     """A closed round's verdicts as text."""
-    record: Any = read_json_object(paths.closed)
-    judged = {c["name"]: {"verdict": c["verdict"], "judgement": c["judgement"]} for c in record["candidates"]}
-    return _text(record["acceptance"], judged)
+    return _text(record.acceptance, record.judgements)
 
 
-def _judged_again(work: Work, paths: RoundPaths) -> str:
+def _judged_again(work: Work, record: RoundRecord) -> str:
     """The same from the rows that were measured and the judge's recorded words."""
-    record: Any = read_json_object(paths.closed)
-    found = accept(work, record["candidates"], replayed=True)
-    judged = {c["name"]: found.of((work.number, c["name"])) for c in record["candidates"]}
-    return _text(found.to_json(work.tools.rules), judged)
+    found = accept(work, record.candidates, replayed=True)
+    return _text(found.record(work.tools.rules), found.judgements(work.number))
 
 
-def _text(acceptance: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
-    whole = {"acceptance": acceptance, "candidates": judged}
+def _text(acceptance: Acceptance | None, judgements: Mapping[str, Judgement]) -> str:
+    judged = {name: {"verdict": one.verdict, "judgement": one.to_json()} for name, one in judgements.items()}
+    whole = {"acceptance": acceptance.to_json() if acceptance is not None else None, "candidates": judged}
     return json.dumps(whole, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -158,7 +158,7 @@ def _settings(path: Path) -> Settings:
         raise UsageError(f"{path}: settings: cannot be used ({error}); another version wrote it") from error
 
 
-def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[str, Any]) -> None:
+def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Proposals) -> None:
     """What the round was decided from: the study's frozen files, the closed rounds before it, its own beginning."""
     disk = Disk()
     disk.make_folder(root)
@@ -167,9 +167,9 @@ def _copy_study(store: Store, paths: RoundPaths, root: Path, proposed: Mapping[s
         if path.exists():
             shutil.copyfile(path, root / path.name)
     shutil.copyfile(paths.before, root / store.paths.reference.name)
-    for name, path in (("incumbent", store.paths.incumbent), ("aliases", store.paths.aliases)):
-        if proposed.get(name) is not None:
-            disk.write_json(root / path.name, proposed[name])
+    for content, path in ((proposed.incumbent, store.paths.incumbent), (proposed.aliases, store.paths.aliases)):
+        if content is not None:
+            disk.write_json(root / path.name, content)
     for closed in store.closed(below=paths.number):
         shutil.copytree(closed.root, root / closed.root.name, ignore=_large)
     for folder in store.paths.folders("confirm"):

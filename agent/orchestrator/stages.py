@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from agent.orchestrator.closing import assess, confirm, nothing_learnt, rungs
 from agent.orchestrator.deciding import check, diagnose, propose
@@ -39,8 +38,8 @@ class Round(Stage):
     def waits_before(self, work: Work, step: str) -> RoundPaths | None:
         return rungs.next_of(work) if step == "apply" else None
 
-    def learnt(self, work: Work, record: Mapping[str, Any]) -> bool:
-        return nothing_learnt.measured(record)
+    def learnt(self, work: Work) -> bool:
+        return nothing_learnt.measured(work.store.round_record(work.paths).candidates)
 
 
 class Rung(Stage):
@@ -60,8 +59,8 @@ class Rung(Stage):
         self.number = number
         self.kind = f"rung{number}"
 
-    def learnt(self, work: Work, record: Mapping[str, Any]) -> bool:
-        return nothing_learnt.measured(record)
+    def learnt(self, work: Work) -> bool:
+        return nothing_learnt.measured(work.store.rung_record(work.paths).result.candidates)
 
 
 class Confirmation(Stage):
@@ -76,8 +75,8 @@ class Confirmation(Stage):
         "assess": confirm.assess,
     }
 
-    def learnt(self, work: Work, record: Mapping[str, Any]) -> bool:
-        return confirm.compared(record) or nothing_learnt.settings_failed(work)
+    def learnt(self, work: Work) -> bool:
+        return confirm.learnt(work, work.store.confirmation_record(work.paths))
 
 
 def stage_of(kind: str) -> Stage:

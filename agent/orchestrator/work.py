@@ -121,8 +121,8 @@ class Stage(ABC):
         return None
 
     @abstractmethod
-    def learnt(self, work: Work, record: Mapping[str, Any]) -> bool:
-        """Whether its end says anything of any settings. record: round.json as it is, or is about to be written."""
+    def learnt(self, work: Work) -> bool:
+        """Whether what has closed says anything of any settings."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.errors import ProposalError
-from agent.records import Objective, Observation, Proposal
+from agent.records import CandidateResult, Objective, Proposal
 from agent.reference import Reference, config_key
 from trainers.contract import Value
 
@@ -47,7 +47,7 @@ class Proposer(Protocol):
     def propose(
         self,
         reference: Reference,
-        history: Sequence[Observation],
+        history: Sequence[CandidateResult],
         count: int,
         *,
         objective: Objective,

@@ -8,7 +8,7 @@ from random import Random
 from agent.errors import ProposalError
 from agent.propose.base import Batch
 from agent.propose.space import fill
-from agent.records import Objective, Observation, Proposal
+from agent.records import CandidateResult, Objective, Proposal
 from agent.reference import Reference, canonical, config_key
 from agent.reference.model import show
 
@@ -28,7 +28,7 @@ class DefaultProposer:
     def propose(
         self,
         reference: Reference,
-        history: Sequence[Observation],
+        history: Sequence[CandidateResult],
         count: int,
         *,
         objective: Objective,
@@ -68,7 +68,7 @@ class RandomProposer:
     def propose(
         self,
         reference: Reference,
-        history: Sequence[Observation],
+        history: Sequence[CandidateResult],
         count: int,
         *,
         objective: Objective,

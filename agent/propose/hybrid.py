@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from agent.records import Observation
+from agent.records import CandidateResult
 
 SHARE = 0.3
 """Of the candidates after the warm-up."""
@@ -13,7 +13,9 @@ WARMUP = 4
 """Scored candidates before a model is asked: below that it has nothing to read that the ranges do not say."""
 
 
-def model_places(history: Sequence[Observation], places: int, *, share: float = SHARE, warmup: int = WARMUP) -> int:
+def model_places(
+    history: Sequence[CandidateResult], places: int, *, share: float = SHARE, warmup: int = WARMUP
+) -> int:
     """How many of `places` a model fills, so that over the rounds it comes to `share` of all, whatever K is.
 
     Counted from the number of candidates so far alone, not from who proposed them: a model that failed does not get

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from agent.propose.base import Batch
 from agent.propose.space import fill, grid_point, last_point, walk
-from agent.records import Objective, Observation, Proposal
+from agent.records import CandidateResult, Objective, Proposal
 from agent.reference import Parameter, Reference
 from trainers.contract import Value
 
@@ -44,7 +44,7 @@ class TPEProposer:
     def propose(
         self,
         reference: Reference,
-        history: Sequence[Observation],
+        history: Sequence[CandidateResult],
         count: int,
         *,
         objective: Objective,
@@ -86,10 +86,10 @@ class TPEProposer:
 class _Seen:
     """The history as far as today's space can hold it; each with its values of today's tunable parameters."""
 
-    scored: tuple[tuple[Observation, Mapping[str, Value]], ...]
-    screened: tuple[tuple[Observation, Mapping[str, Value]], ...]
+    scored: tuple[tuple[CandidateResult, Mapping[str, Value]], ...]
+    screened: tuple[tuple[CandidateResult, Mapping[str, Value]], ...]
     """With a value of fewer epochs only: given up after a rung."""
-    refused: tuple[tuple[Observation, Mapping[str, Value]], ...]
+    refused: tuple[tuple[CandidateResult, Mapping[str, Value]], ...]
     """Without a value because of their settings (out of memory, diverged, invalid), or beyond a study's limit."""
     failed: int
     """Without a value for any reason. What machines did is not shown to TPE."""
@@ -97,7 +97,7 @@ class _Seen:
     """Scored or refused, but with a value that today's ranges refuse."""
 
     @classmethod
-    def of(cls, reference: Reference, history: Sequence[Observation]) -> _Seen:
+    def of(cls, reference: Reference, history: Sequence[CandidateResult]) -> _Seen:
         scored, screened, refused = [], [], []
         outside = 0
         for observation in history:

@@ -8,7 +8,7 @@ from typing import cast
 from agent.errors import InvalidPlugin, ProposalError
 from agent.propose.base import Proposer
 from agent.proposers import SHIPPED, ProposerEntry, proposer_entry
-from agent.records import Objective, Observation, Proposal
+from agent.records import CandidateResult, Objective, Proposal
 from agent.reference import Reference
 
 
@@ -38,7 +38,7 @@ class _Foreign:
     def propose(
         self,
         reference: Reference,
-        history: Sequence[Observation],
+        history: Sequence[CandidateResult],
         count: int,
         *,
         objective: Objective,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from agent.records import Observation, Proposal
+from agent.records import CandidateResult, Proposal
 from agent.reference import ExpressionError, Reference, check_values, config_key
 from agent.reference.keys import listed
 from agent.reference.model import show
@@ -22,7 +22,7 @@ class Earlier:
 
     name: str
     metric: str
-    best: Sequence[Observation]
+    best: Sequence[CandidateResult]
     """Complete ones with a value, the best first."""
 
 
@@ -68,14 +68,14 @@ def warm_start(reference: Reference, studies: Sequence[Earlier], *, most: int = 
 
 
 def _proposal(
-    study: Earlier, observation: Observation, place: int, values: dict[str, Value], notes: list[str], source: str
+    study: Earlier, observation: CandidateResult, place: int, values: dict[str, Value], notes: list[str], source: str
 ) -> Proposal:
     rank = "the best" if place == 0 else f"number {place + 1} of those that fit"
     reason = f"{rank} of the study {study.name}, where {study.metric} was {show(observation.value)}"
     return Proposal(values=values, source=source, reason=reason, details={"notes": notes})
 
 
-def _mapped(reference: Reference, observation: Observation) -> tuple[dict[str, Value], list[str]] | str:
+def _mapped(reference: Reference, observation: CandidateResult) -> tuple[dict[str, Value], list[str]] | str:
     """(values of every active tunable parameter, what was not taken over), or why the settings do not fit."""
     tunable, there = reference.tunable(), observation.values
     given = {name: there[name] for name in tunable if name in there}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from agent.acceptance import Incumbent
+from agent.store.record import RoundRecord
 from trainers.naive import worse_than_naive
 from trainers.plugins import PluginProblem
 from trainers.registry import is_place, registered
@@ -19,20 +20,18 @@ def naive_names(trainer: str, *, brought: bool = False) -> Sequence[str]:
     return found.naive if found is not None else ()
 
 
-def study_warning(
-    records: Sequence[Mapping[str, Any]], incumbent: Mapping[str, Any] | None, names: Sequence[str]
-) -> str:
+def study_warning(records: Sequence[RoundRecord], incumbent: Incumbent | None, names: Sequence[str]) -> str:
     """The sentence about a study's best candidate, or about the last round's while there is no incumbent.
 
-    records: the round.json of the closed rounds, in their order.
+    records: of the closed rounds, in their order.
     """
     if not names or not records:
         return ""
-    number = incumbent["round"] if incumbent else records[-1]["round"]
-    record = next((record for record in records if record["round"] == number), None)
+    number = incumbent.round if incumbent is not None else records[-1].round
+    record = next((record for record in records if record.round == number), None)
     if record is None:
         return ""
-    name = incumbent["candidate"] if incumbent else next(iter(record["ranking"]), None)
-    entry = next((c for c in record["candidates"] if c["name"] == name and c["value"] is not None), None)
-    said = worse_than_naive(entry["metrics"], names) if entry else ""
+    name = incumbent.candidate if incumbent is not None else next(iter(record.ranking), None)
+    found = next((c for c in record.candidates if c.candidate == name and c.value is not None), None)
+    said = worse_than_naive(found.metrics, names) if found is not None else ""
     return f"the best so far, round {number} {name}: {said}" if said else ""

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.acceptance import Incumbent, Judgement
 from agent.errors import UsageError
 from agent.objectives import parse_further, parse_limit, quantities
+from agent.records import CandidateResult
 from agent.report.control import control_view
 from agent.report.costs import costs
 from agent.report.hours import hours
 from agent.report.naive import naive_names, study_warning
 from agent.store.events import StudyEnded
 from agent.store.paths import RoundPaths
+from agent.store.record import FINAL, ConfirmationRecord, RungResult
 from agent.store.requests import cancelled_rows, halted, halted_text
 from agent.store.steps import Status
 from agent.store.store import Store
@@ -34,8 +37,9 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
     """
     config = store.config
     incumbent = store.record(store.paths.incumbent)
+    held = Incumbent.from_json(incumbent) if incumbent is not None else None
     confirmations = [
-        store.round_record(store.paths.round(folder))
+        store.confirmation_record(store.paths.round(folder))
         for folder in store.paths.folders("confirm")
         if store.paths.round(folder).closed.exists()
     ]
@@ -59,8 +63,8 @@ def overview(store: Store, *, only: int | None = None) -> dict[str, Any]:
         "seeds": list(config.seeds),
         "incumbent": incumbent,
         "rounds": [_closed_round(store, paths, trials=only is not None) for paths in closed],
-        "warning": study_warning(records, incumbent, names),
-        "confirmations": [_confirmation(record) for record in confirmations if "gain" in record],
+        "warning": study_warning(records, held, names),
+        "confirmations": [_confirmation(record) for record in confirmations if record.gain is not None],
         "open": open_round_state(store, open_round) if open_round is not None else None,
         "also": _also(store),
         "pareto": store.record(store.paths.pareto),
@@ -79,19 +83,14 @@ def _also(store: Store) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != store.config.metric]
 
 
-def _confirmation(record: Mapping[str, Any]) -> dict[str, Any]:
+def _confirmation(record: ConfirmationRecord) -> dict[str, Any]:
     """One of an earlier version has no base: it was the default."""
-    base = record.get("base")
-    against = (
-        "the default"
-        if base is None or record["purpose"] == "final"
-        else f"round {base['round']} {base['candidate']}"
-    )
+    assert record.gain is not None
     return {
-        "seeds": record["seeds"],
-        "gain": record["gain"],
-        "challenger": record["challenger"],
-        "against": against,
+        "seeds": list(record.seeds),
+        "gain": {**record.gain.to_json(), "text": record.gain_text},
+        "challenger": record.challenger.to_json() if record.challenger is not None else None,
+        "against": "the default" if record.base is None or record.purpose == FINAL else str(record.base),
     }
 
 
@@ -107,23 +106,50 @@ def _closed_round(store: Store, paths: RoundPaths, *, trials: bool) -> dict[str,
     record = store.round_record(paths)
     # Beside the decision, never in it: round.json is what agents are told from.
     tested = paths.test_summary.exists()
-    names = ["name", "source", "value", "std", "n", "rows", "outcomes", "values", "message"]
-    names += ["trials"] if trials else []
-    candidates = [{name: c[name] for name in names} for c in record["candidates"]]
-    for shown, candidate in zip(candidates, record["candidates"], strict=True):
-        shown["instead_of"] = candidate.get("instead_of")
-        # A round of an earlier version has no verdicts.
-        shown["verdict"] = candidate.get("verdict")
-        shown["violates"] = candidate.get("violates", "")
-        shown["measures"] = quantities(candidate)
-        shown["test"] = _test_values(paths, candidate["name"]) if tested else {}
-        shown["why"] = (candidate.get("judgement") or {}).get("text", "")
-    head = {name: record[name] for name in ("round", "closed_at", "ranking")}
-    noise = (record.get("acceptance") or {}).get("noise")
-    told = {"notes": record.get("notes", []), "noise": noise, "plan": record.get("plan")}
-    if "screened" in record:
-        told["rungs"] = [_rung(rung) for rung in record["screened"]]
-    return head | told | {"candidates": candidates}
+    found: dict[str, Any] = {
+        "round": record.round,
+        "closed_at": record.closed_at,
+        "ranking": list(record.ranking),
+        "notes": list(record.notes),
+        "noise": record.acceptance.noise.to_json() if record.acceptance and record.acceptance.noise else None,
+        "plan": record.plan.to_json() if record.plan is not None else None,
+    }
+    if record.screened:
+        found["rungs"] = [_rung(rung) for rung in record.screened]
+    found["candidates"] = [
+        _candidate(
+            result,
+            record.judgements.get(result.candidate),
+            test=_test_values(paths, result.candidate) if tested else {},
+            trials=trials,
+        )
+        for result in record.candidates
+    ]
+    return found
+
+
+def _candidate(
+    result: CandidateResult, judgement: Judgement | None, *, test: Mapping[str, Any], trials: bool
+) -> dict[str, Any]:
+    """A round of an earlier version has no judgement. test: of its test summary. trials: whether each is told."""
+    return {
+        "name": result.candidate,
+        "source": result.source,
+        "value": result.value,
+        "std": result.std,
+        "n": result.n,
+        "rows": result.rows,
+        "outcomes": result.outcomes,
+        "values": result.values,
+        "message": result.message,
+        **({"trials": [trial.raw for trial in result.trials]} if trials else {}),
+        "instead_of": result.instead_of.to_json() if result.instead_of is not None else None,
+        "verdict": judgement.verdict if judgement is not None else None,
+        "violates": result.violates,
+        "measures": quantities(result),
+        "test": test,
+        "why": judgement.why if judgement is not None else "",
+    }
 
 
 def _test_values(paths: RoundPaths, candidate: str) -> dict[str, Any]:
@@ -144,10 +170,17 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _rung(rung: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("rung", "epochs", "folds", "promoted")
-    measured = [{name: c[name] for name in ("name", "source", "value", "outcome")} for c in rung["candidates"]]
-    return {name: rung[name] for name in names} | {"candidates": measured}
+def _rung(rung: RungResult) -> dict[str, Any]:
+    return {
+        "rung": rung.rung,
+        "epochs": rung.epochs,
+        "folds": list(rung.folds),
+        "promoted": list(rung.promoted),
+        "candidates": [
+            {"name": one.candidate, "source": one.source, "value": one.value, "outcome": one.outcome.value}
+            for one in rung.candidates
+        ],
+    }
 
 
 def open_round_state(store: Store, paths: RoundPaths) -> dict[str, Any]:

@@ -112,7 +112,7 @@ class Critique:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """The checker's result: checked_hyperparameters.json."""
+    """The checker's result."""
 
     candidates: Sequence[CheckedProposal]
     critique: Critique = field(default_factory=Critique)
@@ -121,21 +121,18 @@ class Checked:
     def valid(self) -> list[CheckedProposal]:
         return [candidate for candidate in self.candidates if candidate.valid]
 
-    def to_json(self) -> dict[str, Any]:
+    def judged(self) -> dict[str, dict[str, object]]:
+        """The file's `candidates`: name -> what the rules say, parameter by parameter, and the findings."""
         return {
-            "schema_version": 1,
-            "candidates": {
-                candidate.name: {
-                    "valid": candidate.valid,
-                    "parameters": {
-                        name: {"value": judged.value, "valid": judged.valid, "reason": judged.reason}
-                        for name, judged in candidate.parameters.items()
-                    },
-                    "findings": list(candidate.findings),
-                }
-                for candidate in self.candidates
-            },
-            "critique": self.critique.to_json(),
+            candidate.name: {
+                "valid": candidate.valid,
+                "parameters": {
+                    name: {"value": judged.value, "valid": judged.valid, "reason": judged.reason}
+                    for name, judged in candidate.parameters.items()
+                },
+                "findings": list(candidate.findings),
+            }
+            for candidate in self.candidates
         }
 
 

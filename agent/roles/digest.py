@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from agent.acceptance import rank
-from agent.records import Observation
+from agent.records import CandidateResult
 from agent.reference import Constraint, ExpressionError, Parameter, Reference
 from agent.reference.model import show
 from agent.roles.ask import Hidden
@@ -211,7 +211,7 @@ class _Digest:
         place = held.round, held.candidate, held.key
         own = [o for o in self.situation.history if (o.round, o.candidate, o.key) == place]
         shown = replace(held, candidate=self.hide(held.candidate), metric=self.hide(held.metric))
-        why = [self.said(held.judgement["text"], VERDICT_CHARACTERS)] if held.judgement else []
+        why = [self.said(held.judgement.why, VERDICT_CHARACTERS)] if held.judgement else []
         return "; ".join([shown.describe(), *why, *(self.settings(o.values) for o in own[-1:])])
 
     def base_lines(self) -> list[str]:
@@ -219,10 +219,10 @@ class _Digest:
         lines = [f"{self.said(self.situation.base_name)}: {settings(self.base, self.hide)}"]
         return lines + ([f"inactive under it: {', '.join(inactive)}"] if inactive else [])
 
-    def place(self, observation: Observation) -> str:
+    def place(self, observation: CandidateResult) -> str:
         return f"round {observation.round} {self.hide(observation.candidate)}"
 
-    def observed(self, observation: Observation) -> str:
+    def observed(self, observation: CandidateResult) -> str:
         where = f"{self.place(observation)} ({_kind(observation.source)})"
         values = self.settings(observation.values)
         if observation.value is None:
@@ -237,7 +237,7 @@ class _Digest:
         shown = [o for o in self.situation.screened if o.value is not None]
         return _newest(shown, self.limits.last, lambda o: f"{self.observed(o)}; after {o.fidelity:.2g} of the epochs")
 
-    def failure(self, observation: Observation) -> str:
+    def failure(self, observation: CandidateResult) -> str:
         said = ""
         if observation.message.strip():
             said = f", said {quoted(_cause(observation.message, self.hide), hide=self.hide)}"

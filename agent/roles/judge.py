@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.acceptance import Judgement
+from agent.acceptance import Judgement, Opinion
 from agent.llm.base import Message, Request
-from agent.records import Objective
+from agent.records import CandidateResult, Objective, TrialRecord
 from agent.reference.model import show
 from agent.roles.ask import Agents, Hidden
 from agent.roles.digest import hidden_value
 from agent.roles.foreign import Hide, one_line, record_line
+from trainers.contract import Value
 
 REASON_CHARACTERS, LINE_CHARACTERS = 300, 400
 #: Metrics, costs and single gains shown of each.
@@ -31,32 +32,29 @@ class Opinions:
     """"asked", or "skipped": neither approval nor refusal."""
     why: str = ""
     call: str = ""
-    opinions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Candidate -> verdict ("accept" or "keep"), reason, call. A candidate that it left out is missing."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {"status": self.status, "why": self.why, "call": self.call}
+    opinions: Mapping[str, Opinion] = field(default_factory=dict)
+    """By candidate. One that it left out is missing."""
 
 
 def ask(
     agents: Agents,
     *,
     objective: Objective,
-    incumbent: Mapping[str, Any],
-    candidates: Sequence[Mapping[str, Any]],
+    incumbent: CandidateResult,
+    candidates: Sequence[CandidateResult],
     judgements: Mapping[str, Judgement],
 ) -> Opinions:
     """One question about all borderline candidates of a round. Raises LLMError.
 
-    incumbent, candidates: their entries of round.json. judgements: by candidate, those that are open.
+    judgements: by candidate, those that are open.
     """
     hide = agents.prompts.hide
-    names = [str(candidate["name"]) for candidate in candidates]
+    names = [found.candidate for found in candidates]
     prompt = agents.prompts.render(
         "judge",
         objective={"direction": Hidden(objective.direction), "metric": objective.metric},
         incumbent=_lines(incumbent, hide),
-        candidates=[_candidate(c, incumbent, judgements[str(c["name"])], hide) for c in candidates],
+        candidates=[_candidate(c, incumbent, judgements[c.candidate], hide) for c in candidates],
     )
     answer = agents.ask(
         Request(
@@ -68,10 +66,10 @@ def ask(
             max_tokens=4096,
         )
     )
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Opinion] = {}
     for said in answer.data["verdicts"]:
         reason = record_line(said["reason"], REASON_CHARACTERS, hide)
-        found.setdefault(said["candidate"], {"verdict": said["verdict"], "reason": reason, "call": answer.call})
+        found.setdefault(said["candidate"], Opinion(verdict=said["verdict"], reason=reason, call=answer.call))
     missing = [name for name in names if name not in found]
     why = f"no verdict for {', '.join(missing)}" if missing else ""
     return Opinions(status="asked", why=why, call=answer.call, opinions=found)
@@ -94,33 +92,33 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _candidate(
-    candidate: Mapping[str, Any], incumbent: Mapping[str, Any], judgement: Judgement, hide: Hide
+    candidate: CandidateResult, incumbent: CandidateResult, judgement: Judgement, hide: Hide
 ) -> dict[str, Any]:
     """A candidate as the prompt shows it: what it changes, what it gained and how sure that is, what else it did."""
-    old, new = incumbent["values"], candidate["values"]
+    old, new = incumbent.values, candidate.values
     changes = [
         f"{hide(name)}: {_value(old, name, hide)} -> {_value(new, name, hide)}"
         for name in [*new, *(name for name in old if name not in new)]
         if old.get(name) != new.get(name)
     ]
-    theirs = {_cell(trial): trial for trial in incumbent["trials"]}
+    theirs = {trial.cell: trial for trial in incumbent.trials}
     return {
-        "name": Hidden(hide(str(candidate["name"]))),
+        "name": Hidden(hide(candidate.candidate)),
         "finding": Hidden(one_line(judgement.why, LINE_CHARACTERS, hide)),
         "changes": [Hidden(change) for change in _shortened(changes)],
         "lines": _lines(candidate, hide),
         "pairs": [
-            Hidden(f"fold {trial['fold']} seed {trial['seed']}: {_scored(theirs[_cell(trial)])} -> {_scored(trial)}")
-            for trial in candidate["trials"]
-            if _cell(trial) in theirs and _cell(trial) is not None
+            Hidden(f"fold {trial.fold} seed {trial.seed}: {_scored(theirs[trial.cell])} -> {_scored(trial)}")
+            for trial in candidate.trials
+            if trial.cell in theirs and trial.cell is not None
         ][:MOST_LINES],
     }
 
 
-def _lines(entry: Mapping[str, Any], hide: Hide) -> list[Hidden]:
+def _lines(result: CandidateResult, hide: Hide) -> list[Hidden]:
     """What was measured of a configuration besides the objective: its other metrics and what it cost."""
-    found = [f"{hide(str(name))}: {show(value)}" for name, value in entry["metrics"].items()]
-    found += [f"cost, {hide(str(name))}: {show(value)}" for name, value in entry["costs"].items()]
+    found = [f"{hide(str(name))}: {show(value)}" for name, value in result.metrics.items()]
+    found += [f"cost, {hide(str(name))}: {show(value)}" for name, value in result.costs.items()]
     return [Hidden(one_line(line, LINE_CHARACTERS)) for line in _shortened(found)]
 
 
@@ -129,13 +127,9 @@ def _shortened(lines: Sequence[str]) -> list[str]:
     return [*lines[:MOST_LINES], *([f"... {more} more"] if more > 0 else [])]
 
 
-def _value(values: Mapping[str, Any], name: str, hide: Hide) -> str:
+def _value(values: Mapping[str, Value], name: str, hide: Hide) -> str:
     return hidden_value(values[name], hide) if name in values else "inactive"
 
 
-def _cell(trial: Mapping[str, Any]) -> tuple[Any, Any] | None:
-    return (trial["fold"], trial["seed"]) if trial.keys() >= {"fold", "seed"} else None
-
-
-def _scored(trial: Mapping[str, Any]) -> str:
-    return ", ".join(show(value) for value in trial.get("metrics", {}).values()) or "no value"
+def _scored(trial: TrialRecord) -> str:
+    return ", ".join(show(value) for value in trial.metrics.values()) or "no value"

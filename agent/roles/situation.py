@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.acceptance import Incumbent
-from agent.records import Objective, Observation, Proposal
+from agent.records import CandidateResult, Objective, Proposal
 from agent.reference import Reference
 from trainers.contract import Value
 
@@ -26,9 +26,9 @@ class Situation:
     """The history up to this round. Validation values only, unless `test` was asked for."""
 
     reference: Reference
-    history: Sequence[Observation]
+    history: Sequence[CandidateResult]
     objective: Objective
-    screened: Sequence[Observation] = ()
+    screened: Sequence[CandidateResult] = ()
     """What rungs sorted out, each value of a share of the epochs."""
     findings: Sequence[Mapping[str, Any]] = ()
     """Of `diagnosis.analyse_round`: {name, evidence, text}."""

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from agent.acceptance import Incumbent
 from agent.budget import Ledger
 from agent.errors import InvalidStudy, UsageError
 from agent.ownership import kept_back
 from agent.pasteable import roundtable
-from agent.records import Observation, Outcome
+from agent.records import CandidateResult
 from agent.store.disk import Disk, read_text, storage
 from agent.store.events import (
     Charged,
@@ -32,15 +33,24 @@ from agent.store.events import (
 )
 from agent.store.journal import Journal
 from agent.store.paths import RoundFolder, RoundPaths, StudyPaths
+from agent.store.record import ConfirmationRecord, RoundRecord, RungRecord, read_confirmation, read_round, read_rung
 from agent.store.steps import Steps
 from agent.store.study import Settings, StudyConfig, load_settings, load_study
 from agent.store.versions import Versions, sha256
-from trainers.files import FileProblem, newer_version, read_json_object
+from trainers.files import FileProblem, read_json_object
+
+if TYPE_CHECKING:
+    from agent.store.decision import CheckedProposals, ConfirmationDecision, Decision, Proposals
 
 Clock = Callable[[], datetime]
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+_Version = tuple[Path, int, int]
+"""A file, its modification time and size."""
 
-#: The highest schema_version of round.json that is read.
-ROUND_SCHEMA = 1
+
+class _Read(Protocol[T_co]):
+    def __call__(self, raw: Mapping[str, Any], /, *, file: str) -> T_co: ...
 
 
 def utc_now() -> datetime:
@@ -58,7 +68,9 @@ class Store:
         self.clock = clock
         self.journal = Journal(paths.journal, disk, clock)
         self.versions = Versions(paths, config, disk, self.journal)
-        self._records: dict[tuple[Path, int, int], dict[str, Any]] = {}
+        self._rounds: dict[_Version, RoundRecord] = {}
+        self._rungs: dict[_Version, RungRecord] = {}
+        self._confirmations: dict[_Version, ConfirmationRecord] = {}
 
     @classmethod
     def create(
@@ -255,79 +267,81 @@ class Store:
 
     def record(self, path: Path) -> dict[str, Any] | None:
         """One of the study's JSON files, such as incumbent.json; None when it is not there. Raises InvalidStudy."""
-        if not path.exists():
-            return None
+        return self.read(path) if path.exists() else None
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """The same of a file that must be there. Raises InvalidStudy."""
         try:
             return read_json_object(path)
         except FileProblem as error:
             message = kept_back(path) or str(error)
             raise InvalidStudy.at(path, message) from error
 
-    def round_record(self, paths: RoundPaths) -> dict[str, Any]:
-        """round.json of a closed round, to be read only. Raises InvalidStudy.
+    def incumbent(self) -> Incumbent | None:
+        """The best configuration so far; None while there is none. Raises InvalidStudy."""
+        return Incumbent.from_json(raw) if (raw := self.record(self.paths.incumbent)) is not None else None
+
+    def round_record(self, paths: RoundPaths) -> RoundRecord:
+        """round.json of a closed round. Raises InvalidStudy.
 
         Kept by modification time and size: one round reads the whole history half a dozen times, which would make a
         study of 200 rounds x 50 trials spend a minute on it.
         """
-        with storage(paths.closed):
-            stat = paths.closed.stat()
-        key = (paths.closed, stat.st_mtime_ns, stat.st_size)
-        if key not in self._records:
-            self._records[key] = self._read_round(paths)
-        return self._records[key]
+        return self._kept(self._rounds, paths.closed, read_round)
 
-    def _read_round(self, paths: RoundPaths) -> dict[str, Any]:
-        try:
-            record: dict[str, Any] = read_json_object(paths.closed)
-            if newer := newer_version(record, ROUND_SCHEMA):
-                raise InvalidStudy.at(paths.closed, newer)
-            if paths.root.name.startswith("round_"):
-                for entry in record["candidates"]:
-                    observation(paths.number, entry)
-        except (FileProblem, KeyError, TypeError, ValueError) as error:
-            message = f"cannot be used ({type(error).__name__}: {error}); restore the file"
-            raise InvalidStudy.at(paths.closed, message) from error
-        return record
+    def rung_record(self, paths: RoundPaths) -> RungRecord:
+        """round.json of a closed rung. Raises InvalidStudy."""
+        return self._kept(self._rungs, paths.closed, read_rung)
 
-    def history(self, *, below: int | None = None) -> list[Observation]:
+    def confirmation_record(self, paths: RoundPaths) -> ConfirmationRecord:
+        """round.json of a closed confirmation, or of replicates. Raises InvalidStudy."""
+        return self._kept(self._confirmations, paths.closed, read_confirmation)
+
+    def _kept(self, kept: dict[_Version, T], path: Path, read: _Read[T]) -> T:
+        with storage(path):
+            stat = path.stat()
+        key = (path, stat.st_mtime_ns, stat.st_size)
+        if key not in kept:
+            kept[key] = read(self.read(path), file=str(path))
+        return kept[key]
+
+    def proposals(self, paths: RoundPaths) -> Proposals:
+        """proposals.json. Raises InvalidStudy."""
+        from agent.store.decision import read_proposals
+
+        return read_proposals(self.read(paths.proposals), file=str(paths.proposals))
+
+    def checked(self, paths: RoundPaths) -> CheckedProposals:
+        """checked_hyperparameters.json. Raises InvalidStudy."""
+        from agent.store.decision import read_checked
+
+        return read_checked(self.read(paths.checked), file=str(paths.checked))
+
+    def decision(self, paths: RoundPaths) -> Decision:
+        """What a round, a rung or a confirmation trains. Raises InvalidStudy."""
+        from agent.store.decision import read_decision
+
+        return read_decision(self.read(paths.decision), file=str(paths.decision))
+
+    def confirmation_decision(self, paths: RoundPaths) -> ConfirmationDecision:
+        """The same of a confirmation, with what it is for. Raises InvalidStudy."""
+        from agent.store.decision import read_confirmation_decision
+
+        return read_confirmation_decision(self.read(paths.decision), file=str(paths.decision))
+
+    def history(self, *, below: int | None = None) -> list[CandidateResult]:
         """What every candidate of the closed rounds gave, in order: the input of every proposer."""
-        return [
-            observation(paths.number, entry)
-            for paths in self.closed(below=below)
-            for entry in self.round_record(paths)["candidates"]
-        ]
+        return [found for paths in self.closed(below=below) for found in self.round_record(paths).candidates]
 
-    def screened(self, *, below: int | None = None) -> list[Observation]:
+    def screened(self, *, below: int | None = None) -> list[CandidateResult]:
         """What the rungs of the closed rounds gave of those that they sorted out, in order."""
-        found = []
-        for paths in self.closed(below=below):
-            for rung in self.round_record(paths).get("screened", ()):
-                label = f"rung {rung['rung']}"
-                found += [
-                    observation(paths.number, entry, label=label, fidelity=rung["share"])
-                    for entry in rung["candidates"]
-                    if entry["name"] not in rung["promoted"]
-                ]
-        return found
-
-
-def observation(number: int, entry: dict[str, Any], *, label: str = "", fidelity: float = 1.0) -> Observation:
-    """One candidate's entry of round.json as a record. label, fidelity: of the rung that it is of."""
-    return Observation(
-        round=number,
-        candidate=f"{label} {entry['name']}".lstrip(),
-        fidelity=fidelity,
-        values=entry["values"],
-        key=entry["key"],
-        outcome=Outcome(entry["outcome"]),
-        value=entry["value"],
-        std=entry["std"],
-        n=entry["n"],
-        rows=entry["rows"],
-        source=entry["source"],
-        message=entry.get("message", ""),
-        violates=entry.get("violates", ""),
-    )
+        return [
+            dataclasses.replace(found, candidate=f"rung {rung.rung} {found.candidate}", fidelity=rung.share)
+            for paths in self.closed(below=below)
+            for rung in self.round_record(paths).screened
+            for found in rung.candidates
+            if found.candidate not in rung.promoted
+        ]
 
 
 def _plain(record: StudyConfig) -> dict[str, Any]:

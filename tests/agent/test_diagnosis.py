@@ -12,7 +12,7 @@ import pytest
 
 from agent.diagnosis import FLAGS, EpochTable, analyse_round, analyse_trial, fold_outliers, weak_classes
 from agent.diagnosis.trends import slope
-from agent.records import Objective, Observation, Outcome
+from agent.records import CandidateResult, Objective, Outcome, TrialAnalysis
 
 Row = dict[str, float]
 Shape = Callable[[int, random.Random], float]
@@ -265,8 +265,8 @@ OBJECTIVE = Objective(metric="accuracy", direction="maximize")
 
 def seen(
     number: int, name: str, value: float | None, *, outcome: Outcome = Outcome.OK, std: float | None = None
-) -> Observation:
-    return Observation(
+) -> CandidateResult:
+    return CandidateResult(
         round=number,
         candidate=name,
         values={},
@@ -290,9 +290,9 @@ def test_a_round_in_findings() -> None:
         seen(3, "c02", None, outcome=Outcome.GPU_OOM),
     ]
     analyses = {
-        "c00_f0_s1": {"flags": ["overfitting"], "keywords": []},
-        "c00_f1_s1": {"flags": ["overfitting", "oscillation"]},
-        "c01_f0_s1": {"flags": []},
+        "c00_f0_s1": TrialAnalysis(flags=["overfitting"]),
+        "c00_f1_s1": TrialAnalysis(flags=["overfitting", "oscillation"]),
+        "c01_f0_s1": TrialAnalysis(),
     }
     findings = analyse_round(history, analyses, OBJECTIVE)
     json.dumps(findings, allow_nan=False)

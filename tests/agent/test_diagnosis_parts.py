@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import random
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agent.diagnosis import analyse_round, fold_outliers, newest_trials, weak_classes
 from agent.diagnosis.weakness import two_sided_p
-from agent.records import Objective, Observation, Outcome
+from agent.records import CandidateResult, Objective, Outcome, TrialAnalysis, TrialRecord
 
 OBJECTIVE = Objective(metric="dice", direction="maximize")
 HISTORY = [
-    Observation(round=1, candidate="c00", values={}, key="k", outcome=Outcome.OK, value=0.8, n=5, rows=5),
+    CandidateResult(round=1, candidate="c00", values={}, key="k", outcome=Outcome.OK, value=0.8, n=5, rows=5),
 ]
 
 
-def candidate(name: str, values: dict[tuple[int, int], float | None]) -> dict[str, Any]:
-    """An entry of round.json. values: (fold, seed) -> the objective, None where the trial failed."""
-    return {
-        "name": name,
-        "trials": [
+def candidate(name: str, values: dict[tuple[int, int], float | None]) -> CandidateResult:
+    """values: (fold, seed) -> the objective, None where the trial failed."""
+    trials = [
+        TrialRecord(
             {
                 "fold": fold,
                 "seed": seed,
@@ -31,16 +31,19 @@ def candidate(name: str, values: dict[tuple[int, int], float | None]) -> dict[st
                 "outcome": "ok" if value is not None else "crashed",
                 "metrics": {"dice": value} if value is not None else {},
             }
-            for (fold, seed), value in values.items()
-        ],
-    }
+        )
+        for (fold, seed), value in values.items()
+    ]
+    return CandidateResult(
+        round=1, candidate=name, values={}, key=name, outcome=Outcome.CRASHED, value=None, trials=trials
+    )
 
 
-def folds(name: str, *values: float | None) -> dict[str, Any]:
+def folds(name: str, *values: float | None) -> CandidateResult:
     return candidate(name, {(fold, 0): value for fold, value in enumerate(values)})
 
 
-def findings(candidates: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
+def findings(candidates: list[CandidateResult], **more: Any) -> list[dict[str, Any]]:
     found = analyse_round(HISTORY, {}, OBJECTIVE, candidates=candidates, **more)
     json.dumps(found, allow_nan=False)
     return [finding for finding in found if finding["name"] in ("fold_outlier", "weak_classes")]
@@ -101,12 +104,12 @@ def test_seeds_of_a_fold_count_as_their_mean() -> None:
         folds("c00", 0.8, 0.8, 0.2),
         folds("c00", 0.8, None, 0.8, None, 0.2),
         folds("c00", 0.80, 0.78, 0.82, 0.81, 0.77),
-        {"name": "c00", "trials": [{"outcome": "ok", "metrics": {"dice": 0.5}}]},
-        {"name": "c00", "trials": []},
+        replace(folds("c00"), trials=[TrialRecord({"outcome": "ok", "metrics": {"dice": 0.5}})]),
+        folds("c00"),
     ],
     ids=["three folds", "three that ended", "ordinary scatter", "by hand, without folds", "no trials"],
 )
-def test_no_outlier(entry: dict[str, Any]) -> None:
+def test_no_outlier(entry: CandidateResult) -> None:
     assert findings([entry]) == []
 
 
@@ -115,7 +118,7 @@ def test_values_of_any_size() -> None:
         (found,) = findings([folds("c00", *(scale * value for value in (0.80, 0.81, 0.79, 0.80, 0.40)))])
         assert found["evidence"]["trials"][0]["fold"] == 4
     history = [
-        Observation(
+        CandidateResult(
             round=1, candidate=f"c{k}", values={}, key=f"{k}", outcome=Outcome.OK, value=k * 1e200, std=1e200, n=2
         )
         for k in range(4)
@@ -184,7 +187,7 @@ def test_classes_whose_error_is_to_fall() -> None:
 
 
 def test_weak_classes_stand_once() -> None:
-    analyses = {"c00_f0_s0": {"flags": ["weak_classes", "overfitting"]}}
+    analyses = {"c00_f0_s0": TrialAnalysis(flags=["weak_classes", "overfitting"])}
     without = [f["name"] for f in analyse_round(HISTORY, analyses, OBJECTIVE)]
     assert without == ["best", "overfitting", "weak_classes"]
     found = analyse_round(HISTORY, analyses, OBJECTIVE, per_class={"c00": classes(0.2)})
@@ -210,10 +213,11 @@ def test_a_really_weak_class_of_few_cases_is_found() -> None:
     assert [entry["class"] for entry in weak_classes(per_class)] == ["9"]
 
 
-def record(count: int, trials: int) -> dict[str, Any]:
+def ranked(count: int, trials: int) -> tuple[list[str], list[CandidateResult]]:
+    """A round's ranking and its candidates."""
     names = [f"c{k:02d}" for k in range(count)]
     entries = [candidate(name, {(fold, 0): 0.8 for fold in range(trials)}) for name in names]
-    return {"ranking": names[::-1], "candidates": entries}
+    return names[::-1], entries
 
 
 def analysis(flags: int = 1) -> dict[str, Any]:
@@ -222,22 +226,22 @@ def analysis(flags: int = 1) -> dict[str, Any]:
 
 
 def test_the_newest_rounds_trials() -> None:
-    given = record(2, 2)
+    given = ranked(2, 2)
     analyses = {f"c{k:02d}_f{fold}_s0": analysis() for k in range(2) for fold in range(2) if (k, fold) != (1, 0)}
-    found = newest_trials(given, analyses)
+    found = newest_trials(*given, analyses)
     assert [entry["trial"] for entry in found] == ["c01_f1_s0", "c00_f0_s0", "c00_f1_s0"]
     assert found[0] == {"trial": "c01_f1_s0", "candidate": "c01", **analysis()}
-    assert newest_trials(given, {}) == []
+    assert newest_trials(*given, {}) == []
 
 
 def test_a_large_round_is_cut_fairly() -> None:
-    given = record(10, 5)
+    given = ranked(10, 5)
     analyses = {f"c{k:02d}_f{fold}_s0": analysis(flags=50) for k in range(10) for fold in range(5)}
-    found = newest_trials(given, analyses)
+    found = newest_trials(*given, analyses)
     assert len(found) == 20
     assert [entry["candidate"] for entry in found] == [f"c{k:02d}" for k in reversed(range(10)) for _ in range(2)]
     assert all(len(entry["flags"]) <= 8 for entry in found)
-    few = newest_trials(given, analyses, limit=3)
+    few = newest_trials(*given, analyses, limit=3)
     assert [entry["trial"] for entry in few] == ["c09_f0_s0", "c08_f0_s0", "c07_f0_s0"]
 
 
@@ -245,5 +249,5 @@ def test_a_large_round_is_cut_fairly() -> None:
     "junk", [{}, {"flags": [3, "x", {}, {"name": 1}]}, {"flags": 3, "trends": [], "keywords": None}]
 )
 def test_a_strange_analysis_does_no_harm(junk: dict[str, Any]) -> None:
-    (found,) = newest_trials(record(1, 1), {"c00_f0_s0": junk})
+    (found,) = newest_trials(*ranked(1, 1), {"c00_f0_s0": junk})
     assert found["flags"] == []

@@ -18,31 +18,34 @@ from agent.objectives import (
     quantities,
     violation,
 )
-from agent.records import Objective
+from agent.records import CandidateResult, Objective, Outcome, TrialRecord
 
 SCORE = Objective(metric="score", direction="maximize")
 SECONDS = Objective(metric="seconds", direction="minimize")
 
 
-def entry(**changes: Any) -> dict[str, Any]:
+def result(**changes: Any) -> CandidateResult:
     base: dict[str, Any] = {
+        "outcome": Outcome.OK,
+        "value": 0.5,
         "n": 2,
+        "rows": 2,
         "metrics": {"score": 0.5, "loss": 2.0},
         "costs": {"wall_seconds": 30.0, "cpu_seconds": 50.0, "gpu_seconds": 0.0},
-        "trials": [{"model_parameters": 10}, {"model_parameters": 12}],
+        "trials": [TrialRecord({"model_parameters": 10}), TrialRecord({"model_parameters": 12})],
     }
-    return base | changes
+    return CandidateResult(round=1, candidate="c00", values={}, key="k", **(base | changes))
 
 
 def test_quantities_are_metrics_and_costs_of_a_row() -> None:
     wanted = {"score": 0.5, "loss": 2.0, "seconds": 15.0, "cpu_seconds": 25.0, "gpu_seconds": 0.0, "parameters": 12.0}
-    assert quantities(entry()) == wanted
+    assert quantities(result()) == wanted
 
 
 def test_a_metric_goes_before_a_cost_and_nothing_is_invented() -> None:
-    assert quantities(entry(metrics={"seconds": 3.0}))["seconds"] == 3.0
-    assert quantities(entry(n=0, metrics={})) == {}
-    assert "parameters" not in quantities(entry(trials=[{}]))
+    assert quantities(result(metrics={"seconds": 3.0}))["seconds"] == 3.0
+    assert quantities(result(outcome=Outcome.CRASHED, value=None, n=0, metrics={})) == {}
+    assert "parameters" not in quantities(result(trials=[TrialRecord({})]))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.planning import STOP, Advice, Past, Plan, advise, allowed, deeper, gained, past_rounds, useful_steps
+from agent.planning import STOP, Advice, Past, Plan, advise, allowed, deeper, useful_steps
 from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key, parse_reference
 
@@ -73,27 +73,6 @@ def test_patience_counts_from_the_last_gain() -> None:
     assert advise(rounds(False, False), MIXED, patience=3).step != STOP
     assert advise(rounds(True, False, False), MIXED, patience=3).step != STOP
     assert advise(rounds(False, False, False), MIXED, patience=3).step == STOP
-
-
-def test_rounds_that_machines_lost_tried_nothing() -> None:
-    records = [
-        {"round": 1, "incumbent": {"round": 1}, "candidates": [{"outcome": "ok"}]},
-        {"round": 2, "incumbent": {"round": 2}, "candidates": [{"outcome": "ok"}], "plan": {"step": "small"}},
-        {"round": 3, "incumbent": {"round": 2}, "candidates": [{"outcome": "node_fail"}, {"outcome": "crashed"}]},
-        {"round": 4, "incumbent": {"round": 2}, "candidates": [{"outcome": "bad_config"}], "plan": None},
-    ]
-    assert past_rounds(records) == [
-        Past(number=2, gained=True, step="small"),
-        Past(number=4, gained=False, step=None),
-    ]
-
-
-def test_a_gain_took_the_incumbents_place_and_the_first_value_did_not() -> None:
-    judged = {"round": 2, "verdict": "leading", "judgement": {"verdict": "leading"}}
-    assert gained({"round": 2, "incumbent": judged})
-    assert not gained({"round": 3, "incumbent": judged})
-    assert not gained({"round": 2, "incumbent": judged | {"judgement": None}})
-    assert not gained({"round": 2, "incumbent": None})
 
 
 def test_a_change_outside_the_step_is_a_finding_that_names_what_it_may() -> None:

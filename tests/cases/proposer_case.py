@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import ProposalError
 from agent.propose.base import Proposer
-from agent.records import Objective, Observation, Outcome, Proposal
+from agent.records import CandidateResult, Objective, Outcome, Proposal
 from agent.reference import Reference, canonical, check_values, config_key, parse_reference
 
 Raw = dict[str, Any]
@@ -91,9 +91,9 @@ def observe(
     number: int = 1,
     candidate: str = "c00",
     outcome: Outcome | None = None,
-) -> Observation:
+) -> CandidateResult:
     failed = value is None
-    return Observation(
+    return CandidateResult(
         round=number,
         candidate=candidate,
         values=canonical(reference, values),
@@ -106,7 +106,7 @@ def observe(
     )
 
 
-def study(reference: Reference, proposals: Iterable[Proposal], *, fail_every: int = 0) -> list[Observation]:
+def study(reference: Reference, proposals: Iterable[Proposal], *, fail_every: int = 0) -> list[CandidateResult]:
     """A history of these proposals with made-up scores, every fail_every-th a failure."""
     rng = random.Random(0)
     return [
@@ -139,7 +139,7 @@ class ProposerCase:
         self,
         proposer: Proposer,
         reference: Reference,
-        history: list[Observation],
+        history: list[CandidateResult],
         count: int = 4,
         *,
         seed: int = 1,
@@ -180,7 +180,7 @@ class ProposerCase:
 
     def grow(
         self, proposer: Proposer, reference: Reference, rounds: int, *, fail_every: int = 0, count: int = 4
-    ) -> list[Observation]:
+    ) -> list[CandidateResult]:
         """A study of some rounds in which the proposer itself chose everything."""
         made: list[Proposal] = []
         for number in range(rounds):

@@ -47,7 +47,7 @@ def results_lost(store: Store, paths: RoundPaths, delivered: Mapping[Path, float
     last_look = (paths.steps / "07_collect.json").stat().st_mtime - LAST_LOOK_S
     manifest = load_manifest(paths.manifest)
     record = store.round_record(paths)
-    trials = {trial["row"]: trial for entry in record["candidates"] for trial in entry["trials"]}
+    trials = {trial.row: trial for entry in record.candidates for trial in entry.trials}
     if set(trials) != {row.row for row in manifest.rows}:
         yield f"round {paths.number} has rows {sorted(trials)} in its record"
         return
@@ -59,8 +59,8 @@ def results_lost(store: Store, paths: RoundPaths, delivered: Mapping[Path, float
             result = read_result(folder, manifest, row, attempt)
             if result is not None and result.outcome == "ok":
                 found[attempt] = (result.metrics, delivered.get(folder.result, 0.0) < last_look)
-        if trial["outcome"] == "ok":
-            if trial["attempt"] not in found or found[trial["attempt"]][0] != trial["metrics"]:
+        if trial.ok:
+            if trial.attempt not in found or found[trial.attempt][0] != trial.metrics:
                 yield f"round {paths.number} row {row.row}: on disk {found}, in round.json {trial}"
         elif any(in_time for _, in_time in found.values()):
             yield f"round {paths.number} row {row.row} finished ({found}), in round.json {trial}"

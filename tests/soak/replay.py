@@ -15,11 +15,12 @@ from agent.orchestrator.stages import Round
 from agent.orchestrator.training import circuit_breaker
 from agent.orchestrator.training.retry import endings
 from agent.orchestrator.training.submissions import submissions
+from agent.records import CandidateResult, Place
 from agent.report.tables import trials_csv
 from agent.resources import shipped_rules
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows
-from agent.store.store import Store, observation
+from agent.store.store import Store
 
 
 def derived(root: Path) -> str:
@@ -41,7 +42,7 @@ def derived(root: Path) -> str:
 
 def _round(store: Store, paths: RoundPaths) -> dict[str, Any]:
     return {
-        "record": store.round_record(paths),
+        "record": store.round_record(paths).to_json(),
         "submissions": [
             (kind, attempt, dataclasses.asdict(made))
             for kind in ("train", "eval")
@@ -74,19 +75,15 @@ def _incumbents(store: Store) -> Iterator[str]:
     """The incumbents of all rounds again, from what the rounds measured alone."""
     metric, rules = store.config.metric, load_rules(shipped_rules())
     current: acceptance.Incumbent | None = None
-    known: dict[acceptance.Place, acceptance.Measured] = {}
+    known: dict[Place, CandidateResult] = {}
     for paths in store.closed():
         record = store.round_record(paths)
-        own = [
-            acceptance.measured(observation(paths.number, entry), entry["trials"], metric)
-            for entry in record["candidates"]
-        ]
-        known |= {one.place: one for one in own}
-        noise = acceptance.estimate({place: one.cells for place, one in known.items()})
-        judged = own if current is not None else list(known.values())
+        known |= {one.place: one for one in record.candidates}
+        noise = acceptance.estimate({place: one.cells(metric) for place, one in known.items()})
+        judged = record.candidates if current is not None else list(known.values())
         current = acceptance.judge_round(current, judged, known, noise, store.config.objective, rules).elect()
-        if record["incumbent"] != (current.to_json() if current else None):
-            yield f"round {paths.number}: incumbent {record['incumbent']}, derived again {current}"
+        if record.incumbent != current:
+            yield f"round {paths.number}: incumbent {record.incumbent}, derived again {current}"
     standing = store.record(store.paths.incumbent) or {}
     standing.pop("sha256", None)
     if standing != (current.to_json() if current else {}):
@@ -126,9 +123,9 @@ def _steps(store: Store, paths: RoundPaths) -> Iterator[str]:
 def _ends(store: Store, paths: RoundPaths) -> Iterator[str]:
     """A trial without a score is what the journal says of its row's last attempt."""
     ends = endings(store, paths)
-    for candidate in store.round_record(paths)["candidates"]:
-        for trial in candidate["trials"]:
-            row, outcome = trial["row"], trial["outcome"]
+    for candidate in store.round_record(paths).candidates:
+        for trial in candidate.trials:
+            row, outcome = trial.row, trial.outcome
             last = ends[row][-1].outcome if row in ends else None
             if outcome not in ("ok", "bad_config", "gpu_oom") and outcome != last:
                 yield f"round {paths.number} row {row}: {outcome} in round.json, {last} in the journal"

@@ -224,8 +224,8 @@ class Soak:
         found += invariants.hours_wrong(store, invariants.accounting(self.cluster))
         if found:
             raise self._failed(plan, found)
-        for entry in store.round_record(store.closed()[-1])["candidates"]:
-            self.tally.outcomes.update(entry["outcomes"])
+        for entry in store.round_record(store.closed()[-1]).candidates:
+            self.tally.outcomes.update(entry.outcomes)
 
     def _round_wrong(self, target: int) -> Iterator[str]:
         store = Store.open(self.root)

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agent import acceptance
-from agent.acceptance import Incumbent, Measured, Noise, Place, RoundVerdicts
+from agent.acceptance import Incumbent, Noise, RoundVerdicts
 from agent.errors import LLMError, ReplayMismatch, UsageError
 from agent.objectives import parse_limit, quantities, violation
 from agent.orchestrator.deciding.agents import agents_of
 from agent.orchestrator.work import Work
+from agent.records import CandidateResult, Place
 from agent.reference import load_reference
 from agent.roles import judge
 from agent.store.paths import RoundPaths
-from agent.store.store import Store, observation
-from trainers.files import read_json_object
+from agent.store.record import Acceptance, ConfirmationRecord, Judge, RoundRecord
+from agent.store.store import Store
 from trainers.layout import candidate_name
-
-Record = Mapping[str, Any]
 
 #: Verdicts that are told on the terminal; round.json has all of them.
 MOST_SAID = 8
@@ -35,39 +33,32 @@ class Accepted:
     verdicts: RoundVerdicts
     noise: Noise | None
     incumbent: Incumbent | None
-    judge: Mapping[str, Any] | None
-    """status (asked or skipped), why, call; None where there was nothing to ask."""
+    judge: Judge | None
+    """None where there was nothing to ask."""
     trial_s: float | None
     """Seconds that a trial of this round took in the mean, over all folds; None where nothing says so."""
 
-    def to_json(self, rules: acceptance.Rules) -> dict[str, Any]:
-        """The round's part of round.json; each candidate's is `of`."""
-        against = self.verdicts.against
-        return {
-            "against": against.to_json() if against is not None else None,
-            "noise": noise_json(self.noise),
-            "rules": rules.plain(),
-            "judge": dict(self.judge) if self.judge is not None else None,
-        }
+    def record(self, rules: acceptance.Rules) -> Acceptance:
+        """The round's part of round.json; each candidate's is in `judgements`."""
+        return Acceptance(against=self.verdicts.against, noise=self.noise, rules=rules.plain(), judge=self.judge)
 
-    def of(self, place: Place) -> dict[str, Any]:
-        """A candidate's part of round.json."""
-        judgement = self.verdicts.judgements[place].to_json()
-        return {"verdict": judgement["verdict"], "judgement": judgement}
+    def judgements(self, number: int) -> dict[str, acceptance.Judgement]:
+        """Candidate -> its judgement, of the candidates of a round."""
+        return {place[1]: found for place, found in self.verdicts.judgements.items() if place[0] == number}
 
     def lines(self, number: int) -> list[str]:
         """What a person is told of a round: the winner's verdict first, then the others in their order."""
-        own = {place: j for place, j in self.verdicts.judgements.items() if place[0] == number}
-        first = self.incumbent.place if self.incumbent is not None else None
-        told = sorted(own, key=lambda place: place != first)
-        lines = [f"round {number} {place[1]} {own[place].why}" for place in told[:MOST_SAID]]
-        more = len(told) - len(lines)
+        judged = self.judgements(number)
+        first = self.incumbent.candidate if self.incumbent is not None and self.incumbent.round == number else None
+        names = sorted(judged, key=lambda name: name != first)
+        lines = [f"round {number} {name} {judged[name].why}" for name in names[:MOST_SAID]]
+        more = len(names) - len(lines)
         lines += [f"round {number}: {more} more verdicts in round.json"] if more > 0 else []
         return lines + self._advice(number)
 
     def _advice(self, number: int) -> list[str]:
         """What would decide, and what it takes, where too little is known of the noise. Nothing is spent unasked."""
-        thin = [place[1] for place, j in self.verdicts.judgements.items() if place[0] == number and j.thin]
+        thin = [name for name, judgement in self.judgements(number).items() if judgement.thin]
         if not thin:
             return []
         cost = "" if self.trial_s is None else f" (about {_ADVISED * self.trial_s / 60:.1f} minutes of training)"
@@ -78,28 +69,16 @@ class Accepted:
         ]
 
 
-def noise_json(noise: Noise | None) -> dict[str, Any] | None:
-    """The noise floor as round.json has it."""
-    if noise is None:
-        return None
-    left_out = [list(name) if isinstance(name, tuple) else str(name) for name in noise.wild]
-    return {"sd": noise.sd, "variance": noise.variance, "df": noise.df, "left_out": left_out}
-
-
-def accept(work: Work, entries: Sequence[dict[str, Any]], *, replayed: bool = False) -> Accepted:
-    """Judge the candidates of a round that is about to close. entries: as round.json will have them.
+def accept(work: Work, results: Sequence[CandidateResult], *, replayed: bool = False) -> Accepted:
+    """Judge the candidates of a round that is about to close.
 
     replayed: what the judge said must be on record; raises ReplayMismatch where it is not. Raises InvalidRules where
     a person's own rule fails: nothing is written then, and the step is done again.
     """
     store, rules = work.store, work.tools.rules
-    metric = store.config.metric
-    own = {
-        c.place: c for c in (acceptance.measured(observation(work.number, e), e["trials"], metric) for e in entries)
-    }
     others = [store.round_record(paths) for paths in store.closed() if paths.number != work.number]
-    known = {**measured_in(store, others), **own}
-    barred = _barred(work, [*(entry for record in others for entry in record["candidates"]), *entries])
+    known = {**results_in(others), **{found.place: found for found in results}}
+    barred = _barred(work, known.values())
     current = _standing(work, known)
     if current is not None and current.key in barred:
         # A limit that came later, or a value that crossed it: what is best within the limits is found anew.
@@ -111,58 +90,48 @@ def accept(work: Work, entries: Sequence[dict[str, Any]], *, replayed: bool = Fa
         barred[current.beaten] = "the incumbent beat it at fresh seeds"
     verdicts = acceptance.judge_round(
         current,
-        list(own.values()) if current is not None else every,
+        results if current is not None else every,
         known,
         noise,
         store.config.objective,
         rules,
         barred=barred,
     )
-    opinion = _ask(work, verdicts, entries, replayed) if rules.judge else None
-    if opinion is not None:
-        verdicts = verdicts.with_opinions({(work.number, name): said for name, said in opinion.opinions.items()})
-    told = opinion.to_json() if opinion is not None else None
+    asked = _ask(work, verdicts, known, replayed) if rules.judge else None
+    if asked is not None:
+        verdicts = verdicts.with_opinions({(work.number, name): said for name, said in asked.opinions.items()})
     return Accepted(
         verdicts=verdicts,
         noise=noise,
         incumbent=verdicts.elect(),
-        judge=told,
-        trial_s=_trial_seconds(store, entries),
+        judge=Judge(status=asked.status, why=asked.why, call=asked.call) if asked is not None else None,
+        trial_s=_trial_seconds(store, results),
     )
 
 
-def _barred(work: Work, entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _barred(work: Work, results: Iterable[CandidateResult]) -> dict[str, str]:
     """key -> reason, of measured settings that break a limit of the study as it is now; the newest word counts."""
     limits = [parse_limit(text) for text in work.settings.limits]
     if not limits:
         return {}
-    found = {entry["key"]: violation(quantities(entry), limits) for entry in entries if entry["n"]}
+    found = {result.key: violation(quantities(result), limits) for result in results if result.n}
     return {key: reason for key, reason in found.items() if reason}
 
 
-def _trial_seconds(store: Store, entries: Sequence[Mapping[str, Any]]) -> float | None:
+def _trial_seconds(store: Store, results: Sequence[CandidateResult]) -> float | None:
     """Mean over the candidates of what one seed took in all folds."""
-    spent = [
-        entry["costs"]["wall_seconds"] / entry["n"]
-        for entry in entries
-        if entry["n"] and "wall_seconds" in entry["costs"]
-    ]
+    spent = [found.costs["wall_seconds"] / found.n for found in results if found.n and "wall_seconds" in found.costs]
     return len(store.config.folds) * sum(spent) / len(spent) if spent else None
 
 
-def measured_in(store: Store, records: Iterable[Record]) -> dict[Place, Measured]:
+def results_in(records: Iterable[RoundRecord]) -> dict[Place, CandidateResult]:
     """Every candidate of closed rounds, by its place."""
-    found = {}
-    for record in records:
-        for entry in record["candidates"]:
-            one = acceptance.measured(observation(record["round"], entry), entry["trials"], store.config.metric)
-            found[one.place] = one
-    return found
+    return {found.place: found for record in records for found in record.candidates}
 
 
 def noise_of(
     store: Store,
-    known: Mapping[Place, Measured],
+    known: Mapping[Place, CandidateResult],
     *,
     closing: RoundPaths | None = None,
     gains: Sequence[Sequence[float]] = (),
@@ -175,50 +144,50 @@ def noise_of(
     """
     confirmed, repeated = [*gains], [*replicates]
     for record in closed_confirmations(store, but=closing):
-        if "gain" in record:
-            confirmed.append(record["gain"]["gains"])
-        repeated += record.get("replicates", ())
-    table: dict[Hashable, Mapping[Hashable, float]] = {place: found.cells for place, found in known.items()}
+        if record.gain is not None:
+            confirmed.append(record.gain.gains)
+        repeated += record.replicates or ()
+    metric = store.config.metric
+    table: dict[Hashable, Mapping[Hashable, float]] = {place: found.cells(metric) for place, found in known.items()}
     return acceptance.estimate(table, gains=confirmed, replicates=repeated)
 
 
-def closed_confirmations(store: Store, *, but: RoundPaths | None = None) -> list[Record]:
+def closed_confirmations(store: Store, *, but: RoundPaths | None = None) -> list[ConfirmationRecord]:
     """round.json of every confirmation and of every set of replicates that is closed, `but` this one. Those that are
     to be trained again, because machines lost all of it, are left out."""
     paths = [store.paths.round(folder) for folder in store.paths.folders("confirm")]
-    records = [store.round_record(one) for one in paths if one.closed.exists() and one != but]
-    return [record for record in records if not record.get("again")]
+    records = [store.confirmation_record(one) for one in paths if one.closed.exists() and one != but]
+    return [record for record in records if not record.again]
 
 
-def _standing(work: Work, known: Mapping[Place, Measured]) -> Incumbent | None:
+def _standing(work: Work, known: Mapping[Place, CandidateResult]) -> Incumbent | None:
     """The incumbent as it was when the round was decided: incumbent.json may be this very step's already, which was
     killed after it. None where its round was run again and it is no more there."""
-    raw: Any = read_json_object(work.paths.proposals)["incumbent"]
+    raw = work.store.proposals(work.paths).incumbent
     if raw is None:
         return None
     found = Incumbent.from_json(raw)
-    again = known.get(found.place)
-    return found if again is not None and again.key == found.key and again.complete else None
+    now = known.get(found.place)
+    return found if now is not None and now.key == found.key and now.complete else None
 
 
 def _ask(
-    work: Work, verdicts: RoundVerdicts, entries: Sequence[Mapping[str, Any]], replayed: bool
+    work: Work, verdicts: RoundVerdicts, known: Mapping[Place, CandidateResult], replayed: bool
 ) -> judge.Opinions | None:
     """What the judge says of this round's borderline candidates; None where there is nothing to ask, or nobody."""
     models, against = work.tools.models, verdicts.against
-    open_ = {place[1]: j for place, j in verdicts.for_judge.items() if place[0] == work.number}
-    if models is None or against is None or not open_:
+    borderline = {place[1]: j for place, j in verdicts.for_judge.items() if place[0] == work.number}
+    if models is None or against is None or not borderline:
         return None
     reference_path: Path = work.paths.reference(candidate_name(0))
     agents = agents_of(work, "assess", models, load_reference(reference_path))
-    by_name = {entry["name"]: entry for entry in entries}
     try:
         return judge.ask(
             agents,
             objective=work.store.config.objective,
-            incumbent=_entry(work, against.place, by_name),
-            candidates=[by_name[name] for name in open_],
-            judgements=open_,
+            incumbent=known[against.place],
+            candidates=[known[work.number, name] for name in borderline],
+            judgements=borderline,
         )
     except (LLMError, UsageError) as error:
         # UsageError: a key or a prompt file that went away since the study was looked at. The round is trained; the
@@ -229,11 +198,3 @@ def _ask(
             raise
         # A round that runs is collected and closed though its models' keys are gone.
         return judge.Opinions(status="skipped", why="the language models cannot be asked now")
-
-
-def _entry(work: Work, place: Place, own: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The entry of round.json that a place stands for."""
-    if place[0] == work.number:
-        return own[place[1]]
-    record = next(work.store.round_record(p) for p in work.store.closed() if p.number == place[0])
-    return next(entry for entry in record["candidates"] if entry["name"] == place[1])

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from agent import acceptance, diagnosis
 from agent.objectives import parse_limit, quantities, violation
@@ -14,13 +13,14 @@ from agent.orchestrator.closing.accept import Accepted, accept
 from agent.orchestrator.training.render import closed_rungs
 from agent.orchestrator.training.retry import endings
 from agent.orchestrator.work import StepResult, Work
-from agent.records import Outcome
+from agent.records import CandidateResult, Outcome, TrialAnalysis, TrialRecord
 from agent.report.naive import naive_names, study_warning
 from agent.report.tables import best_record, pareto_record, trials_csv
+from agent.store.decision import Candidate
 from agent.store.events import AttemptEnded, RoundClosed
-from agent.store.store import Store, observation
+from agent.store.record import RoundRecord, RungResult
+from agent.store.store import Store
 from agent.summaries import Summary, read_summary
-from trainers.files import read_json_object
 from trainers.layout import AttemptFiles
 from trainers.manifest import Manifest, Row, load_manifest
 from trainers.results import RowResult, read_row
@@ -30,7 +30,7 @@ def assess(work: Work) -> StepResult:
     """Write analysis.json beside each trial, then incumbent, tables, and last round.json, which closes the round."""
     store, paths = work.store, work.paths
     manifest = load_manifest(paths.manifest)
-    decision: Any = read_json_object(paths.decision)
+    decision = store.decision(paths)
     ended = endings(store, paths)
     read = {
         name: read_summary(paths.candidate_summary(name, "val"), store.config.objective, shipped=store.config.shipped)
@@ -38,42 +38,37 @@ def assess(work: Work) -> StepResult:
     }
     summaries = {name: explained(summary, ended) for name, summary in read.items()}
     analyses = _analyse_trials(work, manifest)
-    entries = [candidate_entry(candidate, summaries[candidate["name"]]) for candidate in decision["candidates"]]
-    observed = [observation(work.number, entry) for entry in entries]
-    found = accept(work, entries)
+    results = [candidate_result(work.number, one, summaries[one.name]) for one in decision.candidates]
+    found = accept(work, results)
     incumbent = found.incumbent
-    entries = [entry | found.of((work.number, entry["name"])) | _violates(work, entry) for entry in entries]
-    record = {
-        "schema_version": 1,
-        "kind": work.stage.kind,
-        "round": work.number,
-        "closed_at": store.clock().isoformat(),
-        "objective": {"metric": store.config.metric, "direction": store.config.direction},
-        "ranking": [o.candidate for o in acceptance.rank(observed, store.config.objective)],
-        "candidates": entries,
-        "analyses": analyses,
-        "incumbent": incumbent.to_json() if incumbent else None,
-        "acceptance": found.to_json(work.tools.rules),
-        "limits": list(work.settings.limits),
-        "notes": [*decision["notes"], *_notes(found)],
-        "plan": decision.get("plan"),
-        "costs": _total(summaries),
-    }
-    if rungs := screened(work):
-        record["screened"] = rungs
+    record = RoundRecord(
+        round=work.number,
+        closed_at=store.clock().isoformat(),
+        objective=store.config.objective,
+        ranking=[one.candidate for one in acceptance.rank(results, store.config.objective)],
+        candidates=[replace(one, violates=_violates(work, one)) for one in results],
+        judgements=found.judgements(work.number),
+        analyses=analyses,
+        incumbent=incumbent,
+        acceptance=found.record(work.tools.rules),
+        limits=work.settings.limits,
+        notes=[*decision.notes, *_notes(found)],
+        plan=decision.plan,
+        costs=_total(summaries),
+        screened=screened(work),
+    )
     records = [store.round_record(closed) for closed in store.closed() if closed.number != work.number]
-    records = sorted([*records, record], key=lambda entry: entry["round"])
+    records = sorted([*records, record], key=lambda one: one.round)
     outputs = [store.paths.trials_csv, *_put_front(work, records)]
     if incumbent is not None:
         outputs += put_incumbent(store, incumbent, records)
     store.disk.write(store.paths.trials_csv, trials_csv(store.config, records))
-    store.journal.append_once(
-        RoundClosed(round=work.number, folder=paths.root.name, incumbent=record["incumbent"]), key=("folder",)
-    )
-    store.disk.write_json(paths.closed, record)
+    held = incumbent.to_json() if incumbent is not None else None
+    store.journal.append_once(RoundClosed(round=work.number, folder=paths.root.name, incumbent=held), key=("folder",))
+    store.disk.write_json(paths.closed, record.to_json())
     best = incumbent.describe() if incumbent else "no candidate has a value yet"
     names = naive_names(store.config.trainer, brought=store.config.trainer_sha256 is not None)
-    if warning := study_warning(records, record["incumbent"], names):
+    if warning := study_warning(records, incumbent, names):
         work.say(f"warning: {warning}")
     for line in (*found.lines(work.number), *(f"round {work.number}: {note}" for note in _notes(found))):
         work.say(line)
@@ -84,31 +79,30 @@ def assess(work: Work) -> StepResult:
     )
 
 
-def screened(work: Work) -> list[dict[str, Any]]:
+def screened(work: Work) -> list[RungResult]:
     """Of round.json: what each of the round's rungs measured, and who went on."""
-    names = ("rung", "epochs", "share", "folds", "promoted", "candidates")
-    return [{name: record[name] for name in names} for record in closed_rungs(work.store, work.paths)]
+    return [record.result for record in closed_rungs(work.store, work.paths)]
 
 
-def _beside(record: Mapping[str, Any], metric: str) -> str:
+def _beside(record: RoundRecord, metric: str) -> str:
     """What the trainer measured beside the round's best: metrics named OBJECTIVE_NAME, such as a naive forecast's."""
-    best = next((c for name in record["ranking"] for c in record["candidates"] if c["name"] == name), None)
-    found = best["metrics"] if best and best["value"] is not None else {}
-    names = [name for name in found if name.startswith(f"{metric}_")]
-    if best is None or not names:
+    best = record.candidate(record.ranking[0]) if record.ranking else None
+    if best is None or best.value is None:
         return ""
-    shown = ", ".join(f"{name.removeprefix(f'{metric}_')} {found[name]:.4g}" for name in names)
-    return f"; beside {best['name']} ({metric} {best['value']:.4g}): {shown}"
+    beside = {name.removeprefix(f"{metric}_"): v for name, v in best.metrics.items() if name.startswith(f"{metric}_")}
+    if not beside:
+        return ""
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in beside.items())
+    return f"; beside {best.candidate} ({metric} {best.value:.4g}): {shown}"
 
 
-def _violates(work: Work, entry: Mapping[str, Any]) -> dict[str, str]:
-    """Of round.json: why a measured candidate may not lead, where a limit says so."""
+def _violates(work: Work, result: CandidateResult) -> str:
+    """Why a measured candidate may not lead, where a limit says so."""
     limits = [parse_limit(text) for text in work.settings.limits]
-    reason = violation(quantities(entry), limits) if entry["n"] else ""
-    return {"violates": reason} if reason else {}
+    return violation(quantities(result), limits) if result.n else ""
 
 
-def _put_front(work: Work, records: Sequence[Mapping[str, Any]]) -> list[Path]:
+def _put_front(work: Work, records: Sequence[RoundRecord]) -> list[Path]:
     """pareto.json, where the study has further objectives."""
     store, settings = work.store, work.settings
     if not settings.also:
@@ -119,73 +113,77 @@ def _put_front(work: Work, records: Sequence[Mapping[str, Any]]) -> list[Path]:
 
 def _notes(found: Accepted) -> list[str]:
     """What became of the judge, where it did not do its work."""
-    if found.judge is None or not found.judge["why"]:
+    if found.judge is None or not found.judge.why:
         return []
-    return [f"the judge: {found.judge['status']}, {found.judge['why']}; the rules' borderline stands"]
+    return [f"the judge: {found.judge.status}, {found.judge.why}; the rules' borderline stands"]
 
 
-def put_incumbent(store: Store, incumbent: acceptance.Incumbent, records: Sequence[Mapping[str, Any]]) -> list[Path]:
+def put_incumbent(store: Store, incumbent: acceptance.Incumbent, records: Sequence[RoundRecord]) -> list[Path]:
     """Write incumbent.json and best_overall.json; records: round.json of every round, the newest included."""
     folders = {folder.number: folder.path.name for folder in store.paths.newest()}
-    store.disk.write_json(store.paths.incumbent, incumbent.to_json() | {"sha256": _sha256(records, incumbent)})
+    store.disk.write_json(store.paths.incumbent, {**incumbent.to_json(), "sha256": _sha256(records, incumbent)})
     store.disk.write_json(store.paths.best, best_record(store.config, records, incumbent, folders))
     return [store.paths.incumbent, store.paths.best]
 
 
-def _sha256(records: Sequence[Mapping[str, Any]], incumbent: acceptance.Incumbent) -> str:
+def _sha256(records: Sequence[RoundRecord], incumbent: acceptance.Incumbent) -> str:
     """sha256 of the reference that the incumbent was trained with."""
-    record = next(record for record in records if record["round"] == incumbent.round)
-    return next(str(c["sha256"]) for c in record["candidates"] if c["name"] == incumbent.candidate)
+    record = next(record for record in records if record.round == incumbent.round)
+    return record.candidate(incumbent.candidate).sha256
 
 
-def candidate_entry(candidate: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
-    """One candidate in round.json."""
-    return {
-        "name": candidate["name"],
-        "source": candidate["source"],
-        "instead_of": candidate["details"].get("instead_of"),
-        "key": candidate["key"],
-        "sha256": candidate["sha256"],
-        "values": candidate["values"],
-        "outcome": summary.outcome.value,
-        "value": summary.value,
-        "std": summary.std,
-        "n": summary.n,
-        "rows": summary.rows,
-        "outcomes": dict(summary.outcomes),
-        "metrics": dict(summary.metrics),
-        "costs": dict(summary.costs),
-        "message": summary.message[:500],
-        "trials": [dict(entry) for entry in summary.per_fold],
-    }
+def candidate_result(number: int, candidate: Candidate, summary: Summary) -> CandidateResult:
+    """What a candidate of round `number` gave."""
+    return CandidateResult(
+        round=number,
+        candidate=candidate.name,
+        source=candidate.source,
+        instead_of=candidate.instead_of,
+        key=candidate.key,
+        sha256=candidate.sha256,
+        values=candidate.values,
+        outcome=summary.outcome,
+        value=summary.value,
+        std=summary.std,
+        n=summary.n,
+        rows=summary.rows,
+        outcomes=summary.outcomes,
+        metrics=summary.metrics,
+        costs=summary.costs,
+        message=summary.message[:500],
+        trials=summary.trials,
+    )
 
 
 def explained(summary: Summary, ended: Mapping[int, Sequence[AttemptEnded]]) -> Summary:
     """The summary with the ends that were found out for its rows; the evaluation saw only which had no result."""
-    trials = [_explained_trial(trial, ended.get(trial.get("row", -1), ())) for trial in summary.per_fold]
-    if trials == list(summary.per_fold):
+    trials = tuple(
+        _explained_trial(trial, ended.get(-1 if trial.row is None else trial.row, ())) for trial in summary.trials
+    )
+    if trials == summary.trials:
         return summary
-    outcomes = Counter(str(trial["outcome"]) for trial in trials)
-    return replace(summary, per_fold=tuple(trials), outcomes=dict(sorted(outcomes.items())))
+    outcomes = Counter(trial.outcome for trial in trials)
+    return replace(summary, trials=trials, outcomes=dict(sorted(outcomes.items())))
 
 
-def _explained_trial(trial: Mapping[str, Any], ended: Sequence[AttemptEnded]) -> Mapping[str, Any]:
-    if not ended or trial.get("outcome") in (Outcome.OK, Outcome.BAD_CONFIG):
+def _explained_trial(trial: TrialRecord, ended: Sequence[AttemptEnded]) -> TrialRecord:
+    if not ended or trial.outcome in (Outcome.OK, Outcome.BAD_CONFIG):
         return trial
     last = ended[-1]
-    if last.attempt < (trial.get("attempt") or 0):
+    if last.attempt < (trial.attempt or 0):
         return trial
     # Agents read the message: what failed with how much memory is knowledge, the node's name is none of theirs.
     message = last.evidence.removesuffix(f", on {last.node}")
     if last.outcome is Outcome.HOST_OOM and last.memory:
         message += f", with mem {last.memory}"
     place = {"node": last.node} if last.node else {}
-    return {**trial, "attempt": last.attempt, "outcome": last.outcome.value, "message": message[:500], **place}
+    said = {"attempt": last.attempt, "outcome": last.outcome.value, "message": message[:500]}
+    return TrialRecord({**trial.raw, **said, **place})
 
 
-def _analyse_trials(work: Work, manifest: Manifest) -> dict[str, Any]:
+def _analyse_trials(work: Work, manifest: Manifest) -> dict[str, TrialAnalysis]:
     """analysis.json beside every finished trial; the flags of each candidate's trials for the next diagnosis."""
-    found: dict[str, Any] = {}
+    found: dict[str, TrialAnalysis] = {}
     for row in manifest.rows:
         result = read_row(work.paths, manifest, row)
         if result is None or result.outcome == "corrupt_result":
@@ -196,13 +194,13 @@ def _analyse_trials(work: Work, manifest: Manifest) -> dict[str, Any]:
     return found
 
 
-def _analyse(work: Work, row: Row, result: RowResult) -> dict[str, Any] | None:
+def _analyse(work: Work, row: Row, result: RowResult) -> TrialAnalysis | None:
     folder: AttemptFiles = work.paths.attempt(row.candidate, row.fold, row.seed, result.attempt)
     if not folder.metrics.exists():
         return None
     analysis = diagnosis.analyse_trial(diagnosis.read_epochs(folder.metrics), dict(result.raw))
     work.store.disk.write_json(folder.analysis, analysis)
-    return {"keywords": analysis["keywords"], "flags": [flag["name"] for flag in analysis["flags"]]}
+    return TrialAnalysis(keywords=analysis["keywords"], flags=[flag["name"] for flag in analysis["flags"]])
 
 
 def _total(summaries: Mapping[str, Summary]) -> dict[str, float]:

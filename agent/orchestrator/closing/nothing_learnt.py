@@ -7,8 +7,7 @@ paused with that cause; what was lost counts as untried.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from agent.errors import NothingLearnt, TrialsCrashed
 from agent.launch.states import compact
@@ -16,7 +15,7 @@ from agent.orchestrator.training import circuit_breaker
 from agent.orchestrator.training.retry import endings
 from agent.orchestrator.work import Work
 from agent.pasteable import quoted
-from agent.records import Outcome
+from agent.records import CandidateResult, Outcome
 from agent.store.events import Released
 from trainers.manifest import load_manifest
 from trainers.results import read_row
@@ -28,7 +27,7 @@ MOST_TOLD = 3
 def stop_if_nothing_learnt(work: Work) -> None:
     """Called when a round, a rung or a confirmation has closed. Raises NothingLearnt, or TrialsCrashed where every
     trial crashed; the study is paused by then. Nothing is raised for what a person had closed as it was."""
-    if work.stage.learnt(work, work.store.round_record(work.paths)) or closed_by_person(work):
+    if work.stage.learnt(work) or closed_by_person(work):
         return
     ended = _ends(work)
     cause = _cause(ended)
@@ -45,9 +44,9 @@ def stop_if_nothing_learnt(work: Work) -> None:
     raise kind(f"{reason}. Mend the cause, then call again: what ended so counts as untried")
 
 
-def measured(record: Mapping[str, Any]) -> bool:
-    """Whether a closed round or rung says anything of one of its candidates."""
-    return any(Outcome(entry["outcome"]).is_measured for entry in record["candidates"])
+def measured(results: Iterable[CandidateResult]) -> bool:
+    """Whether a round or a rung says anything of one of its candidates."""
+    return any(result.outcome.is_measured for result in results)
 
 
 def settings_failed(work: Work) -> bool:

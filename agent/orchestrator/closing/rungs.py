@@ -8,23 +8,24 @@ rung, trains its candidates in full, and is all that acceptance sees. Survivors 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from agent.errors import UsageError
 from agent.halving import Entrant, Halving, promoted
 from agent.orchestrator.closing import nothing_learnt
-from agent.orchestrator.closing.assess import candidate_entry, explained
+from agent.orchestrator.closing.assess import candidate_result, explained
 from agent.orchestrator.training import render
 from agent.orchestrator.training.retry import endings
 from agent.orchestrator.work import Given, StepResult, Work
+from agent.records import CandidateResult
 from agent.reference import Reference, load_reference
+from agent.store.decision import RungDecision
 from agent.store.events import RungBegun
 from agent.store.paths import RoundPaths
+from agent.store.record import RungRecord, RungResult
 from agent.store.study import Settings, StudyConfig
 from agent.summaries import read_summary
-from trainers.files import read_json_object
 from trainers.manifest import load_manifest
 from trainers.registry import RegisteredTrainer
 
@@ -65,7 +66,7 @@ def next_of(work: Work) -> RoundPaths | None:
         if not paths.over:
             return paths
     number = len(begun) + 1
-    if begun and not work.store.round_record(work.store.folder(begun[-1].folder))["promoted"]:
+    if begun and not work.store.rung_record(work.store.folder(begun[-1].folder)).result.promoted:
         # It closed on nothing, and its cause was told: its candidates are trained anew.
         number = len(begun)
     if not begun and work.settings.rungs == 1:
@@ -78,7 +79,7 @@ def next_of(work: Work) -> RoundPaths | None:
         halving = halving_of(work.settings, work.store.config, work.tools.trainer, reference)
         eta, epochs = halving.eta, tuple(halving.budgets)
         folds = work.store.config.folds[: work.settings.rung_folds]
-    rivals = [p for p in render.survivors(work) if not _seeded(p)]
+    rivals = [p for p in render.survivors(work) if not _seeded(p.proposal.source)]
     if number >= len(epochs) or len(rivals) < 2:
         return None
     paths = _unclaimed(work, f"rung{number}") or work.store.begin(work.number, f"rung{number}")
@@ -95,8 +96,8 @@ def _unclaimed(work: Work, kind: str) -> RoundPaths | None:
     return work.store.paths.round(folders[-1]) if folders else None
 
 
-def _seeded(proposal: Mapping[str, Any]) -> bool:
-    return proposal["source"] in render.AS_IT_STANDS
+def _seeded(source: str) -> bool:
+    return source in render.AS_IT_STANDS
 
 
 # -- the steps -------------------------------------------------------------------------------------------------
@@ -109,29 +110,24 @@ def choose(work: Work) -> StepResult:
     epochs = rung.epochs[rung.rung - 1]
     before, text = render.before_of(parent)
     outputs, decided = [], []
-    for proposal in render.survivors(parent):
-        made = render.candidate_of(parent, before, text, proposal)
-        name = proposal["name"]
+    for one in render.survivors(parent):
+        made, name = render.candidate_of(parent, before, text, one.proposal), one.name
         work.store.disk.make_folder(work.paths.candidate(name))
         work.store.disk.write(work.paths.reference(name), made.text)
         outputs.append(work.paths.reference(name))
-        decided.append(render.decided(name, proposal, before, made))
-    decision = {
-        "schema_version": 1,
-        "task": work.store.config.task,
-        "round": work.number,
-        "of": rung.of,
-        "rung": rung.rung,
-        "epochs": epochs,
-        "folds": list(rung.folds),
-        "seeds": list(work.store.config.seeds[:1]),
-        "continues": render.all_continued(work.store, parent.paths, {c["name"]: c["name"] for c in decided}),
-        "diagnosis": [],
-        "notes": [],
-        "candidates": decided,
-        "refused": {},
-    }
-    work.store.disk.write_json(work.paths.decision, decision)
+        decided.append(render.decided(name, one.proposal, before, made))
+    decision = RungDecision(
+        task=work.store.config.task,
+        round=work.number,
+        of=rung.of,
+        rung=rung.rung,
+        epochs=epochs,
+        folds=rung.folds,
+        seeds=work.store.config.seeds[:1],
+        continues=render.all_continued(work.store, parent.paths, {one.name: one.name for one in decided}),
+        candidates=decided,
+    )
+    work.store.disk.write_json(work.paths.decision, decision.to_json())
     where = f"fold {', '.join(map(str, rung.folds))}"
     message = f"{work.label}: {len(decided)} candidates for {epochs} of {rung.epochs[-1]} epochs on {where}"
     return StepResult(inputs=[parent.paths.checked], outputs=[*outputs, work.paths.decision], message=message)
@@ -140,43 +136,45 @@ def choose(work: Work) -> StepResult:
 def assess(work: Work) -> StepResult:
     """Say who goes on; round.json closes the rung."""
     store, paths, objective = work.store, work.paths, work.store.config.objective
-    rung = _rung_of(work)
-    decision: Any = read_json_object(paths.decision)
+    rung, decision = _rung_of(work), store.decision(paths)
+    assert decision.epochs is not None, "a rung's decision says how long it trains"
     ended = endings(store, paths)
-    entries = []
-    for candidate in decision["candidates"]:
-        path = paths.candidate_summary(candidate["name"], "val")
+    results = []
+    for candidate in decision.candidates:
+        path = paths.candidate_summary(candidate.name, "val")
         summary = explained(read_summary(path, objective, shipped=store.config.shipped), ended)
-        entries.append(candidate_entry(candidate, summary))
-    record = {
-        "schema_version": 1,
-        "kind": work.stage.kind,
-        "folder": paths.root.name,
-        "round": work.number,
-        "rung": rung.rung,
-        "epochs": decision["epochs"],
-        "share": decision["epochs"] / rung.epochs[-1],
-        "folds": decision["folds"],
-        "closed_at": store.clock().isoformat(),
-        "objective": {"metric": store.config.metric, "direction": store.config.direction},
-        "candidates": entries,
-    }
-    again = not work.stage.learnt(work, record) and not nothing_learnt.closed_by_person(work)
-    record["promoted"] = kept = [] if again else _kept(work, entries, rung.eta)
-    store.disk.write_json(paths.closed, record)
-    values = {c["name"]: c["value"] for c in entries}
-    shown = ", ".join(f"{name} {values[name]:.4g}" if values[name] is not None else name for name in kept)
-    message = f"{work.label}: {len(kept)} of {len(entries)} go on: {shown}"
+        results.append(candidate_result(work.number, candidate, summary))
+    again = not nothing_learnt.measured(results) and not nothing_learnt.closed_by_person(work)
+    kept = [] if again else _kept(work, results, rung.eta)
+    record = RungRecord(
+        folder=paths.root.name,
+        round=work.number,
+        closed_at=store.clock().isoformat(),
+        objective=objective,
+        result=RungResult(
+            rung=rung.rung,
+            epochs=decision.epochs,
+            share=decision.epochs / rung.epochs[-1],
+            folds=decision.folds,
+            promoted=kept,
+            candidates=results,
+        ),
+    )
+    store.disk.write_json(paths.closed, record.to_json())
+    values = {result.candidate: result.value for result in results}
+    shown = ", ".join(name if (value := values[name]) is None else f"{name} {value:.4g}" for name in kept)
+    message = f"{work.label}: {len(kept)} of {len(results)} go on: {shown}"
     if again:
         message = f"{work.label}: nothing was measured; it is trained again"
     inputs = [paths.candidate_summary(name, "val") for name in load_manifest(paths.manifest).candidates]
     return StepResult(inputs=inputs, outputs=[paths.closed], message=message)
 
 
-def _kept(work: Work, entries: Sequence[Mapping[str, Any]], eta: int) -> list[str]:
+def _kept(work: Work, results: Sequence[CandidateResult], eta: int) -> list[str]:
     """Who goes on; where nobody has a value the first alone, so that the round comes to an end that says why."""
     entrants = [
-        Entrant(name=c["name"], value=c["value"] if c["n"] == c["rows"] else None, seeded=_seeded(c)) for c in entries
+        Entrant(name=one.candidate, value=one.value if one.complete else None, seeded=_seeded(one.source))
+        for one in results
     ]
     kept = promoted(entrants, work.store.config.objective, eta)
     if not kept:

@@ -15,7 +15,7 @@ from agent.errors import InvalidStudy, UsageError
 from agent.llm.base import Usage
 from agent.orchestrator.deciding.calls import Calls, exchanges
 from agent.orchestrator.work import Models, Work
-from agent.records import Observation, Proposal
+from agent.records import CandidateResult
 from agent.reference import Reference
 from agent.roles.ask import Agents, Prompts
 from agent.roles.situation import Remedy, Situation
@@ -23,7 +23,7 @@ from agent.store.paths import RoundPaths
 from agent.summaries import Summary, read_summary
 from trainers.contract import Value
 from trainers.files import FileProblem, read_json_object
-from trainers.layout import candidate_name
+from trainers.layout import candidate_name, trial_name
 from trainers.manifest import load_manifest
 from trainers.registry import personal_data
 
@@ -152,12 +152,12 @@ def _hosts(work: Work) -> list[str]:
     found: dict[str, None] = {}
     closed = work.store.closed(below=work.number)
     failed = [
-        (paths, c) for paths in closed for c in work.store.round_record(paths)["candidates"] if c.get("message")
+        (paths, result) for paths in closed for result in work.store.round_record(paths).candidates if result.message
     ]
-    for paths, candidate in failed[-FAILED:]:
-        for trial in candidate["trials"]:
-            if trial.keys() >= {"fold", "seed", "attempt"} and trial["attempt"] is not None:
-                files = paths.attempt(candidate["name"], trial["fold"], trial["seed"], trial["attempt"])
+    for paths, result in failed[-FAILED:]:
+        for trial in result.trials:
+            if trial.place is not None:
+                files = paths.attempt(result.candidate, *trial.place)
                 try:
                     found[str(read_json_object(files.claim)["host"])] = None
                 except (FileProblem, KeyError):
@@ -177,13 +177,13 @@ def summaries(work: Work, paths: RoundPaths) -> dict[str, Summary]:
     }
 
 
-def situation_of(work: Work, reference: Reference, history: Sequence[Observation], **rest: Any) -> Situation:
+def situation_of(work: Work, reference: Reference, history: Sequence[CandidateResult], **rest: Any) -> Situation:
     """What stands before every agent of this round. `rest`: what one step adds (suggestion, taken).
 
     Deterministic in what was known when the round began, so that a step done again or replayed asks the same.
     """
     analysis: Any = work.store.record(work.paths.analysis) or {}
-    base, base_name = base_of(reference, history, current := _incumbent(work))
+    base, base_name = base_of(reference, history, current := work.store.incumbent())
     aliases = aliases_of(work, reference)
 
     def in_text(name: str) -> str:
@@ -211,13 +211,8 @@ def situation_of(work: Work, reference: Reference, history: Sequence[Observation
     )
 
 
-def _incumbent(work: Work) -> Incumbent | None:
-    raw = work.store.record(work.store.paths.incumbent)
-    return Incumbent.from_json(raw) if raw is not None else None
-
-
 def base_of(
-    reference: Reference, history: Sequence[Observation], incumbent: Incumbent | None
+    reference: Reference, history: Sequence[CandidateResult], incumbent: Incumbent | None
 ) -> tuple[dict[str, Value], str]:
     """The settings that changes are made to, and what they are called: the incumbent's where today's ranges hold
     them, else the reference as it stands."""
@@ -295,25 +290,20 @@ def _classes(finding: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return finding.get("evidence", {}).get("classes") or () if finding.get("name") == "weak_classes" else ()
 
 
-def proposal_of(raw: Mapping[str, Any]) -> Proposal:
-    """A proposal as proposals.json and checked_hyperparameters.json hold it."""
-    return Proposal(values=raw["values"], source=raw["source"], reason=raw["reason"], details=raw["details"])
-
-
 def newest_analyses(work: Work) -> dict[str, Any]:
     """analysis.json of every trial of the newest closed round, by the trial's name; unreadable ones are left out."""
     found: dict[str, Any] = {}
     closed = work.store.closed(below=work.number)
     if not closed:
         return found
-    record = work.store.round_record(closed[-1])
-    for candidate in record["candidates"]:
-        for trial in candidate["trials"]:
-            if not trial.keys() >= {"fold", "seed", "attempt"} or trial["attempt"] is None:
+    for result in work.store.round_record(closed[-1]).candidates:
+        for trial in result.trials:
+            if (place := trial.place) is None:
                 continue
-            files = closed[-1].attempt(candidate["name"], trial["fold"], trial["seed"], trial["attempt"])
+            fold, seed, attempt = place
+            files = closed[-1].attempt(result.candidate, fold, seed, attempt)
             try:
-                found[f"{candidate['name']}_f{trial['fold']}_s{trial['seed']}"] = read_json_object(files.analysis)
+                found[trial_name(result.candidate, fold, seed)] = read_json_object(files.analysis)
             except FileProblem:
                 continue
     return found

@@ -5,27 +5,27 @@ Nothing is altered to make it valid, and every replacement says what it replaces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from agent.errors import LLMError, ProposalError
-from agent.orchestrator.deciding.agents import agents_of, proposal_of, situation_of
+from agent.orchestrator.deciding.agents import agents_of, situation_of
 from agent.orchestrator.deciding.llm_costs import write_costs
 from agent.orchestrator.deciding.plan import past
-from agent.orchestrator.deciding.propose import in_place_of, plain, tried, within_plan
+from agent.orchestrator.deciding.propose import in_place_of, tried, within_plan
 from agent.orchestrator.training.render import AS_IT_STANDS
 from agent.orchestrator.work import StepResult, Work
 from agent.planning import Plan
 from agent.proposers import proposer_entry
-from agent.records import Observation, Proposal
+from agent.records import CandidateResult, Proposal
 from agent.reference import Reference, config_key, load_reference
 from agent.roles import autotuner, checker, panel, planner
 from agent.roles.ask import Agents
 from agent.roles.checker import BY_MODEL, Checked, Critique
 from agent.roles.situation import Situation, Suggested
-from trainers.files import read_json_object
+from agent.store.decision import CheckedProposals, NamedProposal, Proposals, proposal_json
 from trainers.layout import candidate_name
 
 #: A study may lose its provider between two steps of a round.
@@ -38,7 +38,7 @@ class Court:
 
     work: Work
     reference: Reference
-    history: list[Observation]
+    history: list[CandidateResult]
     proposals: list[Proposal]
     notes: list[str]
     suggestion: Proposal | None
@@ -87,23 +87,23 @@ class Court:
 
 def check(work: Work) -> StepResult:
     """Judge, repair once, replace what is still refused; leave findings beside every proposal."""
-    raw: Any = read_json_object(work.paths.proposals)
+    proposed = work.store.proposals(work.paths)
     court = Court(
         work=work,
         reference=load_reference(work.paths.before),
         history=work.store.history(below=work.number),
-        proposals=[proposal_of(entry) for entry in raw["proposals"]],
+        proposals=list(proposed.proposals),
         notes=[],
-        suggestion=proposal_of(raw["suggestion"]) if raw["suggestion"] else None,
-        suggested=_suggested(raw),
-        plan=Plan.from_json(raw["plan"]) if raw["plan"] else None,
+        suggestion=proposed.suggestion,
+        suggested=_suggested(proposed),
+        plan=proposed.plan,
     )
     checked = _judge(court)
     if court.by_model(checked, valid=False) and court.suggested is not None and not court.suggested.repaired:
         checked = _repair(court, checked)
     if _open_places(checked):
         checked = _replace(court, checked)
-    outputs = _write(court, raw, checked)
+    outputs = _write(court, proposed, checked)
     for note in court.notes:
         work.say(f"round {work.number}: {note}")
     return StepResult(
@@ -113,12 +113,19 @@ def check(work: Work) -> StepResult:
     )
 
 
-def _suggested(raw: Mapping[str, Any]) -> Suggested | None:
+def _suggested(proposed: Proposals) -> Suggested | None:
     """The model's part of proposals.json."""
-    if raw["suggested"] is None:
+    answer = proposed.answer
+    if answer is None:
         return None
-    own = [proposal_of(entry) for entry in raw["proposals"] if entry["source"] in BY_MODEL]
-    return Suggested(proposals=own, **raw["suggested"])
+    return Suggested(
+        proposals=[proposal for proposal in proposed.proposals if proposal.source in BY_MODEL],
+        diagnosis=answer.diagnosis,
+        prompt=answer.prompt,
+        response=answer.response,
+        repaired=answer.repaired,
+        transcript=answer.transcript,
+    )
 
 
 def _judge(court: Court) -> Checked:
@@ -217,12 +224,12 @@ def _open_places(checked: Checked) -> dict[str, Sequence[str]]:
 def _keep_refused(court: Court, checked: Checked) -> None:
     for candidate in checked.candidates:
         if not candidate.valid:
-            entry = plain(0, candidate.proposal) | {"name": candidate.name, "findings": list(candidate.findings)}
+            entry = proposal_json(candidate.name, candidate.proposal) | {"findings": list(candidate.findings)}
             if entry not in court.refused:
                 court.refused.append(entry)
 
 
-def _write(court: Court, raw: Mapping[str, Any], checked: Checked) -> list[Any]:
+def _write(court: Court, proposed: Proposals, checked: Checked) -> list[Any]:
     work, disk = court.work, court.work.store.disk
     outputs = []
     if work.number > 1 or len(court.proposals) > 1:
@@ -236,13 +243,15 @@ def _write(court: Court, raw: Mapping[str, Any], checked: Checked) -> list[Any]:
             disk.write(work.paths.transcript, court.suggested.transcript)
     if work.tools.models is not None:
         outputs += write_costs(work, court.proposals)
-    record = checked.to_json() | {
-        "proposals": [plain(position, proposal) for position, proposal in enumerate(court.proposals)],
-        "refused": court.refused,
-        "plan": court.plan.to_json() if court.plan is not None else None,
-        "model_diagnosis": court.suggested.diagnosis if court.suggested is not None else "",
-        "notes": [*raw["notes"], *court.notes],
-        "settings": work.settings.plain(),
-    }
-    disk.write_json(work.paths.checked, record)
+    record = CheckedProposals(
+        judged=checked.judged(),
+        critique=checked.critique.to_json(),
+        proposals=[NamedProposal(name=candidate_name(p), proposal=one) for p, one in enumerate(court.proposals)],
+        replaced=court.refused,
+        plan=court.plan,
+        model_diagnosis=court.suggested.diagnosis if court.suggested is not None else "",
+        notes=[*proposed.notes, *court.notes],
+        settings=work.settings.plain(),
+    )
+    disk.write_json(work.paths.checked, record.to_json())
     return [*outputs, work.paths.checked]

@@ -13,7 +13,7 @@ from agent.roles import analyst, researcher
 from agent.roles.ask import Agents
 from agent.store.paths import RoundPaths
 from agent.store.steps import Status
-from trainers.layout import AttemptFiles
+from trainers.layout import AttemptFiles, trial_name
 
 
 def analyse(work: Work) -> StepResult:
@@ -23,13 +23,13 @@ def analyse(work: Work) -> StepResult:
         return StepResult(status=Status.SKIPPED, details={"why": "round 1 has no history"})
     latest = closed[-1]
     record = work.store.round_record(latest)
-    trials = diagnosis.newest_trials(record, newest_analyses(work))
+    trials = diagnosis.newest_trials(record.ranking, record.candidates, newest_analyses(work))
     newest, before = (_per_class(work, paths) for paths in (latest, closed[-2] if len(closed) > 1 else None))
     findings = diagnosis.analyse_round(
         work.store.history(below=work.number),
-        record.get("analyses", {}),
+        record.analyses,
         work.store.config.objective,
-        candidates=record["candidates"],
+        candidates=record.candidates,
         per_class=newest,
         per_class_before=before,
         per_class_accepted=_accepted(work),
@@ -73,11 +73,11 @@ def _per_case(work: Work, paths: RoundPaths) -> dict[str, Any]:
 
 def _accepted(work: Work) -> dict[str, Any]:
     """class -> metric -> value of the incumbent, the last accepted candidate; empty where there is none."""
-    incumbent: Any = work.store.record(work.store.paths.incumbent)
-    paths = next(
-        (p for p in work.store.closed(below=work.number) if incumbent and p.number == incumbent["round"]), None
-    )
-    return dict(_per_class(work, paths).get(incumbent["candidate"], {})) if paths is not None else {}
+    held = work.store.incumbent()
+    if held is None:
+        return {}
+    paths = next((p for p in work.store.closed(below=work.number) if p.number == held.round), None)
+    return dict(_per_class(work, paths).get(held.candidate, {}))
 
 
 def _with_agents(work: Work, content: dict[str, Any]) -> list[Any]:
@@ -117,11 +117,12 @@ def _write_reading(work: Work, latest: RoundPaths, reading: analyst.Reading) -> 
 
 def _trials(work: Work, latest: RoundPaths) -> list[tuple[str, AttemptFiles]]:
     found = []
-    for candidate in work.store.round_record(latest)["candidates"]:
-        for trial in candidate["trials"]:
-            if trial.keys() >= {"fold", "seed", "attempt"} and trial["attempt"] is not None:
-                place = candidate["name"], trial["fold"], trial["seed"]
-                found.append((f"{place[0]}_f{place[1]}_s{place[2]}", latest.attempt(*place, trial["attempt"])))
+    for result in work.store.round_record(latest).candidates:
+        for trial in result.trials:
+            if (place := trial.place) is not None:
+                fold, seed, attempt = place
+                files = latest.attempt(result.candidate, fold, seed, attempt)
+                found.append((trial_name(result.candidate, fold, seed), files))
     return found
 
 

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from agent.acceptance import Incumbent
 from agent.errors import StudyEnds
 from agent.orchestrator.deciding.agents import base_of
 from agent.orchestrator.work import Work
-from agent.planning import STOP, Advice, Past, Plan, advise, allowed, past_rounds
-from agent.records import Observation
+from agent.planning import STOP, Advice, Past, Plan, advise, allowed
+from agent.records import CandidateResult
 from agent.reference import Reference
 from agent.reference.keys import listed
+from agent.store.decision import Decision
 from agent.store.events import StudyEnded
+from agent.store.record import RoundRecord
 from agent.store.study import Settings
 
 
 def past(work: Work) -> list[Past]:
     """The rounds before this one that tried something."""
-    return past_rounds([work.store.round_record(paths) for paths in work.store.closed(below=work.number)])
+    return past_rounds(work.store.round_record(paths) for paths in work.store.closed(below=work.number))
 
 
-def out_of_patience(work: Work, reference: Reference, history: Sequence[Observation]) -> Plan | None:
+def past_rounds(records: Iterable[RoundRecord]) -> list[Past]:
+    """Those that say something: round 1 measures what gains are counted from, and a round in which machines lost
+    every candidate tried nothing."""
+    return [
+        Past(number=record.round, gained=record.gained, step=record.plan.step if record.plan is not None else None)
+        for record in records
+        if record.round > 1 and any(result.outcome.is_measured for result in record.candidates)
+    ]
+
+
+def out_of_patience(work: Work, reference: Reference, history: Sequence[CandidateResult]) -> Plan | None:
     """The plan to stop, where the study had `patience` rounds in a row without an accepted gain, whoever proposes."""
     if work.settings.patience is None:
         return None
@@ -30,7 +41,7 @@ def out_of_patience(work: Work, reference: Reference, history: Sequence[Observat
     return _plan(work, reference, history, advice) if advice.step == STOP else None
 
 
-def by_rules(work: Work, reference: Reference, history: Sequence[Observation]) -> Plan:
+def by_rules(work: Work, reference: Reference, history: Sequence[CandidateResult]) -> Plan:
     """The rules' plan. The patience was looked at before."""
     advice = advise(past(work), reference, escalate_after=work.settings.escalate_after)
     return _plan(work, reference, history, advice)
@@ -38,14 +49,8 @@ def by_rules(work: Work, reference: Reference, history: Sequence[Observation]) -
 
 def record_stop(work: Work, plan: Plan) -> None:
     """The decision of a round that trains nothing: what `status` and a replay read."""
-    decision = {
-        "schema_version": 1,
-        "task": work.store.config.task,
-        "round": work.number,
-        "plan": plan.to_json(),
-        "candidates": [],
-    }
-    work.store.disk.write_json(work.paths.decision, decision)
+    decision = Decision(task=work.store.config.task, round=work.number, plan=plan, candidates=())
+    work.store.disk.write_json(work.paths.decision, decision.to_json())
 
 
 def end(work: Work, ended: StudyEnds) -> Settings:
@@ -69,9 +74,8 @@ def end(work: Work, ended: StudyEnds) -> Settings:
     return replace(work.settings, target_round=work.number - 1)
 
 
-def _plan(work: Work, reference: Reference, history: Sequence[Observation], advice: Advice) -> Plan:
-    raw = work.store.record(work.store.paths.incumbent)
-    base, name = base_of(reference, history, Incumbent.from_json(raw) if raw is not None else None)
+def _plan(work: Work, reference: Reference, history: Sequence[CandidateResult], advice: Advice) -> Plan:
+    base, name = base_of(reference, history, work.store.incumbent())
     if advice.step == STOP:
         what = "the study ends here"
     else:

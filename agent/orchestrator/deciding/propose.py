@@ -15,14 +15,14 @@ from agent.planning import Plan
 from agent.propose.baseline import DefaultProposer
 from agent.propose.hybrid import model_places
 from agent.proposers import proposer_entry
-from agent.records import Observation, Proposal
+from agent.records import CandidateResult, InsteadOf, Proposal
 from agent.reference import Reference, check_values, config_key, load_reference
 from agent.roles import autotuner, checker, panel, planner
 from agent.roles.ask import Agents
 from agent.roles.digest import digest
 from agent.roles.situation import Situation, Suggested
+from agent.store.decision import ModelAnswer, Proposals
 from agent.store.disk import read_text
-from trainers.files import read_json_object
 from trainers.layout import candidate_name
 
 
@@ -31,7 +31,7 @@ class Draft:
     """The proposals of a round while they are gathered."""
 
     reference: Reference
-    history: list[Observation]
+    history: list[CandidateResult]
     taken: dict[str, str]
     """Key -> where: what was measured, and what this round has already."""
     notes: list[str]
@@ -67,10 +67,10 @@ def propose(work: Work) -> StepResult:
     except StudyEnds:
         assert draft.plan is not None
         planning.record_stop(work, draft.plan)
-        work.store.disk.write_json(work.paths.proposals, _record(work, draft, findings, person))
+        work.store.disk.write_json(work.paths.proposals, _record(work, draft, findings, person).to_json())
         raise
     outputs = [work.paths.before, *_write_texts(work, draft, findings)]
-    work.store.disk.write_json(work.paths.proposals, _record(work, draft, findings, person))
+    work.store.disk.write_json(work.paths.proposals, _record(work, draft, findings, person).to_json())
     for note in draft.notes[len(earlier) :]:
         work.say(f"round {work.number}: {note}")
     return StepResult(
@@ -149,7 +149,7 @@ def _model(work: Work) -> str:
     return proposer_entry(work.settings.proposer).source(work.settings.planner)
 
 
-def _model_places(work: Work, history: Sequence[Observation], places: int) -> int:
+def _model_places(work: Work, history: Sequence[CandidateResult], places: int) -> int:
     """How many of a round's open places a language model fills. Round 1 never asks one (A-S1)."""
     settings, entry = work.settings, proposer_entry(work.settings.proposer)
     if places <= 0 or work.number == 1 or work.tools.models is None or not entry.asks:
@@ -177,7 +177,7 @@ def _ask_model(work: Work, draft: Draft, count: int) -> str:
     except LLMError as error:
         why = f"{type(error).__name__}: {error}"
         if draft.plan is not None:
-            draft.plan = replace(draft.plan, instead_of={"source": planner.SOURCE, "why": [why]})
+            draft.plan = replace(draft.plan, instead_of=InsteadOf(source=planner.SOURCE, why=(why,)))
         draft.transcript = work.tools.models.redact(error.transcript)
         draft.notes.append(
             f"the language model gave no proposal ({why}); {count} of this round's candidates come from "
@@ -210,7 +210,7 @@ def _suggested(work: Work, draft: Draft, agents: Agents, situation: Situation, c
 def bayesian(
     work: Work,
     reference: Reference,
-    history: Sequence[Observation],
+    history: Sequence[CandidateResult],
     count: int,
     taken: Mapping[str, str],
     *,
@@ -232,7 +232,7 @@ def bayesian(
 def within_plan(
     work: Work,
     reference: Reference,
-    history: Sequence[Observation],
+    history: Sequence[CandidateResult],
     count: int,
     taken: Mapping[str, str],
     plan: Plan | None,
@@ -254,15 +254,17 @@ def in_place_of(model: str, proposal: Proposal, why: Sequence[str]) -> Proposal:
 
     model: the source that the proposal would have had, "llm" or "panel".
     """
-    return replace(proposal, details={**proposal.details, "instead_of": {"source": model, "why": list(why)}})
+    return replace(
+        proposal, details={**proposal.details, "instead_of": InsteadOf(source=model, why=tuple(why)).to_json()}
+    )
 
 
-def measured(history: Sequence[Observation]) -> dict[str, str]:
+def measured(history: Sequence[CandidateResult]) -> dict[str, str]:
     """Configurations that were measured, by key, and where. What crashed or was lost may be tried again."""
     return {o.key: f"round {o.round} {o.candidate}" for o in history if o.outcome.is_measured}
 
 
-def tried(work: Work, history: Sequence[Observation]) -> dict[str, str]:
+def tried(work: Work, history: Sequence[CandidateResult]) -> dict[str, str]:
     """`measured`, with what rungs have sorted out."""
     return measured([*work.store.screened(below=work.number), *history])
 
@@ -280,7 +282,7 @@ def _base(work: Work) -> tuple[Any, bool]:
     for folder in reversed(earlier):
         paths = work.store.paths.round(folder)
         if work.rerun and paths.proposals.exists() and paths.before.exists():
-            return paths.before, bool(read_json_object(paths.proposals)["person_edited"])
+            return paths.before, work.store.proposals(paths).person_edited
     return work.store.paths.reference, work.store.versions.edited()
 
 
@@ -314,45 +316,32 @@ def _write_texts(work: Work, draft: Draft, findings: Sequence[Mapping[str, Any]]
     return outputs
 
 
-def _record(work: Work, draft: Draft, findings: list[Any], person: bool) -> dict[str, Any]:
-    """proposals.json: all that the check step and a replay need besides the history."""
+def _record(work: Work, draft: Draft, findings: list[Any], person: bool) -> Proposals:
     incumbent = work.store.record(work.store.paths.incumbent)
     if incumbent is not None:
         # What the round's verdicts are held against: a broken one is refused before anything is trained.
         Incumbent.from_json(incumbent)
-    return {
-        "schema_version": 2,
-        "round": work.number,
-        "person_edited": person,
-        "diagnosis": findings,
-        "notes": draft.notes,
-        "proposals": [plain(position, proposal) for position, proposal in enumerate(draft.proposals)],
-        "suggestion": plain(0, draft.suggestion) if draft.suggestion is not None else None,
-        "plan": draft.plan.to_json() if draft.plan is not None else None,
-        "suggested": suggested_json(draft.suggested) if draft.suggested is not None else None,
-        "incumbent": incumbent,
-        "aliases": work.store.record(work.store.paths.aliases),
-        "settings": work.settings.plain(),
-    }
+    return Proposals(
+        round=work.number,
+        person_edited=person,
+        findings=findings,
+        notes=draft.notes,
+        proposals=draft.proposals,
+        suggestion=draft.suggestion,
+        plan=draft.plan,
+        answer=_answer(draft.suggested) if draft.suggested is not None else None,
+        incumbent=incumbent,
+        aliases=work.store.record(work.store.paths.aliases),
+        settings=work.settings.plain(),
+    )
 
 
-def plain(position: int, proposal: Proposal) -> dict[str, Any]:
-    """A proposal as files hold it."""
-    return {
-        "name": candidate_name(position),
-        "source": proposal.source,
-        "reason": proposal.reason,
-        "values": dict(proposal.values),
-        "details": dict(proposal.details),
-    }
-
-
-def suggested_json(suggested: Suggested) -> dict[str, Any]:
+def _answer(suggested: Suggested) -> ModelAnswer:
     """What the repair turn needs of the exchange."""
-    return {
-        "diagnosis": suggested.diagnosis,
-        "prompt": suggested.prompt,
-        "response": suggested.response,
-        "repaired": suggested.repaired,
-        "transcript": suggested.transcript,
-    }
+    return ModelAnswer(
+        diagnosis=suggested.diagnosis,
+        prompt=suggested.prompt,
+        response=suggested.response,
+        repaired=suggested.repaired,
+        transcript=suggested.transcript,
+    )

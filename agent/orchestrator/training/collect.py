@@ -244,10 +244,10 @@ def _fits(work: Work, manifest: Manifest, candidate: str, results: Results) -> b
         if not path.exists():
             return False
         summary = read_summary(path, work.store.config.objective, split=split, shipped=work.store.config.shipped)
-        entries = {entry.get("row"): entry for entry in summary.per_fold}
+        trials = {trial.row: trial for trial in summary.trials}
         for row in manifest.of_candidate(candidate):
-            result, entry = results[row.row], entries.get(row.row)
-            if entry is None or entry.get("attempt") != (result.attempt if result else None):
+            result, trial = results[row.row], trials.get(row.row)
+            if trial is None or trial.attempt != (result.attempt if result else None):
                 return False
     return True
 

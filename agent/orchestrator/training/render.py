@@ -13,9 +13,12 @@ from agent.launch.gpus import none_left, refuse_idle, silent_on_gpus, taken, una
 from agent.launch.render import Rendered, manual_commands, render_round
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.orchestrator.work import StepResult, Work
+from agent.records import Proposal
 from agent.reference import Reference, Successor, as_successor, parse_reference, successor
+from agent.store.decision import Candidate, CheckedProposals, Continues, NamedProposal, Proposals, RoundDecision
 from agent.store.disk import read_text
 from agent.store.paths import RoundPaths
+from agent.store.record import RungRecord
 from agent.store.store import Store
 from agent.store.versions import sha256
 from trainers.files import parse_json_object, read_json_object
@@ -33,30 +36,27 @@ AS_IT_STANDS = ("default", "person")
 
 def apply(work: Work) -> StepResult:
     """Give each valid proposal its reference; c00's becomes the study's, after the one before is archived."""
-    proposed: Any = read_json_object(work.paths.proposals)
-    checked: Any = read_json_object(work.paths.checked)
+    proposed, checked = work.store.proposals(work.paths), work.store.checked(work.paths)
     before, before_text = before_of(work)
     valid = survivors(work, checked)
     if not valid:
         raise ProposalError(f"{work.paths.checked}: no proposal of round {work.number} passed the checks")
     outputs = []
     chosen = []
-    for position, proposal in enumerate(valid):
+    for position, one in enumerate(valid):
         name = candidate_name(position)
-        made = candidate_of(work, before, before_text, proposal)
+        made = candidate_of(work, before, before_text, one.proposal)
         work.store.disk.make_folder(work.paths.candidate(name))
         work.store.disk.write(work.paths.reference(name), made.text)
         outputs.append(work.paths.reference(name))
-        chosen.append(decided(name, proposal, before, made))
+        chosen.append(decided(name, one.proposal, before, made))
     first = read_text(work.paths.reference(candidate_name(0)))
     if not work.rerun:
-        _archive(work, before_text, before, edited=bool(proposed["person_edited"]))
-        _rewrite_study(work, before_text, before, first, valid[0]["source"])
-    decision = _decision(work, proposed, checked, chosen)
-    names = {candidate_name(position): proposal["name"] for position, proposal in enumerate(valid)}
-    if found := all_continued(work.store, work.paths, names):
-        decision["continues"] = found
-    work.store.disk.write_json(work.paths.decision, decision)
+        _archive(work, before_text, before, edited=proposed.person_edited)
+        _rewrite_study(work, before_text, before, first, valid[0].proposal.source)
+    names = {candidate_name(position): one.name for position, one in enumerate(valid)}
+    continues = all_continued(work.store, work.paths, names)
+    work.store.disk.write_json(work.paths.decision, _decision(work, proposed, checked, chosen, continues).to_json())
     inputs = [work.paths.proposals, work.paths.checked, work.paths.before]
     inputs += [paths.closed for paths in rung_folders(work.store, work.paths)]
     return StepResult(inputs=inputs, outputs=[*outputs, work.paths.decision])
@@ -68,22 +68,21 @@ def before_of(work: Work) -> tuple[Reference, str]:
     return _parsed(text, str(work.paths.before)), text
 
 
-def candidate_of(work: Work, before: Reference, before_text: str, proposal: Mapping[str, Any]) -> Successor:
+def candidate_of(work: Work, before: Reference, before_text: str, proposal: Proposal) -> Successor:
     """A proposal's reference: of round 1's default the very file that the person has."""
-    if work.number == 1 and proposal["source"] in AS_IT_STANDS:
+    if work.number == 1 and proposal.source in AS_IT_STANDS:
         return replace(Successor.of(before), text=before_text)
     return _successor(work, before, proposal)
 
 
-def survivors(work: Work, record: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def survivors(work: Work, checked: CheckedProposals | None = None) -> list[NamedProposal]:
     """The valid proposals of a round that its closed rungs left in, in their order.
 
-    record: what checked_hyperparameters.json holds, where it was read already.
+    checked: checked_hyperparameters.json, where it was read already.
     """
-    checked: Any = read_json_object(work.paths.checked) if record is None else record
-    valid = [p for p in checked["proposals"] if checked["candidates"][p["name"]]["valid"]]
+    valid = (checked or work.store.checked(work.paths)).valid
     for rung in closed_rungs(work.store, work.paths):
-        valid = [p for p in valid if p["name"] in rung["promoted"]]
+        valid = [one for one in valid if one.name in rung.result.promoted]
     return valid
 
 
@@ -93,24 +92,24 @@ def rung_folders(store: Store, paths: RoundPaths) -> list[RoundPaths]:
     return [folder for folder in folders if folder.over]
 
 
-def closed_rungs(store: Store, paths: RoundPaths) -> list[dict[str, Any]]:
+def closed_rungs(store: Store, paths: RoundPaths) -> list[RungRecord]:
     """Their round.json, without one that closed on nothing and is trained again."""
-    records = [store.round_record(folder) for folder in rung_folders(store, paths)]
-    return [record for record in records if record["promoted"]]
+    records = [store.rung_record(folder) for folder in rung_folders(store, paths)]
+    return [record for record in records if record.result.promoted]
 
 
-def all_continued(store: Store, paths: RoundPaths, names: Mapping[str, str]) -> dict[str, list[list[str]]]:
+def all_continued(store: Store, paths: RoundPaths, names: Mapping[str, str]) -> Continues:
     """Candidate -> where its proposal was trained before, [folder, candidate], the newest rung first.
 
     names: candidate -> the name of its proposal, which is what rungs call it.
     """
-    folders = [record["folder"] for record in reversed(closed_rungs(store, paths))]
+    folders = [record.folder for record in reversed(closed_rungs(store, paths))]
     return {candidate: [[folder, own] for folder in folders] for candidate, own in names.items()} if folders else {}
 
 
-def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Successor:
+def _successor(work: Work, before: Reference, proposal: Proposal) -> Successor:
     version = before.version + (work.number > 1)
-    if proposal["source"] in AS_IT_STANDS:
+    if proposal.source in AS_IT_STANDS:
         trained = work.store.closed(below=work.number)[-1].reference(candidate_name(0))
         parent = _parsed(read_text(trained), str(trained))
         edited = as_successor(
@@ -118,59 +117,57 @@ def _successor(work: Work, before: Reference, proposal: Mapping[str, Any]) -> Su
             parent=parent,
             round=work.number,
             version=parent.version + 1,
-            source=proposal["source"],
-            reasons=proposal["reason"],
+            source=proposal.source,
+            reasons=proposal.reason,
         )
         return Successor.of(edited)
     return successor(
         before,
-        proposal["values"],
+        proposal.values,
         round=work.number,
         version=version,
-        source=proposal["source"],
-        reasons=proposal["reason"],
+        source=proposal.source,
+        reasons=proposal.reason,
     )
 
 
-def decided(name: str, proposal: Mapping[str, Any], before: Reference, made: Successor) -> dict[str, Any]:
-    """A candidate's entry of the decision."""
+def decided(name: str, proposal: Proposal, before: Reference, made: Successor) -> Candidate:
+    """A proposal as a candidate of the decision."""
     old, new = before.effective(), made.effective
     changes = {
         key: {"from": old.get(key), "to": new.get(key)} for key in {**old, **new} if old.get(key) != new.get(key)
     }
-    return {
-        "name": name,
-        "source": proposal["source"],
-        "reason": proposal["reason"],
-        "key": made.key,
-        "sha256": sha256(made.text),
-        "values": new,
-        "changes": changes,
-        "details": proposal["details"],
-    }
+    return Candidate(
+        name=name,
+        source=proposal.source,
+        reason=proposal.reason,
+        key=made.key,
+        sha256=sha256(made.text),
+        values=new,
+        changes=changes,
+        details=proposal.details,
+    )
 
 
 def _decision(
-    work: Work, proposed: Mapping[str, Any], checked: Mapping[str, Any], chosen: list[dict[str, Any]]
-) -> dict[str, Any]:
-    refused = {name: entry for name, entry in checked["candidates"].items() if not entry["valid"]}
-    return {
-        "schema_version": 1,
-        "task": work.store.config.task,
-        "round": work.number,
-        "diagnosis": proposed["diagnosis"],
-        "model_diagnosis": checked["model_diagnosis"],
-        "plan": checked["plan"],
+    work: Work, proposed: Proposals, checked: CheckedProposals, chosen: list[Candidate], continues: Continues
+) -> RoundDecision:
+    return RoundDecision(
+        task=work.store.config.task,
+        round=work.number,
+        findings=proposed.findings,
+        model_diagnosis=checked.model_diagnosis,
+        plan=checked.plan,
         # By the settings of the steps that asked: a call that was killed may have been followed by one with others.
-        "agents_saw_test": any(step["settings"]["agents_see_test"] for step in (proposed, checked)),
-        # What the round was decided on top of, with the verdict that put it there.
-        "incumbent": proposed["incumbent"],
-        "notes": checked["notes"],
-        "critique": checked["critique"],
-        "candidates": chosen,
-        "replaced": checked["refused"],
-        "refused": refused,
-    }
+        agents_saw_test=any(bool(step.settings.get("agents_see_test")) for step in (proposed, checked)),
+        incumbent=proposed.incumbent,
+        notes=checked.notes,
+        critique=checked.critique,
+        candidates=chosen,
+        replaced=checked.replaced,
+        refused=checked.refused,
+        continues=continues,
+    )
 
 
 def _archive(work: Work, before_text: str, before: Reference, *, edited: bool) -> None:
@@ -361,11 +358,13 @@ def _taken(work: Work) -> str:
 def build_manifest(work: Work) -> Manifest:
     """K candidates x folds x seeds, candidate by candidate, in one numbering; of a rung what its decision says."""
     config = work.store.config
-    decision: Any = read_json_object(work.paths.decision)
-    names = [entry["name"] for entry in decision["candidates"]]
-    seeds = decision.get("seeds") or config.seeds
-    folds = decision.get("folds") or config.folds
-    trials = [(name, fold, seed) for name in names for fold in folds for seed in seeds]
+    decision = work.store.decision(work.paths)
+    trials = [
+        (one.name, fold, seed)
+        for one in decision.candidates
+        for fold in decision.folds or config.folds
+        for seed in decision.seeds or config.seeds
+    ]
     settings = work.tools.profile
     use_test = work.settings.use_test and work.stage.tested
     return Manifest(
@@ -377,15 +376,15 @@ def build_manifest(work: Work) -> Manifest:
         objective=config.metric,
         direction=config.direction,
         folds=config.fold_count,
-        epochs=decision.get("epochs") or config.epochs,
+        epochs=decision.epochs or config.epochs,
         data=config.data,
         cpus=settings.cpus or 1,
         gpus=settings.gpu_count,
         use_test=use_test,
         # Models that run on test data need what they were trained with; folding results together is one small job.
         evaluation="array" if use_test else "job",
-        continues=decision.get("continues", {}),
-        candidates={entry["name"]: entry["sha256"] for entry in decision["candidates"]},
+        continues=decision.continues,
+        candidates={one.name: one.sha256 for one in decision.candidates},
         rows=tuple(
             Row(row=number, candidate=name, fold=fold, seed=seed) for number, (name, fold, seed) in enumerate(trials)
         ),

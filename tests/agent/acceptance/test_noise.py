@@ -1,4 +1,4 @@
-"""The noise floor: hand-computed tables, degrees of freedom, what pairing takes out, and wild candidates."""
+"""The noise floor: hand-computed tables, degrees of freedom, what pairing takes out, and outliers."""
 
 from __future__ import annotations
 
@@ -91,21 +91,21 @@ def test_the_estimate_is_unbiased() -> None:
     assert statistics.fmean(found) == pytest.approx(0.25, rel=0.1)
 
 
-def test_a_wild_candidate_is_left_out_and_named() -> None:
+def test_an_outlier_is_left_out_and_named() -> None:
     rng = numpy.random.default_rng(1)
     rows = (rng.normal(0, 0.01, (8, 5)) + 0.9).tolist()
     rows[3] = [0.1, 0.9, 0.2, 0.8, 0.5]  # diverged in some folds
     calm = estimate(table([row for place, row in enumerate(rows) if place != 3]))
     found = estimate(table(rows))
     assert calm is not None and found is not None
-    assert found.wild == (3,)
+    assert found.left_out == (3,)
     assert (found.variance, found.df) == (pytest.approx(calm.variance), calm.df)
 
 
-def test_pure_noise_has_hardly_a_wild_candidate() -> None:
+def test_pure_noise_has_hardly_an_outlier() -> None:
     rng = numpy.random.default_rng(2)
     found = [estimate(table(rng.normal(0, 1, (6, 4)).tolist())) for _ in range(400)]
-    assert sum(bool(noise.wild) for noise in found if noise is not None) <= 4
+    assert sum(bool(noise.left_out) for noise in found if noise is not None) <= 4
 
 
 def test_far_above() -> None:

@@ -11,25 +11,24 @@ import pytest
 
 from agent.acceptance import (
     Incumbent,
-    Measured,
     Noise,
+    Opinion,
     RoundVerdicts,
     Rules,
     confirmation,
     judge_round,
-    measured,
     rank,
 )
 from agent.errors import InvalidStudy
-from agent.records import Objective, Observation, Outcome
+from agent.records import CandidateResult, Objective, Outcome, TrialRecord
 from tests.agent.acceptance.cases import HIGHER, LOWER, made
 
 RULES = Rules()
 NOISE = Noise(variance=1e-4, df=20)
 
 
-def seen(name: str, value: float | None, *, n: int = 2, rows: int = 2, number: int = 1) -> Observation:
-    return Observation(
+def seen(name: str, value: float | None, *, n: int = 2, rows: int = 2, number: int = 1) -> CandidateResult:
+    return CandidateResult(
         round=number,
         candidate=name,
         values={},
@@ -53,20 +52,24 @@ def test_ties_keep_their_order() -> None:
 
 
 def test_an_entry_of_round_json_is_read_row_by_row() -> None:
-    trials: list[Any] = [
+    trials: list[dict[str, object]] = [
         {"fold": 0, "seed": 1, "outcome": "ok", "metrics": {"accuracy": 0.5, "f1": 0.1}},
         {"fold": 1, "seed": 1, "outcome": "ok", "metrics": {"accuracy": 0.7}},
         {"fold": 2, "seed": 1, "outcome": "lost", "metrics": {}},
         {"outcome": "ok", "metrics": {"accuracy": 0.9}},
     ]
-    found = measured(seen("a", 0.6, rows=3), trials, "accuracy")
-    assert found.cells == {(0, 1): 0.5, (1, 1): 0.7}
+    found = replace(seen("a", 0.6, rows=3), trials=[TrialRecord(trial) for trial in trials])
+    assert found.cells("accuracy") == {(0, 1): 0.5, (1, 1): 0.7}
     assert (found.place, found.complete) == ((1, "a"), False)
     assert found.standard_error == pytest.approx(0.02 / math.sqrt(2))
 
 
 def judged(
-    current: Incumbent | None, candidates: list[Measured], *before: Measured, noise: Noise | None = NOISE, **rest: Any
+    current: Incumbent | None,
+    candidates: list[CandidateResult],
+    *before: CandidateResult,
+    noise: Noise | None = NOISE,
+    **rest: Any,
 ) -> RoundVerdicts:
     known = {c.place: c for c in (*before, *candidates)}
     return judge_round(current, candidates, known, noise, HIGHER, RULES, **rest)
@@ -88,7 +91,8 @@ def test_the_default_is_the_first_incumbent_and_the_others_are_held_against_it()
     assert verdicts(found) == {"c00": "incumbent", "c01": "accepted", "c02": "accepted", "c03": "rejected"}
     best = found.elect()
     assert best is not None and (best.candidate, best.verdict) == ("c01", "accepted")
-    assert best.judgement is not None and best.judgement["numbers"]["k"] == 3
+    assert best.judgement is not None and best.judgement.comparison is not None
+    assert best.judgement.comparison.k == 3
     assert found.against is not None and found.against.candidate == "c00"
 
 
@@ -141,7 +145,7 @@ def test_the_incumbents_own_round_run_again_counts() -> None:
 @pytest.mark.parametrize(
     "again", [made("c00", (0.9, 0.9), key="other"), made("c00", (0.9,), rows=2), made("c00", ())]
 )
-def test_an_incumbent_whose_round_was_replaced_is_not_kept(again: Measured) -> None:
+def test_an_incumbent_whose_round_was_replaced_is_not_kept(again: CandidateResult) -> None:
     found = judged(held(), [again, made("c01", (0.3, 0.3))])
     assert found.against is not None and found.against.key != DEFAULT.key
 
@@ -151,16 +155,18 @@ def test_opinions_change_only_what_is_open() -> None:
     small, noise = made("c00", (0.505, 0.605), number=2), made("c01", (0.5, 0.6), number=2)
     found = judged(held(), [small, noise], DEFAULT, noise=calm)
     assert set(found.for_judge) == {(2, "c00")}
-    yes = {"verdict": "accept", "reason": "cheap", "call": "001_judge"}
+    yes = Opinion(verdict="accept", reason="cheap", call="001_judge")
     said = found.with_opinions({(2, "c00"): yes, (2, "c01"): yes})
     assert verdicts(said) == {"c00": "accepted", "c01": "borderline"}
     best = said.elect()
     assert best is not None and best.place == (2, "c00")
-    assert best.judgement is not None and best.judgement["judge"] == yes
+    assert best.judgement is not None and best.judgement.judge == yes
 
 
 def test_incumbent_survives_json_and_reads_version_1() -> None:
-    found = replace(held(), judgement={"verdict": "accepted"}, gain={"mean": 0.1})
+    won = judged(None, [DEFAULT, made("c01", (0.7, 0.8))]).judgements[1, "c01"]
+    gain = confirmation(pairs(0.5, 0.5), pairs(0.6, 0.7), HIGHER, RULES, None)
+    found = replace(held(), judgement=won, gain=gain, against="1a")
     assert Incumbent.from_json(json.loads(json.dumps(found.to_json()))) == found
     old = {name: value for name, value in found.to_json().items() if name != "judgement"} | {"schema_version": 1}
     assert Incumbent.from_json(old) == replace(found, judgement=None)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from agent.acceptance import Measured, Rules
+from agent.acceptance import Rules
 from agent.acceptance.compare import compare
 from agent.acceptance.rules_file import load_rules
 from agent.acceptance.verdict import decide
 from agent.errors import InvalidRules
+from agent.records import CandidateResult
 from agent.resources import shipped_rules
 from tests.agent.acceptance.cases import HIGHER, made
 
@@ -76,7 +77,7 @@ def own(tmp_path: Path, text: str) -> Rules:
     return load_rules(path)
 
 
-def pair() -> tuple[Measured, Measured]:
+def pair() -> tuple[CandidateResult, CandidateResult]:
     return made("c01", (0.9, 0.8), number=2), made("c00", (0.5, 0.5))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.acceptance import Noise, Rules
-from agent.acceptance.compare import OWN, POOLED, SEPARATE, compare, from_json
+from agent.acceptance import Noise, Opinion, Rules
+from agent.acceptance.compare import OWN, POOLED, SEPARATE, Comparison, compare
 from agent.acceptance.student import normal_sf, t_quantile
 from agent.acceptance.verdict import Judgement, decide, with_opinion
 from agent.records import Objective
@@ -68,7 +68,7 @@ def test_the_numbers_by_hand() -> None:
     assert numbers.least_gain == pytest.approx(0.01) and numbers.most_loss == pytest.approx(0.0025)
     assert numbers.threshold == pytest.approx(numbers.critical * numbers.standard_error)
     assert numbers.noise_from == POOLED
-    assert from_json(json.loads(json.dumps(numbers.to_json(), allow_nan=False))) == numbers
+    assert Comparison.from_json(json.loads(json.dumps(numbers.to_json(), allow_nan=False))) == numbers
 
 
 def test_the_sentence_names_every_number() -> None:
@@ -169,7 +169,7 @@ def test_absolute_amounts_replace_percentages() -> None:
     assert judged(better(-0.11), rules=rules).verdict == "rejected"
 
 
-ACCEPT = {"verdict": "accept", "reason": "no price", "call": "004_judge"}
+ACCEPT = Opinion(verdict="accept", reason="no price", call="004_judge")
 
 
 def test_the_judge_speaks_where_a_gain_is_real_and_small() -> None:
@@ -179,7 +179,7 @@ def test_the_judge_speaks_where_a_gain_is_real_and_small() -> None:
     said = with_opinion(found, ACCEPT)
     assert (said.verdict, said.rule, said.judge) == ("accepted", "judge", ACCEPT)
     assert "no price" in said.why and "004_judge" in said.why
-    kept = with_opinion(found, ACCEPT | {"verdict": "keep"})
+    kept = with_opinion(found, replace(ACCEPT, verdict="keep"))
     assert (kept.verdict, kept.rule) == ("borderline", "acceptance.yaml") and "keeps it so" in kept.why
 
 

@@ -104,5 +104,5 @@ def test_a_study_that_was_only_deferred_counts_as_not_begun(lab: Lab, monkeypatc
     reference.write_text(reference.read_text().replace('"default": 0.5', '"default": 0.25'))
     launcher.most = 100
     assert lab.tune(seeds=tuple(range(8)), poll_s=0.1, max_iterations=1).closed == 1
-    [candidate] = lab.store().round_record(lab.store().closed()[0])["candidates"]
-    assert candidate["values"]["x"] == 0.25
+    [candidate] = lab.store().round_record(lab.store().closed()[0]).candidates
+    assert candidate.values["x"] == 0.25

@@ -233,8 +233,8 @@ def test_resnet9_goes_on_from_its_rung(tmp_path: Path) -> None:
     )
     store = Store.open(tmp_path / "digits")
     (paths,) = store.closed()
-    for candidate in store.round_record(paths)["candidates"]:
-        attempt = next(paths.trial(candidate["name"], 0, store.config.seeds[0]).glob("attempt_1"))
+    for candidate in store.round_record(paths).candidates:
+        attempt = next(paths.trial(candidate.candidate, 0, store.config.seeds[0]).glob("attempt_1"))
         summary = json.loads((attempt / "summary.json").read_text())
         assert "/rung1_1_" in summary["resumed_from"] and "(epoch 2" in summary["resumed_from"]
         with open(attempt / "metrics_epoch.csv", newline="") as stream:

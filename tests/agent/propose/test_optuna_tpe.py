@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from agent.propose.optuna_tpe import STARTUP, TPEProposer
-from agent.records import Objective, Observation, Outcome, Proposal
+from agent.records import CandidateResult, Objective, Outcome, Proposal
 from agent.reference import Reference
 from tests.cases.proposer_case import ProposerCase, make_reference, observe, space
 
@@ -32,7 +32,7 @@ class TestTPE(ProposerCase):
 
 def propose(
     reference: Reference,
-    history: list[Observation],
+    history: list[CandidateResult],
     count: int = 4,
     *,
     seed: int = 1,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.errors import LLMError, LLMRefusal, LLMUnavailable, LLMUnusable
-from agent.records import Objective, Observation, Outcome
+from agent.records import CandidateResult, Objective, Outcome
 from agent.roles import analyst
 from agent.roles.situation import Situation
 from tests.agent.roles.fake_ask import FakeAsk, agents, unusable
@@ -26,7 +26,7 @@ def trial(name: str, *flags: tuple[str, str]) -> dict[str, Any]:
     }
 
 
-def observation(number: int, name: str, value: float | None, **more: Any) -> Observation:
+def observation(number: int, name: str, value: float | None, **more: Any) -> CandidateResult:
     outcome = Outcome.OK if value is not None else Outcome.GPU_OOM
     given = {
         "round": number,
@@ -36,7 +36,7 @@ def observation(number: int, name: str, value: float | None, **more: Any) -> Obs
         "outcome": outcome,
         "value": value,
     }
-    return Observation(**{**given, "n": 0 if value is None else 3, "rows": 3, **more})
+    return CandidateResult(**{**given, "n": 0 if value is None else 3, "rows": 3, **more})
 
 
 OVERFITTING = trial("c00_f0_s1", ("overfitting", "val_loss rose from 0.5 to 0.9"))

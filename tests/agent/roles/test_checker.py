@@ -32,9 +32,9 @@ def proposal(**changes: Any) -> Proposal:
 
 
 def checked(*proposals: Proposal, taken: Any = frozenset()) -> dict[str, Any]:
-    result = checker.check(REFERENCE, proposals, taken=taken).to_json()
+    result = checker.check(REFERENCE, proposals, taken=taken).judged()
     json.dumps(result, allow_nan=False)
-    return dict(result["candidates"])
+    return result
 
 
 def test_a_good_proposal_is_valid_and_each_value_has_a_reason() -> None:

@@ -71,11 +71,11 @@ def test_only_valid_candidates_of_a_model_are_shown() -> None:
 def test_a_block_with_a_finding_refuses() -> None:
     checked, found, _ = judged(verdict("c01", parameter="lr"), verdict("c03", "ok", ""))
     assert [candidate.valid for candidate in checked.candidates] == [True, False, False, True]
-    entry = checked.to_json()["candidates"]["c01"]
+    entry = checked.judged()["c01"]
     assert entry["findings"] == ["critique: lr: diverged at 0.02 in round 1"]
     assert entry["parameters"]["lr"] == {"value": 0.02, "valid": False, "reason": entry["findings"][0]}
     assert entry["parameters"]["batch"]["valid"]
-    assert checked.to_json()["critique"] == {
+    assert checked.critique.to_json() == {
         "status": "asked",
         "why": "",
         "call": "001_checker",
@@ -105,7 +105,7 @@ def test_no_verdict_at_all_is_no_approval() -> None:
     checked, found, _ = judged()
     assert (found.status, found.skipped) == ("skipped", "no verdict for c01, c03")
     assert found.call == "001_checker" and json.loads(found.response) == {"verdicts": []}
-    assert checked.to_json()["critique"]["status"] == "skipped"
+    assert checked.critique.to_json()["status"] == "skipped"
     assert "critique: skipped (no verdict for c01, c03)\n" in checker.response_text(checked)
 
 
@@ -128,7 +128,7 @@ def test_an_error_is_neither_approval_nor_refusal(error: LLMError) -> None:
     checked = checker.with_critique(before, found)
     assert found.status == "skipped" and found.skipped == f"{type(error).__name__}: {error}"
     assert checked.candidates == before.candidates
-    said = checked.to_json()["critique"]
+    said = checked.critique.to_json()
     assert said == {"status": "skipped", "why": found.why, "call": None, "findings": {}}
     assert f"critique: skipped ({found.why})" in checker.response_text(checked)
 
@@ -137,7 +137,7 @@ def test_nobody_is_asked_without_a_valid_candidate_of_a_model() -> None:
     ask = FakeAsk()
     found = checker.critique(agents(ask), SITUATION, rules([proposal(0.01, "bayes"), proposal(9.0)]))
     assert (found.status, found.why) == ("not asked", "no valid candidate of a model") and not ask.requests
-    assert rules().to_json()["critique"]["status"] == "not asked"
+    assert rules().critique.status == "not asked"
     with pytest.raises(ValueError, match="must be asked, skipped or not asked"):
         Critique(status="approved")
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.acceptance import Incumbent, measured
+from agent.acceptance import Incumbent, Judgement
 from agent.anonymise import Aliases, Name
-from agent.records import Objective, Observation, Outcome, Proposal
+from agent.records import CandidateResult, Objective, Outcome, Proposal
 from agent.reference import Reference
 from agent.roles.ask import Hidden
 from agent.roles.digest import CAP, digest
@@ -34,8 +34,8 @@ INJECTION = (
 )
 
 
-def seen(number: int, name: str, value: float | None, outcome: Outcome = Outcome.OK, **more: Any) -> Observation:
-    return Observation(
+def seen(number: int, name: str, value: float | None, outcome: Outcome = Outcome.OK, **more: Any) -> CandidateResult:
+    return CandidateResult(
         round=number,
         candidate=name,
         values={"lr": number / 100, "epochs": 3 if number < 8 else 9},
@@ -286,7 +286,9 @@ def test_foreign_text_becomes_one_printable_line(text: str) -> None:
 
 def test_the_digest_is_deterministic_and_takes_the_incumbent_given() -> None:
     why = "accepted: gain in accuracy +0.1 (+9 %) over round 1 c01"
-    found = Incumbent.of(measured(HISTORY[0], [], "accuracy"), "accuracy", judgement={"text": why})
+    found = Incumbent.of(
+        HISTORY[0], "accuracy", judgement=Judgement(verdict="accepted", why=why, rule="acceptance.yaml")
+    )
     one = digest(situation(incumbent=found))
     assert one == digest(situation(incumbent=found))
     assert sections(one)["Incumbent"] == [f"- round 1 c00 is leading: accuracy 0.1 over 1 row; {why}; lr = 0.01"]
@@ -329,7 +331,7 @@ def long(reference: Reference, trials: int) -> Situation:
     for k in range(trials):
         fails = k % 3 == 1
         history.append(
-            Observation(
+            CandidateResult(
                 round=k // 4 + 1,
                 candidate=f"c{k % 4:02d}",
                 values={name: draws[p.type](p) for name, p in reference.parameters.items()},

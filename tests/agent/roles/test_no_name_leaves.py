@@ -17,7 +17,7 @@ from agent.errors import LLMError, LLMUnavailable
 from agent.llm.base import Request
 from agent.orchestrator.deciding.agents import aliases_for
 from agent.planning import Advice
-from agent.records import Objective, Observation, Outcome, Proposal
+from agent.records import CandidateResult, Objective, Outcome, Proposal
 from agent.reference import Reference, load_reference
 from agent.resources import shipped_reference
 from agent.roles import analyst, autotuner, checker, digest, judge, panel, planner, researcher
@@ -100,7 +100,7 @@ def situation(reference: Reference, said: str) -> Situation:
     short = "; ".join(said.split("; ")[:6])
     flag = {"name": "flag", "text": short, "evidence": {short: 1.0}}
     history = [
-        Observation(
+        CandidateResult(
             round=1,
             candidate=f"c{place:02d}",
             values=values,
@@ -138,7 +138,7 @@ def requests(reference: Reference, aliases: Aliases, said: str) -> list[Request]
     seen = situation(reference, said)
     values = digest.base_values(seen)
     checked = checker.check(reference, [Proposal(values=values, source="llm", reason=short)], taken=frozenset())
-    entry: dict[str, Any] = {"name": "c00", "round": 1, "values": values, "metrics": {}, "costs": {}, "trials": []}
+    result = CandidateResult(round=1, candidate="c00", values=values, key="k", outcome=Outcome.OK, value=0.5, n=1)
     judged = {"c00": Judgement(verdict="borderline", why=short, rule="acceptance.yaml")}
     advice = Advice(step="small", reason=short, idle=0)
     for act in (
@@ -148,7 +148,7 @@ def requests(reference: Reference, aliases: Aliases, said: str) -> list[Request]
         lambda: panel.discuss(agents, seen, 2, 2),
         lambda: planner.suggest(agents, seen, 2, advice=advice, past=[]),
         lambda: checker.critique(agents, seen, checked),
-        lambda: judge.ask(agents, objective=seen.objective, incumbent=entry, candidates=[entry], judgements=judged),
+        lambda: judge.ask(agents, objective=seen.objective, incumbent=result, candidates=[result], judgements=judged),
     ):
         try:
             act()

@@ -13,7 +13,7 @@ import pytest
 from agent.anonymise import Aliases, Name, NoAliases
 from agent.errors import LLMUnavailable
 from agent.llm.base import Request
-from agent.records import Objective, Observation, Outcome, Proposal
+from agent.records import CandidateResult, Objective, Outcome, Proposal
 from agent.roles import analyst, autotuner, checker, panel, researcher
 from agent.roles.ask import Agents, Answer, Hidden, Prompts
 from agent.roles.situation import Remedy, Situation
@@ -34,7 +34,7 @@ FLAG = {"name": "weak_classes", "text": "zqa zqb", "evidence": {}}
 SITUATION = Situation(
     reference=REFERENCE,
     history=[
-        Observation(
+        CandidateResult(
             round=1,
             candidate=f"c0{place}",
             values={"zqlr": 0.02 + place / 1000, "zqnet": "zqresnet"},
