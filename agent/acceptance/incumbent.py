@@ -64,30 +64,38 @@ class Incumbent:
 
     @classmethod
     def from_json(cls, raw: object) -> Incumbent:
-        """Version 1 has no judgement. Raises InvalidStudy."""
+        """incumbent.json. Raises InvalidStudy."""
         try:
-            if not isinstance(raw, Mapping):
-                raise TypeError("not an object")
-            if newer := newer_version(raw, SCHEMA_VERSION):
-                raise InvalidStudy.at("incumbent.json", newer)
-            error, judgement, gain = raw["standard_error"], raw.get("judgement"), raw.get("gain")
-            return cls(
-                round=int(raw["round"]),
-                candidate=str(raw["candidate"]),
-                key=str(raw["key"]),
-                mean=float(raw["mean"]),
-                standard_error=None if error is None else float(error),
-                n=int(raw["n"]),
-                metric=str(raw["metric"]),
-                verdict=raw["verdict"],
-                judgement=Judgement.from_json(judgement) if judgement is not None else None,
-                gain=Confirmation.from_json(gain) if gain is not None else None,
-                against=gain.get("against") if gain is not None else None,
-            )
+            return cls.parse(raw)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             what = f"no {error.args[0]} there" if isinstance(error, KeyError) else str(error)
             problem = Problem(file="incumbent.json", where="file", value="", message=what)
             raise InvalidStudy([problem], "Delete it: the next round to close writes it anew.") from error
+
+    @classmethod
+    def parse(cls, raw: object) -> Incumbent:
+        """An incumbent as any file has it; version 1 has no judgement. Raises AttributeError, KeyError, TypeError or
+        ValueError."""
+        if not isinstance(raw, Mapping):
+            raise TypeError("not an object")
+        if newer := newer_version(raw, SCHEMA_VERSION):
+            raise ValueError(newer)
+        names = ("round", "candidate", "key", "mean", "standard_error", "n", "metric", "verdict")
+        number, candidate, key, mean, error, n, metric, verdict = (raw[name] for name in names)
+        judgement, gain = raw.get("judgement"), raw.get("gain")
+        return cls(
+            round=int(number),
+            candidate=str(candidate),
+            key=str(key),
+            mean=float(mean),
+            standard_error=None if error is None else float(error),
+            n=int(n),
+            metric=str(metric),
+            verdict=verdict,
+            judgement=Judgement.from_json(judgement) if judgement is not None else None,
+            gain=Confirmation.from_json(gain) if gain is not None else None,
+            against=gain.get("against") if gain is not None else None,
+        )
 
     @classmethod
     def of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from agent.errors import InvalidStudy, Problem
+from agent.errors import InvalidStudy
 
 T = TypeVar("T")
 RESTORE = "restore the file"
@@ -41,9 +41,7 @@ class Fields:
     def wrong(self, name: str, why: str) -> NoReturn:
         """Raises InvalidStudy about a field."""
         value = repr(self.raw[name])[:80] if name in self.raw else ""
-        raise InvalidStudy(
-            [Problem(file=self.file, where=self._place(name), value=value, message=f"{why}; {self.remedy}")]
-        )
+        raise InvalidStudy.at(self.file, f"{why}; {self.remedy}", where=self._place(name), value=value)
 
     def _place(self, name: str) -> str:
         path = f"{self._name}.{name}" if self._name else name
@@ -126,7 +124,7 @@ class Fields:
             yield Fields(entry, file=self.file, remedy=self.remedy, parent=self, name=f"{name}[{position}]")
 
     def read(self, name: str, make: Callable[[Any], T]) -> T:
-        """What `make` makes of the field. Its KeyError, TypeError and ValueError are about this field."""
+        """What `make` makes of the field, whose AttributeError, KeyError, TypeError and ValueError are about it."""
         value = self.raw.get(name, _MISSING)
         if value is _MISSING:
             self.wrong(name, "is missing")
@@ -134,7 +132,7 @@ class Fields:
             return make(value)
         except KeyError as error:
             self.wrong(name, f"has no {error.args[0]}")
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             self.wrong(name, str(error))
 
     def optional(self, name: str, make: Callable[[Any], T]) -> T | None:

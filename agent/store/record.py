@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.acceptance import Confirmation, Incumbent, Judgement, Noise
-from agent.errors import InvalidStudy, Problem
+from agent.errors import InvalidStudy
 from agent.planning import Plan
 from agent.records import CandidateResult, InsteadOf, Objective, Outcome, TrialAnalysis, TrialRecord
 from agent.store.fields import Fields
@@ -270,13 +270,9 @@ def read_round(raw: Mapping[str, Any], *, file: str) -> RoundRecord:
         objective=_objective(top),
         ranking=top.optional_texts("ranking"),
         candidates=tuple(_candidate(entry, number) for entry in entries),
-        judgements={
-            entry.text("name"): entry.read("judgement", Judgement.from_json)
-            for entry in entries
-            if "judgement" in entry
-        },
+        judgements={entry.text("name"): _judgement(entry) for entry in entries if "judgement" in entry},
         analyses={name: TrialAnalysis.from_json(found) for name, found in (raw.get("analyses") or {}).items()},
-        incumbent=top.optional("incumbent", Incumbent.from_json),
+        incumbent=top.optional("incumbent", Incumbent.parse),
         tells_gain=not isinstance(held, Mapping) or "judgement" in held,
         acceptance=_acceptance(found) if (found := top.optional_entry("acceptance")) is not None else None,
         limits=top.optional_texts("limits"),
@@ -383,6 +379,13 @@ def _candidate(entry: Fields, number: int) -> CandidateResult:
         entry.wrong("value", str(error))
 
 
+def _judgement(entry: Fields) -> Judgement:
+    found = entry.read("judgement", Judgement.from_json)
+    if entry.text("verdict") != found.verdict:
+        entry.wrong("verdict", f"is not its judgement's, {found.verdict!r}")
+    return found
+
+
 def _rung(fields: Fields, number: int) -> RungResult:
     return RungResult(
         rung=fields.whole("rung"),
@@ -397,7 +400,7 @@ def _rung(fields: Fields, number: int) -> RungResult:
 def _acceptance(fields: Fields) -> Acceptance:
     judge = fields.optional_entry("judge")
     return Acceptance(
-        against=fields.optional("against", Incumbent.from_json),
+        against=fields.optional("against", Incumbent.parse),
         noise=fields.optional("noise", Noise.from_json),
         rules=fields.mapping("rules") if "rules" in fields else {},
         judge=Judge(status=judge.text("status"), why=judge.text("why"), call=judge.text("call")) if judge else None,
@@ -426,5 +429,5 @@ def _objective_json(objective: Objective) -> dict[str, object]:
 def _checked(raw: Mapping[str, Any], file: str) -> Fields:
     """Raises InvalidStudy for a file of a later version, which may mean something else by the same names."""
     if newer := newer_version(raw, ROUND_SCHEMA):
-        raise InvalidStudy([Problem(file=file, where="file", value="", message=newer)])
+        raise InvalidStudy.at(file, newer)
     return Fields(raw, file=file)

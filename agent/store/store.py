@@ -302,7 +302,12 @@ class Store:
             stat = path.stat()
         key = (path, stat.st_mtime_ns, stat.st_size)
         if key not in kept:
-            kept[key] = read(self.read(path), file=str(path))
+            try:
+                raw = read_json_object(path)
+            except FileProblem as error:
+                message = f"cannot be used ({type(error).__name__}: {error}); restore the file"
+                raise InvalidStudy.at(path, message) from error
+            kept[key] = read(raw, file=str(path))
         return kept[key]
 
     def proposals(self, paths: RoundPaths) -> Proposals:
