@@ -11,6 +11,8 @@ from agent.datacheck import check_content, check_data, check_task, with_absolute
 from agent.errors import UsageError
 from agent.fitting import Setting, as_begun, fitted, noted
 from agent.objectives import check_objectives
+from agent.options.option import options_of
+from agent.options.study import Frozen
 from agent.reference import parse_reference
 from agent.store.disk import Disk, read_text
 from agent.store.paths import check_name, slug
@@ -109,14 +111,11 @@ def open_study(
         return begin(options, disk=disk, say=say), True
     store = Store.open(root, disk=disk)
     config = store.config
-    given: dict[str, tuple[object, object]] = {
-        "--task": (options.task, config.task),
-        "--folds": (options.folds, config.folds),
-        "--seeds": (options.seeds, config.seeds),
-        "--seed": (options.seed, config.seed),
-        "--epochs": (options.epochs, config.epochs),
-        "--data": (_data(options, store), dict(config.data)),
-    }
+    given: dict[str, tuple[object, object]] = {"--task": (options.task, config.task)}
+    for name, option in options_of(Frozen).items():
+        if hasattr(config, name):
+            given[option.flags[0]] = (getattr(options, name), getattr(config, name))
+    given["--data"] = (_data(options, store), dict(config.data))
     if options.trainer is not None:
         found = find_trainer(options.trainer)
         given["--trainer"] = (found.trainer.name, config.trainer)
