@@ -6,14 +6,11 @@ import argparse
 import sys
 
 from agent.api.steer import cancellation
-from agent.cli.common import study_folder
+from agent.cli.common import say, study_folder
 from agent.errors import UsageError
 
 
 def run(parsed: argparse.Namespace) -> int:
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-
     wanted = cancellation(study_folder(parsed), only=parsed.round, rows=parsed.rows, say=say)
     say(wanted.text)
     if not parsed.yes and not _confirmed():

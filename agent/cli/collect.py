@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from agent.api.steer import collect_round
-from agent.cli.common import study_folder
+from agent.cli.common import detail_of, say, study_folder
 
 
 def run(parsed: argparse.Namespace) -> int:
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-
-    def ignore(line: str) -> None:
-        """orchestrator.log has it."""
-
-    collect_round(study_folder(parsed), only=parsed.round, say=say, detail=say if parsed.verbose else ignore)
+    collect_round(study_folder(parsed), only=parsed.round, say=say, detail=detail_of(parsed))
     return 0

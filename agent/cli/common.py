@@ -1,8 +1,11 @@
-"""What several commands share: from parsed options to records, and finding a study."""
+"""What several commands share: saying things, from parsed options to records, and finding a study."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,26 @@ from agent.store.paths import check_name
 
 if TYPE_CHECKING:
     from agent.api.options import TuneOptions
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def say_at_once(line: str) -> None:
+    """For somebody who watches while it goes on for long."""
+    say(line)
+    sys.stdout.flush()
+
+
+def say_stamped(line: str) -> None:
+    """For a log that grows over weeks."""
+    say_at_once(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
+
+
+def detail_of(parsed: argparse.Namespace) -> Callable[[str], None]:
+    """Where details go: to the person with --verbose; orchestrator.log has them anyway."""
+    return say if parsed.verbose else lambda line: None
 
 
 def tune_options(parsed: argparse.Namespace) -> TuneOptions:

@@ -6,11 +6,11 @@ import argparse
 import sys
 
 from agent.api.begin import begin
-from agent.cli.common import tune_options
+from agent.cli.common import say, tune_options
 
 
 def run(parsed: argparse.Namespace) -> int:
-    store = begin(tune_options(parsed), say=lambda line: sys.stdout.write(f"{line}\n"))
+    store = begin(tune_options(parsed), say=say)
     sys.stdout.write(
         f"study {store.paths.root}\n"
         f"reference {store.paths.reference}\n"

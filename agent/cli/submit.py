@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from agent.api.steer import submit_round
-from agent.cli.common import study_folder
+from agent.cli.common import detail_of, say, study_folder
 from agent.pasteable import roundtable
 
 
 def run(parsed: argparse.Namespace) -> int:
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-
-    def ignore(line: str) -> None:
-        """orchestrator.log has it."""
-
-    detail = say if parsed.verbose else ignore
     root = study_folder(parsed)
-    report = submit_round(root, only=parsed.round, say=say, detail=detail)
+    report = submit_round(root, only=parsed.round, say=say, detail=detail_of(parsed))
     if report.progress:
         rows = len(report.progress)
         say(f"{rows} rows running or pending; `{roundtable('collect', '--study', root)}` takes them in")

@@ -7,21 +7,14 @@ import sys
 from pathlib import Path
 
 from agent.api import tick_once
-from agent.cli.common import study_folder
+from agent.cli.common import detail_of, say, say_stamped, study_folder
 from agent.store.store import Store
 
 
 def run(parsed: argparse.Namespace) -> int:
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-
-    def ignore(line: str) -> None:
-        """orchestrator.log has it."""
-
     if parsed.unattended:
         return _unattended(study_folder(parsed))
-    detail = say if parsed.verbose else ignore
-    report = tick_once(Store.open(study_folder(parsed)), say=say, detail=detail)
+    report = tick_once(Store.open(study_folder(parsed)), say=say, detail=detail_of(parsed))
     where = f"{report.round.label}: " if report.round is not None else ""
     waiting = f", {len(report.progress)} rows running or pending" if report.progress else ""
     state = "waits for you to run its scripts" if report.state == "manual" else report.state
@@ -32,15 +25,10 @@ def run(parsed: argparse.Namespace) -> int:
 
 def _unattended(root: Path) -> int:
     """For a log that grows over weeks: dated lines."""
-    from datetime import UTC, datetime
-
     from agent.api.control import tick_unattended
 
-    def stamped(line: str) -> None:
-        sys.stdout.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
-
-    report = tick_unattended(root, say=stamped)
+    report = tick_unattended(root, say=say_stamped)
     if report is not None:
         where = f"{report.round.label}: " if report.round is not None else ""
-        stamped(f"{where}{report.state}")
+        say_stamped(f"{where}{report.state}")
     return 0

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from agent.api.by_hand import ByHand, train_by_hand
+from agent.cli.common import say_at_once
 from agent.cli.options import record_of
 
 
 def run(parsed: argparse.Namespace) -> int:
-    return train_by_hand(record_of(ByHand, parsed), say=_say)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    return train_by_hand(record_of(ByHand, parsed), say=say_at_once)
