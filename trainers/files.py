@@ -178,9 +178,10 @@ def write_json(path: Path, value: object) -> None:
 class FileProblem(Exception):
     """A file that could not be read as what it should be; the message names the file and the reason."""
 
-    def __init__(self, file: str | Path, reason: str) -> None:
-        self.file, self.reason = str(file), reason
-        super().__init__(f"{file}: {reason}")
+    def __init__(self, file: str | Path, what: str, *, where: str = "") -> None:
+        self.file, self.what, self.where = str(file), what, where
+        self.reason = f"{where}: {what}" if where else what
+        super().__init__(f"{file}: {self.reason}")
 
 
 def read_bounded(path: Path, limit: int) -> str:
@@ -227,7 +228,7 @@ def parse_json_object(text: str, *, name: str, nan_is_null: bool = False) -> dic
             text, object_pairs_hook=_unique_keys, parse_constant=_nan_as_null if nan_is_null else _refuse_constant
         )
     except json.JSONDecodeError as error:
-        raise FileProblem(name, f"line {error.lineno} column {error.colno}: {error.msg}") from error
+        raise FileProblem(name, error.msg, where=f"line {error.lineno} column {error.colno}") from error
     except (ValueError, RecursionError) as error:
         raise FileProblem(name, str(error)) from error
     if not isinstance(value, dict):

@@ -46,27 +46,41 @@ def read_yaml(path: Path, *, limit: int = 2**20, written: bool = False) -> dict[
 
 def parse_yaml(text: str, *, name: str, written: bool = False) -> dict[str, Any]:
     """`read_yaml` for text that is already here; `name` is what messages call it."""
-    import yaml
 
     def refuse(line: int, key: str) -> None:
-        raise FileProblem(name, f"line {line}: the key {key!r} stands twice")
+        raise FileProblem(name, f"the key {key!r} stands twice", where=f"line {line}")
 
-    try:
-        value = yaml.load(text, core_loader(refuse, written=written))  # a subclass of SafeLoader
-    except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise FileProblem(name, f"{where}{error.problem or error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise FileProblem(name, str(error)) from error
-    if not isinstance(value, dict):
-        raise FileProblem(name, f"expected `key: value` lines, found {type(value).__name__}")
+    value = load_mapping(text, name=name, duplicate=refuse, written=written)
     for key in value:
         if not isinstance(key, str):
             raise FileProblem(name, f"the key {key!r} must be a text; put it in quotes")
     return value
 
 
-def core_loader(duplicate: Callable[[int, str], None], *, written: bool = False) -> type[yaml.SafeLoader]:
+def load_mapping(
+    text: str, *, name: str, duplicate: Callable[[int, str], None], written: bool = False
+) -> dict[Any, Any]:
+    """One YAML mapping of any keys. duplicate: told of keys standing twice (line, key). Raises FileProblem."""
+    import yaml
+
+    try:
+        value = yaml.load(text, _loader(duplicate, written=written))  # a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1} column {mark.column + 1}" if mark else ""
+        why = ", ".join(part for part in (error.context, error.problem) if part)
+        raise FileProblem(name, f"not usable YAML: {why}", where=where) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: `!!int x`, or an integer of thousands of digits
+        raise FileProblem(name, f"not usable YAML: {' '.join(str(error).split())[:200]}") from error
+    except RecursionError as error:
+        raise FileProblem(name, "nested too deep") from error
+    if not isinstance(value, dict):
+        found = "is empty" if value is None else f"is a {type(value).__name__}"
+        raise FileProblem(name, f"{found}; expected keys with values, such as `key: value`")
+    return value
+
+
+def _loader(duplicate: Callable[[int, str], None], *, written: bool = False) -> type[yaml.SafeLoader]:
     """A SafeLoader with the scalars above that refuses anchors and tells of keys standing twice (line, key).
 
     written: numbers are WrittenInt and WrittenFloat where they do not print as they stand.

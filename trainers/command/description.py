@@ -81,7 +81,7 @@ def from_json(text: str, *, name: str) -> Description:
     try:
         raw = parse_json_object(text, name=name)
     except FileProblem as error:
-        raise DescriptionProblem(name, [("file", "", str(error).removeprefix(f"{name}: "))]) from None
+        raise DescriptionProblem(name, [("file", "", error.reason)]) from None
     findings = Findings(name)
     version = raw.pop("schema_version", None)
     if version != SCHEMA_VERSION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -280,7 +281,7 @@ def test_what_is_refused_and_where(bench, keys, place, words):
         (b"name: [a, b\n", "not usable YAML"),
         (b"name: a\n---\nname: b\n", "single document"),
         (b"command: [a, --x={x}]\n", "need quotes"),
-        (b"name: \xff\n", "line 1: not UTF-8"),
+        (b"name: \xff\n", "not UTF-8 at byte 6"),
         (b"name: a\x07b\n", "not usable YAML"),
         (b"1: x\n", "a key must be a text"),
         (b"x: !!binary aGVsbG8=\n", "is a bytes"),
@@ -290,7 +291,7 @@ def test_what_is_refused_and_where(bench, keys, place, words):
         (b'"\\ud83d": x\n', "a key must be a text"),
         (b"x: " + b"[" * 1200 + b"]" * 1200, "deep"),
         (b"x: " + b"[" * 30 + b"]" * 30, "deep"),
-        (b"#" * 300_000, "larger than 256 KiB"),
+        (b"#" * 300_000, "300000 bytes, more than the 262144 that are read"),
     ],
 )
 def test_files_that_are_refused(tmp_path, text, words):
@@ -304,7 +305,9 @@ def test_files_that_are_refused(tmp_path, text, words):
 
 def test_files_that_cannot_be_read(tmp_path):
     assert "No such file" in problems(tmp_path / "absent.yaml")[0][2]
-    assert "not a regular file" in problems(tmp_path)[0][2]
+    assert "Is a directory" in problems(tmp_path)[0][2]
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert "regular file" in problems(tmp_path / "pipe.yaml")[0][2], "nobody waits for what is written to it"
 
 
 def test_a_broken_frozen_description_is_refused(bench):
