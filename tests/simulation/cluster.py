@@ -98,8 +98,8 @@ class Cluster:
         self.wrong: list[str] = []
         """What no cluster may see, such as two trainings of one row at a time."""
         self.befallen: Counter[str] = Counter()
-        self.delivered: dict[Path, float] = {}
-        """When results appeared."""
+        self.good: dict[tuple[str, int], float] = {}
+        """(folder, row) -> when a result that counts appeared."""
         self._ids = itertools.count(100)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()

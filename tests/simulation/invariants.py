@@ -15,7 +15,10 @@ from typing import Any
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from tests.simulation.cluster import Cluster
+from tests.simulation.journal_rules import JournalRules
 from tests.simulation.programs import Programs
+from tests.simulation.script import Script
+from tests.simulation.study import GRACE_S
 from tests.soak.invariants import SLACK_S
 from tests.soak.replay import contradictions
 from trainers.manifest import load_manifest
@@ -27,25 +30,20 @@ IDLE = frozenset(("refund",))
 
 
 class Watch:
-    """Follows one study."""
+    """Follows one study. script: what befalls it, which some invariants depend on."""
 
-    def __init__(self, cluster: Cluster, programs: Programs, *, edited: bool, confirms: bool) -> None:
-        self._edited = edited
-        self._confirms = confirms
-        self._forced = False
+    def __init__(self, cluster: Cluster, programs: Programs, script: Script) -> None:
         self._cluster = cluster
         self._programs = programs
+        self._acts = {one.what for one in script.faults if one.where in ("person", "shell")}
+        self._setting = script.setting
+        jumps = any(one.where == "clock" for one in script.faults)
+        self.rules = JournalRules(cluster, grace_s=0.0 if jumps else GRACE_S)
+        self._requeues = any(one.what == "requeued" for one in script.faults)
         self._read = 0
-        self._intents: set[str] = set()
-        self._charges: set[str] = set()
-        self._submitted: set[str] = set()
-        self._attempts: dict[tuple[str, int], int] = {}
-        self._outcomes: set[tuple[str, int, int]] = set()
-        self._cancelled: set[tuple[str, int]] = set()
-        self._rounds: set[int] = set()
-        self._free: set[int] = set()
-        """Numbers that may be begun again: forced, discarded."""
         self._files: dict[Path, str] = {}
+        self._over: dict[str, float] = {}
+        """Folders of closed rounds, and when each was seen closed."""
 
     # -- after every look ----------------------------------------------------------------------------------------
 
@@ -54,80 +52,41 @@ class Watch:
         yield from self._cluster.wrong
         yield from self._programs.wrong
         entries = store.journal.entries
-        for position in range(self._read, len(entries)):
-            entry = entries[position]
-            if entry["seq"] != position + 1:
-                yield f"journal entry {position + 1} has seq {entry['seq']}"
-            yield from self._entry(entry)
+        new = entries[self._read :]
+        for position, entry in enumerate(new, self._read):
+            yield from self.rules.check(position, entry)
         self._read = len(entries)
         for job in self._cluster.jobs.values():
-            if job.name not in self._intents:
+            if job.name not in self.rules.intents:
                 yield f"job {job.id} ({job.name}) is named by no intent"
+        if any(entry["event"] == "charge" for entry in new):
+            yield from self._budget(store)
+        yield from self._left_behind()
 
-    def _entry(self, entry: Entry) -> Iterator[str]:
-        handler = getattr(self, f"_on_{entry['event']}", None)
-        if handler is not None:
-            yield from handler(entry)
+    def _budget(self, store: Store) -> Iterator[str]:
+        cap = store.settings().max_gpu_hours
+        if cap is not None and not self._requeues:
+            total = store.ledger().balance("gpu").total
+            if total > cap + 1e-6:
+                yield f"{total:.3f} GPU-hours are spent and committed, of {cap}"
 
-    def _on_intent(self, entry: Entry) -> Iterator[str]:
-        self._intents.add(entry["name"])
-        if entry["kind"] == "train" and (
-            found := [i for i in entry["items"] if (entry["folder"], i) in self._cancelled]
-        ):
-            yield f"{entry['name']}: rows {found} are started although a person cancelled them"
+    def _left_behind(self) -> Iterator[str]:
+        """Trainings that go on a minute after their round was closed."""
+        known = {entry["job_id"] for entry in self.rules.submitted.values() if entry["kind"] == "train"}
+        for task in self._cluster.living():
+            closed = self._over.get(task.job.folder.name)
+            if closed is not None and self._cluster.now > closed + 60 and str(task.job.id) in known:
+                yield f"task {task.id} ({task.job.name}) lives although its round is closed"
 
-    def _on_charge(self, entry: Entry) -> Iterator[str]:
-        if entry["name"] in self._charges:
-            yield f"{entry['name']} is charged twice"
-        self._charges.add(entry["name"])
-
-    def _on_submitted(self, entry: Entry) -> Iterator[str]:
-        name = entry["name"]
-        if name in self._submitted:
-            yield f"{name} is recorded twice"
-        if name not in self._intents or name not in self._charges:
-            yield f"{name} is recorded without its intent or its charge"
-        self._submitted.add(name)
-        if entry["kind"] != "train":
+    def rewritten(self, store: Store, before: bytes) -> Iterator[str]:
+        """The study's reference as it stood before a look that rewrote it is kept: nothing overwrites unarchived."""
+        path = store.paths.reference
+        if not path.exists() or path.read_bytes() == before or not before.endswith(b"}\n"):
             return
-        for item in entry["items"]:
-            place = (entry["folder"], item)
-            if entry["attempt"] <= self._attempts.get(place, 0):
-                yield f"{place}: attempt {entry['attempt']} behind attempt {self._attempts[place]}"
-            self._attempts[place] = entry["attempt"]
-
-    def _on_outcome(self, entry: Entry) -> Iterator[str]:
-        key = (entry["folder"], entry["row"], entry["attempt"])
-        if key in self._outcomes:
-            yield f"the end of {key} is journaled twice"
-        self._outcomes.add(key)
-
-    def _on_cancelled(self, entry: Entry) -> Iterator[str]:
-        self._cancelled |= {(entry["folder"], row) for row in entry["rows"]}
-        yield from ()
-
-    def _on_retry_asked(self, entry: Entry) -> Iterator[str]:
-        self._cancelled -= {(entry["folder"], row) for row in entry["rows"]}
-        yield from ()
-
-    def _on_released(self, entry: Entry) -> Iterator[str]:
-        # The person has a cancelled round go on whose submission was in doubt.
-        self._cancelled = {place for place in self._cancelled if place[0] != entry["folder"]}
-        yield from ()
-
-    def _on_round_begun(self, entry: Entry) -> Iterator[str]:
-        number = entry["round"]
-        if number in self._rounds and number not in self._free:
-            yield f"the number of round {number} is used twice"
-        self._rounds.add(number)
-        self._free.discard(number)
-
-    def _on_forced(self, entry: Entry) -> Iterator[str]:
-        self._free.add(entry["round"])
-        self._forced |= entry["event"] == "forced"
-        yield from ()
-
-    _on_discarded = _on_forced
+        sha = hashlib.sha256(before).hexdigest()
+        kept = [*store.paths.root.glob("history/*.json"), *store.paths.root.glob("round_*/reference_before.json")]
+        if sha not in map(_sha256, kept):
+            yield "the reference was rewritten, and what stood there before is nowhere"
 
     # -- when a round closes -------------------------------------------------------------------------------------
 
@@ -135,6 +94,8 @@ class Watch:
         """What is wrong with a round that has just closed."""
         yield from self.changed()
         yield from self._results(store, paths)
+        yield from self._stopped(paths)
+        self._over[paths.root.name] = self._cluster.now
         files = [*paths.root.glob("trials/*/*/result.json"), *paths.root.glob("candidates/*/*.json"), paths.closed]
         self._files |= {path: _sha256(path) for path in files}
 
@@ -169,26 +130,34 @@ class Watch:
         if look is None:
             yield f"{paths.root.name} is closed without a record of its collection"
 
+    def _stopped(self, paths: RoundPaths) -> Iterator[str]:
+        """Tasks of a closed round that were cancelled although nobody wanted it."""
+        stopped, folder = self.rules.stopped, paths.root.name
+        for job in self._cluster.jobs.values():
+            if job.folder.name != folder or job.kind != "train":
+                continue
+            for task in job.tasks:
+                by_hand = task.fault is not None and task.fault.what == "scancel"
+                ours = task.run.raw.startswith("CANCELLED") and task.run.raw != "CANCELLED by 0" and not by_hand
+                if ours and job.name not in stopped and (folder, task.item) not in stopped:
+                    yield f"task {task.id} (row {task.item} of {folder}) was cancelled; nobody wanted that"
+
     # -- at the end ----------------------------------------------------------------------------------------------
 
     def end(self, store: Store) -> Iterator[str]:
         """What is wrong when the study is over and a while has passed."""
         yield from self.changed()
         yield from (line for line in contradictions(store.paths.root) if not self._expected(line))
-        yield from self._orphans(store)
+        yield from self._left_behind()
         yield from self._hours(store)
 
     def _expected(self, line: str) -> bool:
         """What the soak, which knows neither people who edit nor confirmations, would take for a contradiction."""
-        edited = self._edited and line.startswith("the reference on disk")
-        again = "derived again" in line or line.startswith("closed in the journal")
-        return edited or (self._confirms and "derived again" in line) or (self._forced and again)
-
-    def _orphans(self, store: Store) -> Iterator[str]:
-        known = {(entry["name"], entry["job_id"]) for entry in lines(store, "submitted")}
-        for task in self._cluster.living():
-            if (task.job.name, str(task.job.id)) in known:
-                yield f"task {task.id} ({task.job.name}) lives although the study is over"
+        if self._acts & {"edit", "break_reference"} and line.startswith("the reference on disk"):
+            return True
+        if self._setting.confirm != "never" and "derived again" in line:
+            return True
+        return self.rules.forced and ("derived again" in line or line.startswith("closed in the journal"))
 
     def _hours(self, store: Store) -> Iterator[str]:
         """Each row's seconds in the ledger are the cluster's, to a second a run."""

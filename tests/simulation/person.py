@@ -41,7 +41,10 @@ def _edit(world: World) -> None:
 
 def _break_reference(world: World) -> None:
     path = world.root / "hyperparameter_reference.json"
-    path.write_text(path.read_text()[:-30])
+    text = path.read_text()
+    if text.endswith("}\n"):
+        world.backup = text
+        path.write_text(text[:-30])
 
 
 def _cancel(world: World, whole: bool) -> None:
@@ -54,7 +57,8 @@ def _cancel(world: World, whole: bool) -> None:
             target = cancel.find_target(store, tools, paths, rows)
         if target.empty:
             return
-        ask_to_cancel(store, paths, rows)
+        request = ask_to_cancel(store, paths, rows)
+        world.asked.append((request.path, request.folder))
         try:
             world.under_lease(lambda fresh, _: cancel.obey(fresh, tools))
         except StudyBusy:
@@ -137,6 +141,8 @@ def mend(world: World, error: RoundtableError) -> str:
         world.attempt(lambda: world.under_lease(_more_hours))
     elif name == "InvalidReference" and "break_reference" in world.acts:
         world.attempt(lambda: world.under_lease(_put_back))
+        if world.backup and not _whole(world):
+            (world.root / "hyperparameter_reference.json").write_text(world.backup)
     elif name == "InvalidStudy" and world.hidden is not None:
         shutil.move(world.hidden[1], world.hidden[0])
         world.hidden = None
@@ -149,6 +155,10 @@ def mend(world: World, error: RoundtableError) -> str:
 
 def _more_hours(store: Store, tools: Tools) -> None:
     store.put_settings(replace(store.settings(), max_gpu_hours=None))
+
+
+def _whole(world: World) -> bool:
+    return (world.root / "hyperparameter_reference.json").read_text().endswith("}\n")
 
 
 def _put_back(store: Store, tools: Tools) -> None:

@@ -133,6 +133,8 @@ class Programs:
             return _failed(f"slurm_load_jobs {UNREACHABLE}")
         if what == "timeout":
             raise CommandTimeout("squeue did not answer within 120 s")
+        if what == "blind":
+            return _said("")  # just restarted, and not aware of what runs
         names, everything = _option(argv, "--name").split(","), "all" in argv
         lines = [
             f"{task.id}|{run.raw}|{format_time(run.submitted)}|{self._elapsed(run)}|{run.node}|{_reason(task)}|{job.name}"

@@ -75,7 +75,7 @@ SUBMISSIONS: Mapping[str, float] = {
 }
 LATE_SUBMISSION_S = (30.0, 120.0, 290.0, 700.0)
 
-QUERIES: Mapping[str, float] = {"error": 2, "timeout": 1, "late": 3, "forgets": 2}
+QUERIES: Mapping[str, float] = {"error": 2, "timeout": 1, "late": 3, "forgets": 2, "blind": 2}
 
 PERSON: Mapping[str, float] = {
     "edit": 2,
@@ -166,7 +166,7 @@ def _setting(rng: random.Random, rounds: int) -> Setting:
         accounting=rng.random() < 0.85,
         quorum=rng.choice((1.0, 1.0, 1.0, 0.5, 0.75)),
         confirm=rng.choice(("never", "never", "never", "never", "round", "final")),
-        max_gpu_hours=rng.choice((None, None, None, 8.0)),
+        max_gpu_hours=rng.choice((None, None, None, 1.0, 1.7)),
         array_size=rng.choice((None, None, None, 3)),
     )
 

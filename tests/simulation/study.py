@@ -27,6 +27,7 @@ from agent.store.study import Settings, StudyConfig
 from tests.simulation.script import Setting
 
 TRAINER = Path(__file__).parent / "trainer.yaml"
+GRACE_S = Settings().result_grace_s
 PROFILE = Profile(name="simulated", partition="main", gpus=1, cpus=1, mem="4G", time="00:10:00", max_mem="32G")
 
 

@@ -123,7 +123,8 @@ def _leave(cluster: Cluster, task: Task, run: Run, folder: AttemptFiles, result:
         if folder.root.exists():
             folder.result.write_text(text[:60] if what == "half" else text)
             _mark(folder, 0 if outcome == "ok" else 1, outcome)
-            cluster.delivered[folder.result] = cluster.now
+            if outcome == "ok" and what not in ("half", "corrupt"):
+                cluster.good.setdefault((task.job.folder.name, task.item), cluster.now)
 
     if late:
         cluster.at(cluster.now + late, appear)

@@ -7,6 +7,7 @@ import shutil
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,17 +65,18 @@ class World:
         self.number = 0
         """Of the present look."""
         self.hidden: tuple[Path, Path] | None = None
+        self.backup = ""
+        """The reference before the person broke it."""
+        self.asked: list[tuple[Path, str]] = []
+        """Cancellations that a person asked for: request and folder."""
+        self._holders = 0
+        self._reference = b""
         self.acts = {one.what for one in faults if one.where in ("person", "shell")}
         self.ended = Ended(script=script, befallen=self.cluster.befallen)
         self.befallen = self.cluster.befallen
         self._store: Store | None = None
         self._tools: Tools | None = None
-        self._watch = Watch(
-            self.cluster,
-            self.programs,
-            edited=bool({"edit", "break_reference"} & self.acts),
-            confirms=self.setting.confirm != "never",
-        )
+        self._watch = Watch(self.cluster, self.programs, script)
         self._closed: set[Path] = set()
 
     # -- the product, as a process of its own calls it -------------------------------------------------------------
@@ -96,10 +98,21 @@ class World:
 
     def under_lease(self, act: Callable[[Store, Tools], object]) -> None:
         """A process of its own that works on the study."""
-        with held(self.root / "lease.json"):
+        with self._lease():
             store, tools = self._open()
             store.journal.check_clock()
             act(store, tools)
+
+    @contextmanager
+    def _lease(self) -> Iterator[None]:
+        with held(self.root / "lease.json"):
+            self._holders += 1
+            try:
+                if self._holders > 1:
+                    self.ended.wrong.append("two processes hold the lease at a time")
+                yield
+            finally:
+                self._holders -= 1
 
     def without_lease(self, act: Callable[[Store, Tools], object]) -> None:
         act(*self._open())
@@ -142,6 +155,7 @@ class World:
         while self.number < limit:
             self.number += 1
             self._befall()
+            self._reference = (self.root / "hyperparameter_reference.json").read_bytes()
             state = self._look()
             self.ended.wrong += list(self._check())
             if state == "finished" or self.ended.wrong:
@@ -177,8 +191,9 @@ class World:
 
     def _look(self) -> str:
         """One look at the study; how it came out."""
+        self._watch.rules.look_began = self.cluster.now
         try:
-            with held(self.root / "lease.json"):
+            with self._lease():
                 if self._store is None or not self.setting.resident or self._grown():
                     self._store, self._tools = self._open()
                 assert self._tools is not None
@@ -213,11 +228,23 @@ class World:
         if store is None or self._grown():
             store = Store.open(self.root, disk=self.disk, clock=self.clock)
         yield from self._watch.look(store)
+        yield from self._requests()
+        if not any(self._faults("shell")):
+            yield from self._watch.rewritten(store, self._reference)
         for paths in store.closed():
             # Before its last step's record is there, a kill lets a round be closed once more.
             if paths.root not in self._closed and paths.over:
                 self._closed.add(paths.root)
                 yield from self._watch.closed(store, paths)
+
+    def _requests(self) -> Iterator[str]:
+        """Cancellations that are gone without a word in the journal, although their round went on."""
+        known = self._watch.rules.requests
+        for path, folder in [one for one in self.asked if not one[0].exists()]:
+            self.asked.remove((path, folder))
+            late = "came too late" in "".join(self.ended.trace[-40:]) or folder in self._watch.rules.halted_ever
+            if path.stem not in known and not late:
+                yield f"a person's cancellation of {folder} is gone, and the journal does not know it"
 
     def _finish(self, state: str) -> Iterator[str]:
         """After the last look: a look with nothing to do changes nothing, hours come in, nothing is left behind."""
