@@ -68,6 +68,7 @@ class Store:
         self.clock = clock
         self.journal = Journal(paths.journal, disk, clock)
         self.versions = Versions(paths, config, disk, self.journal)
+        self._ledger: tuple[int, Ledger] | None = None
         self._rounds: dict[_Version, RoundRecord] = {}
         self._rungs: dict[_Version, RungRecord] = {}
         self._confirmations: dict[_Version, ConfirmationRecord] = {}
@@ -202,8 +203,10 @@ class Store:
         return [begun[number] for number in sorted(begun)]
 
     def ledger(self) -> Ledger:
-        """The study's hours of GPUs and CPUs."""
-        return Ledger(self.journal.of(Charged), self.journal.of(Refunded))
+        """The study's hours of GPUs and CPUs. Added up once for each length of the journal: a look asks three times."""
+        if self._ledger is None or self._ledger[0] != len(self.journal):
+            self._ledger = len(self.journal), Ledger(self.journal.of(Charged), self.journal.of(Refunded))
+        return self._ledger[1]
 
     def open_folders(self) -> list[tuple[RoundPaths, str]]:
         """What is open, with its kind: the open round's open rung, the open round, an open confirmation."""

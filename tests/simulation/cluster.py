@@ -6,6 +6,7 @@ is in tasks.py, what SLURM's programs say of it in programs.py.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 from collections import Counter
@@ -103,6 +104,8 @@ class Cluster:
         self._ids = itertools.count(100)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self._waiting: list[tuple[Task, Run]] = []
+        """Whose jobs they depend on have not ended."""
         self._training: dict[tuple[Path, int], list[Task]] = {}
         self._began: dict[tuple[Path, int, int], list[str]] = {}
         self._evaluations = 0
@@ -152,7 +155,7 @@ class Cluster:
         run = Run(submitted=self.now)
         task.runs.append(run)
         self._tell(run)
-        wait = wait_s + 5 + 55 * self.chance("wait", task.id, task.restarts)
+        wait = wait_s + 5 + 30 * self.chance("wait", task.id, task.restarts)
         if task.fault is not None and task.fault.what == "held" and not task.restarts:
             self.note(task)
             task.reason = "JobHeldUser"
@@ -164,7 +167,7 @@ class Cluster:
             return
         if any(other.active for job in task.job.after if job in self.jobs for other in self.jobs[job].tasks):
             task.reason = "Dependency"
-            self.at(self.now + 5, lambda: self._start(task, run))
+            self._waiting.append((task, run))
             return
         run.began, run.raw = self.now, "RUNNING"
         run.node = NODES[int(3 * self.chance("node", task.id, task.restarts))]
@@ -178,6 +181,9 @@ class Cluster:
         self.stops_training(task)
         run.ended, run.raw, run.exit_code = self.now, raw, exit_code
         self._tell(run)
+        waiting, self._waiting = self._waiting, []
+        for other, its in waiting:
+            self.at(self.now + 5, functools.partial(self._start, other, its))
 
     def requeue(self, task: Task, run: Run, raw: str) -> None:
         """The scheduler starts the same task again, a while later."""

@@ -25,6 +25,8 @@ from trainers.manifest import load_manifest
 from trainers.results import read_result
 
 Entry = Mapping[str, Any]
+#: A task that was cancelled is gone by then, a look later.
+STOPPED_WITHIN_S = 60.0
 #: What a look with nothing to do may journal: what it learns of hours.
 IDLE = frozenset(("refund",))
 
@@ -40,6 +42,7 @@ class Watch:
         jumps = any(one.where == "clock" for one in script.faults)
         self.rules = JournalRules(cluster, grace_s=0.0 if jumps else GRACE_S)
         self._requeues = any(one.what == "requeued" for one in script.faults)
+        self._troubled = any(one.where == "squeue" for one in script.faults)
         self._read = 0
         self._files: dict[Path, str] = {}
         self._over: dict[str, float] = {}
@@ -75,7 +78,10 @@ class Watch:
         known = {entry["job_id"] for entry in self.rules.submitted.values() if entry["kind"] == "train"}
         for task in self._cluster.living():
             closed = self._over.get(task.job.folder.name)
-            if closed is not None and self._cluster.now > closed + 60 and str(task.job.id) in known:
+            stopped = self.rules.quorum.get(task.job.name)
+            if stopped is not None and self._cluster.now > stopped + STOPPED_WITHIN_S and not self._troubled:
+                yield f"task {task.id} ({task.job.name}) lives although the quorum stopped it"
+            if closed is not None and self._cluster.now > closed + STOPPED_WITHIN_S and str(task.job.id) in known:
                 yield f"task {task.id} ({task.job.name}) lives although its round is closed"
 
     def rewritten(self, store: Store, before: bytes) -> Iterator[str]:

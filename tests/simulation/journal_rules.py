@@ -39,6 +39,8 @@ class JournalRules:
         self._cancelled: set[Place] = set()
         self.stopped: set[Place | str] = set()
         """Rows, and names of submissions, that somebody may have had stopped."""
+        self.quorum: dict[str, float] = {}
+        """Names of submissions that a quorum stops, and when it was reached."""
         self.requests: set[str] = set()
         """Ids of cancellations that were journaled."""
         self._halted: set[str] = set()
@@ -148,6 +150,8 @@ class JournalRules:
 
     def _on_quorum(self, entry: Entry) -> Iterator[str]:
         self.stopped |= set(entry["names"])
+        for name in entry["names"]:
+            self.quorum.setdefault(name, self._cluster.now)
         yield from ()
 
     def _on_overtaken(self, entry: Entry) -> Iterator[str]:

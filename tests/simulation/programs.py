@@ -17,6 +17,11 @@ from agent.launch.states import expand, format_time
 from tests.simulation.cluster import ACTIVE, BEGINNING, FORGETS_AFTER_S, Cluster, Job, Run, Task
 from tests.simulation.script import Fault
 
+#: How long a submission in doubt is looked up (Settings.adopt_after_s).
+ADOPT_AFTER_S = 300.0
+
+#: What a call takes, and what one of a busy controller does.
+CALL_S, SLOW_S = 0.5, 55.0
 #: Clocks further apart than this end all trust: munge refuses the credential, in both directions.
 MUNGE_S = 300.0
 UNTRUSTED = "error: Batch job submission failed: Protocol authentication error"
@@ -50,11 +55,16 @@ class Programs:
         self._queries = [one for one in faults if one.where in ("squeue", "sacct")]
         self._known: set[str] = set()
         """Names of which the orchestrator was told the id."""
+        self._doubtful: dict[str, float] = {}
+        """Names of which nobody can know whether they were submitted, and since when."""
+        self._certain = not any(one.where == "clock" for one in faults)
 
     def __call__(
         self, argv: Sequence[str], *, timeout_s: float, environment: Mapping[str, str], text: str = ""
     ) -> Reply:
         program = argv[0]
+        # Time passes while a program runs: what ends in it is seen by some of a look's questions and not by others.
+        self.cluster.advance(self.cluster.now + CALL_S)
         if program == "sbatch" and "--test-only" in argv:
             program = "sbatch --test-only"
         self.calls[program] += 1
@@ -84,6 +94,8 @@ class Programs:
         }
         indices = [int(one.partition("_")[2]) for one in expand(f"0_[{options['array'].partition('%')[0]}]")]
         fault = self._submissions.get(self.calls["sbatch"])
+        if fault is not None and fault.what not in _ANSWERED and fault.what not in ("noise", "twice"):
+            self._doubtful.setdefault(name, self.cluster.now)
         if fault is not None:
             self.cluster.befallen[f"sbatch {fault.what}"] += 1
         return self._taken(name, lambda: self.cluster.submit(job, indices), fault)
@@ -124,6 +136,8 @@ class Programs:
             self.wrong.append(f"{name} is submitted again although sbatch had told its id")
         elif any(self._in_queue(task) for job in shown for task in job.tasks):
             self.wrong.append(f"{name} is submitted again although the queue shows it")
+        elif self._certain and self.cluster.now < self._doubtful.get(name, 0.0) + ADOPT_AFTER_S - CALL_S:
+            self.wrong.append(f"{name} is submitted again before it is certain that it was not")
 
     # -- squeue and sacct ----------------------------------------------------------------------------------------
 
@@ -199,6 +213,9 @@ class Programs:
         for one in self._queries:
             if one.where == program and one.at[0] <= now < one.at[0] + one.seconds:
                 self.cluster.befallen[f"{program} {one.what}"] += 1
+                if one.what == "slow":
+                    self.cluster.advance(self.cluster.now + SLOW_S)
+                    return "", 0.0
                 return one.what, BEGINNING + one.at[0]
         return "", 0.0
 

@@ -52,7 +52,7 @@ ROWS: Mapping[str, float] = {
     "slow": 2,
     "held": 1,  # pending with a reason that needs somebody
 }
-LATE_S = (5.0, 20.0, 45.0, 100.0, 400.0, 2000.0)
+LATE_S = (5.0, 20.0, 45.0, 100.0, 140.0, 170.0, 200.0, 400.0, 2000.0)
 
 EVALS: Mapping[str, float] = {"dies": 2, "half_way": 2, "vanishes": 1, "scancel": 0.5, "slow": 1}
 
@@ -75,7 +75,7 @@ SUBMISSIONS: Mapping[str, float] = {
 }
 LATE_SUBMISSION_S = (30.0, 120.0, 290.0, 700.0)
 
-QUERIES: Mapping[str, float] = {"error": 2, "timeout": 1, "late": 3, "forgets": 2, "blind": 2}
+QUERIES: Mapping[str, float] = {"error": 2, "timeout": 1, "late": 3, "forgets": 2, "blind": 3, "slow": 3}
 
 PERSON: Mapping[str, float] = {
     "edit": 2,
@@ -201,8 +201,10 @@ def _around(rng: random.Random, setting: Setting, rate: float) -> list[Fault]:
         found.append(Fault(where="eval", at=(rng.randint(1, calls // 2),), what=_drawn(rng, EVALS)))
     for _ in some(0.3):
         where = rng.choice(("squeue", "sacct", "sacct"))
-        lasts = float(rng.choice((60, 200, 600)))
-        found.append(Fault(where=where, at=(rng.randint(0, seconds),), what=_drawn(rng, QUERIES), seconds=lasts))
+        what = _drawn(rng, QUERIES)
+        # A queue that shows nothing for longer than a task's absence is waited for would be no SLURM's.
+        lasts = float(rng.choice((60, 200, 600))) if what != "blind" else 60.0
+        found.append(Fault(where=where, at=(rng.randint(0, seconds),), what=what, seconds=lasts))
     for _ in some(0.6):
         found.append(Fault(where="kill", at=(rng.randint(1, ticks), rng.randint(1, 140))))
     for _ in some(0.15):

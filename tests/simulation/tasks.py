@@ -78,7 +78,7 @@ def _train(cluster: Cluster, task: Task) -> None:
         return
     cluster.trains(task, claimed.attempt)
     folder = files.attempt(row.candidate, row.fold, row.seed, claimed.attempt)
-    lasts = 20 + 120 * cluster.chance("runs", task.id, task.restarts) + (1500 if what == "slow" else 0)
+    lasts = 20 + 70 * cluster.chance("runs", task.id, task.restarts) + (1500 if what == "slow" else 0)
     act = functools.partial(_finish, cluster, task, run, folder, record(manifest, row, claimed.attempt), what)
     cluster.at(cluster.now + lasts, act)
     if what == "scancel":
