@@ -203,7 +203,7 @@ class Store:
         return [begun[number] for number in sorted(begun)]
 
     def ledger(self) -> Ledger:
-        """The study's hours of GPUs and CPUs. Added up once for each length of the journal: a look asks three times."""
+        """The study's hours of GPUs and CPUs. Added up once for each length of the journal."""
         if self._ledger is None or self._ledger[0] != len(self.journal):
             self._ledger = len(self.journal), Ledger(self.journal.of(Charged), self.journal.of(Refunded))
         return self._ledger[1]
