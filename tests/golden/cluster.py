@@ -1,17 +1,18 @@
 """SLURM's programs and the local queue as functions of this process, on the world's clock, with one state file.
 
-The product starts them as programs: `Programs` stands in the place of `subprocess.Popen`. What rows do is a plan that
+The product starts them as programs: `Cluster.popen` stands in the place of `subprocess.Popen`. What rows do is a plan that
 a recording writes, and what they leave are the files that tasks leave.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,19 @@ from trainers.manifest import Manifest, Row, load_manifest, read_values
 #: Seconds that a job waits in the queue and that a task runs.
 WAITS_S, RUNS_S = 120, 600
 
+#: A uid that has no name on any machine.
+NOBODY = 3999999937
+
 _REAL = subprocess.Popen
+
+#: End in the plan -> what accounting says of it.
+_ENDS = {
+    "crash": ("FAILED", "1:0"),
+    "bad": ("FAILED", "1:0"),
+    "memory": ("OUT_OF_MEMORY", "0:125"),
+    "node": ("NODE_FAIL", "0:0"),
+    "start": ("FAILED", "127:0"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,10 +53,11 @@ class Said:
 class Answered:
     """A program that has ended, as far as `subprocess` looks at one."""
 
-    def __init__(self, argv: Sequence[str], said: Said, *, text: bool) -> None:
-        self.args, self.returncode, self.pid = argv, said.code, 0
+    def __init__(self, argv: Sequence[str], answer: Callable[[str], Said], *, text: bool) -> None:
+        """answer: from what stands on its standard input to what it says."""
+        self.args, self._answer, self._text = argv, answer, text
         self.stdin = self.stdout = self.stderr = None
-        self._output = (said.out, said.err) if text else (said.out.encode(), said.err.encode())
+        self.returncode, self.pid = 0, 0
 
     def __enter__(self) -> Answered:
         return self
@@ -51,8 +65,10 @@ class Answered:
     def __exit__(self, *raised: object) -> None:
         """It has ended."""
 
-    def communicate(self, input: object = None, timeout: float | None = None) -> tuple[Any, Any]:
-        return self._output
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[Any, Any]:
+        said = self._answer(input or "")
+        self.returncode = said.code
+        return (said.out, said.err) if self._text else (said.out.encode(), said.err.encode())
 
     def poll(self) -> int:
         return self.returncode
@@ -81,8 +97,9 @@ class Cluster:
     def plan(self, **ends: str) -> None:
         """How tasks end that do not end well: t1_3_2="crash" for the training of round 1, row 3, attempt 2.
 
-        Ends: "crash", "memory", "node" (all without a result), "bad" (a result that says bad_config), "waits" (it
-        stays in the queue until the plan says otherwise), "" (well).
+        In place of t: p and e for preparation and evaluation, c and r1 for a confirmation's and a rung's tasks.
+        Ends: "crash" and "bad" (its result says crashed and bad_config), "memory", "node" (no result), "start" (not
+        even a claim), "waits" (it stays in the queue until the plan says otherwise), "" (well).
         """
         self.state["plan"] |= ends
         self._save()
@@ -102,9 +119,10 @@ class Cluster:
         if name == "bash" and words[1:3] == ["-n", "--"]:
             return _REAL(argv, *rest, **options)
         text = bool(options.get("encoding") or options.get("text") or options.get("universal_newlines"))
-        return Answered(words, self._answer(name, words[1:]), text=text)
+        return Answered(words, lambda given: self.run(name, words[1:], given), text=text)
 
-    def _answer(self, name: str, words: Sequence[str]) -> Said:
+    def run(self, name: str, words: Sequence[str], given: str = "") -> Said:
+        """A program's answer. given: its standard input."""
         self.settle()
         if name in ("sbatch", "squeue", "sacct", "scancel", "scontrol"):
             said: Said = getattr(self, f"_{name}")(list(words))
@@ -113,6 +131,8 @@ class Cluster:
             return Said('{"missing": [], "found": {}}\n')
         if list(words[:2]) == ["-m", "trainers.command.probe"]:
             return Said()
+        if words and words[-1].endswith("submitit_call.py"):
+            return self._submitit(json.loads(given))
         if len(words) > 1 and words[-2].endswith("local_queue.py"):
             return self._local_queue(Path(words[-1]))
         raise AssertionError(f"a golden study starts no {name} {' '.join(words)}")
@@ -136,124 +156,142 @@ class Cluster:
         if answer == "dropped":
             return lost
         script, offset, attempt = words[-3:]
-        number = self.state["next_job"]
-        self.state["next_job"] += 1
-        after = [int(job) for job in given.get("dependency", "afterany:").split(":")[1:] if job]
-        begins = max([self._clock.now, *(self._end_of(job) for job in after)]) + WAITS_S
-        kind = Path(script).name.partition("_")[0]
-        indices = [int(one.partition("_")[2]) for one in expand(f"1_[{given['array'].partition('%')[0]}]")]
-        self.state["jobs"].append(
-            {
-                "id": number,
-                "name": given["job-name"],
-                "kind": kind,
-                "folder": str(Path(script).parent),
-                "indices": indices,
-                "offset": int(offset),
-                "attempt": int(attempt),
-                "submitted": int(self._clock.now),
-                "begins": int(begins),
-                "left": [],
-                "cancelled": {},
-            }
+        indices = [task.partition("_")[2] for task in expand(f"1_[{given['array'].partition('%')[0]}]")]
+        items = [int(index) + int(offset) for index in indices]
+        number = self._take(
+            given["job-name"], Path(script), items, indices, int(attempt), given.get("dependency", "")
         )
-        self._save()
         return lost if answer == "lost" else Said(f"{number}\n")
+
+    def _submitit(self, request: Mapping[str, Any]) -> Said:
+        """As submitit_call.py does; of its pickles, which tasks read, nothing is left."""
+        items, folder = request["items"], Path(request["folder"])
+        more = request["parameters"]["additional_parameters"]
+        self.said.append(f"submitit {json.dumps(request, sort_keys=True)}")
+        indices = [str(position) for position in range(len(items))] if len(items) > 1 else [""]
+        attempt, after = int(request["attempt"]), more.get("dependency", "")
+        number = self._take(folder.name, Path(request["script"]), items, indices, attempt, after)
+        return Said(json.dumps({"ids": [_task(number, index) for index in indices], "session": 1}) + "\n")
+
+    def _take(
+        self, name: str, script: Path, items: list[int], indices: list[str], attempt: int, dependency: str
+    ) -> int:
+        """Put an array into the queue; its number."""
+        number = int(self.state["next_job"])
+        after = [int(job) for job in dependency.split(":")[1:]]
+        job = {
+            "id": number,
+            "name": name,
+            "kind": script.name.partition("_")[0],
+            "folder": str(script.parent),
+            "tasks": [_task(number, index) for index in indices],
+            "items": items,
+            "attempt": attempt,
+            "submitted": int(self._clock.now),
+            "begins": int(max([self._clock.now, *(self._end_of(other) for other in after)])) + WAITS_S,
+            "left": [],
+            "cancelled": {},
+        }
+        self.state["next_job"] = number + 1
+        self.state["jobs"].append(job)
+        self._save()
+        return number
 
     def _squeue(self, words: list[str]) -> Said:
         names = words[words.index("--name") + 1].split(",") if "--name" in words else None
         lines = []
-        for job, index in self._tasks():
-            word, _, _ = self._stands(job, index)
+        for job, task, item in self._tasks():
+            word, _, _ = self._stands(job, task, item)
             if (names is None or job["name"] in names) and word in ("PENDING", "RUNNING"):
-                reason = "Priority" if word == "PENDING" else "None"
-                node = "n1" if word == "RUNNING" else ""
-                lines.append(
-                    f"{job['id']}_{index}|{word}|{_time(job['submitted'])}|0:10|{node}|{reason}|{job['name']}"
-                )
+                node, reason = ("", "Priority") if word == "PENDING" else ("n1", "None")
+                lines.append(f"{task}|{word}|{_time(job['submitted'])}|0:10|{node}|{reason}|{job['name']}")
         return Said("".join(f"{line}\n" for line in lines))
 
     def _sacct(self, words: list[str]) -> Said:
         ids = words[words.index("-j") + 1].split(",") if "-j" in words else None
         names = words[words.index("--name") + 1].split(",") if "--name" in words else None
         lines = []
-        for job, index in self._tasks():
+        for job, task, item in self._tasks():
             if (ids is not None and str(job["id"]) not in ids) or (names is not None and job["name"] not in names):
                 continue
-            word, code, ended = self._stands(job, index)
-            began, node = min(job["begins"], ended or job["begins"]), "n1"
-            seconds = max(0, int((ended or self._clock.now) - began)) if word != "PENDING" else 0
+            word, code, ended = self._stands(job, task, item)
+            until = self._clock.now if ended is None else ended
+            seconds = max(0, int(until - job["begins"])) if word != "PENDING" else 0
             spent = f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
             end = _time(ended) if ended is not None else "Unknown"
-            task = f"{job['id']}_{index}"
-            lines.append(f"{task}|{word}|{code}|{spent}|{end}|{_time(job['submitted'])}|{node}|{job['name']}|cpu=1")
+            submitted, name = _time(job["submitted"]), job["name"]
+            lines.append(f"{task}|{word}|{code}|{spent}|{end}|{submitted}|n1|{name}|cpu=1")
         return Said("".join(f"{line}\n" for line in lines))
 
     def _scancel(self, words: list[str]) -> Said:
         self.said.append(" ".join(["scancel", *("UID" if word == str(os.getuid()) else word for word in words)]))
         named = words[words.index("-n") + 1] if "-n" in words else None
         wanted = {task for word in words for task in expand(word)}
-        for job, index in self._tasks():
-            meant = {str(job["id"]), f"{job['id']}_{index}"} & wanted or job["name"] == named
-            if meant and self._stands(job, index)[0] in ("PENDING", "RUNNING"):
-                job["cancelled"][str(index)] = int(self._clock.now)
+        for job, task, item in self._tasks():
+            meant = {str(job["id"]), task} & wanted or job["name"] == named
+            if meant and self._stands(job, task, item)[0] in ("PENDING", "RUNNING"):
+                job["cancelled"][task] = int(self._clock.now)
         self._save()
         return Said()
 
     # -- how tasks stand --------------------------------------------------------------------------------------------
 
-    def _tasks(self) -> Iterator[tuple[dict[str, Any], int]]:
+    def _tasks(self) -> Iterator[tuple[dict[str, Any], str, int]]:
+        """(job, task's id, its row or position) of every task."""
         for job in self.state["jobs"]:
-            for index in job["indices"]:
-                yield job, index
+            for task, item in zip(job["tasks"], job["items"], strict=True):
+                yield job, task, item
 
     def _end_of(self, number: int) -> float:
-        return max(
-            (self._stands_until(job, index) for job, index in self._tasks() if job["id"] == number), default=0.0
-        )
+        """When a job will have ended, as its plan is now."""
+        ends = [
+            float(job["cancelled"].get(task, job["begins"] + RUNS_S))
+            for job, task, _ in self._tasks()
+            if job["id"] == number
+        ]
+        return max(ends, default=0.0)
 
-    def _stands_until(self, job: Mapping[str, Any], index: int) -> float:
-        return float(job["cancelled"].get(str(index), job["begins"] + RUNS_S))
-
-    def _planned(self, job: Mapping[str, Any], index: int) -> str:
+    def _planned(self, job: Mapping[str, Any], item: int) -> str:
         folder = Path(job["folder"]).name
-        number = folder.split("_")[1]
-        kind = job["kind"][0] if folder.startswith("round_") else f"{folder[0]}{folder.partition('_')[0][-1]}"
-        return str(self.state["plan"].get(f"{kind}{number}_{index + job['offset']}_{job['attempt']}", ""))
+        kind, number, _ = folder.split("_", 2)
+        letter = {"round": job["kind"][0], "confirm": "c"}.get(kind, f"r{kind[-1]}")
+        return str(self.state["plan"].get(f"{letter}{number}_{item}_{job['attempt']}", ""))
 
-    def _stands(self, job: Mapping[str, Any], index: int) -> tuple[str, str, float | None]:
+    def _stands(self, job: Mapping[str, Any], task: str, item: int) -> tuple[str, str, float | None]:
         """State, exit code, and when it ended."""
-        now, cancelled = self._clock.now, job["cancelled"].get(str(index))
+        now, cancelled, planned = self._clock.now, job["cancelled"].get(task), self._planned(job, item)
         if cancelled is not None:
-            return "CANCELLED by 1000", "0:15", float(cancelled)
-        planned = self._planned(job, index)
+            return f"CANCELLED by {NOBODY}", "0:15", float(cancelled)
         if now < job["begins"] or planned == "waits":
             return "PENDING", "0:0", None
-        if now < job["begins"] + RUNS_S:
+        if planned != "start" and now < job["begins"] + RUNS_S:
             return "RUNNING", "0:0", None
-        ends = {"crash": ("FAILED", "1:0"), "memory": ("OUT_OF_MEMORY", "0:125"), "node": ("NODE_FAIL", "0:0")}
-        word, code = ends.get(planned, ("COMPLETED", "0:0"))
-        return word, code, float(job["begins"] + RUNS_S)
+        word, code = _ENDS.get(planned, ("COMPLETED", "0:0"))
+        return word, code, float(job["begins"] + (1 if planned == "start" else RUNS_S))
 
     def settle(self) -> None:
         """Have the tasks that have begun claim their rows, and those that have ended leave what they leave."""
-        for job, index in self._tasks():
-            word, _, ended = self._stands(job, index)
-            began = word != "PENDING" and job["begins"] <= (ended or self._clock.now)
-            task = f"slurm:{job['id']}_{index}"
-            for mark, due in ((f"{index} began", began), (f"{index} ended", began and ended is not None)):
+        left = 0
+        for job, task, item in self._tasks():
+            word, _, ended = self._stands(job, task, item)
+            began = word != "PENDING" and job["begins"] <= (self._clock.now if ended is None else ended)
+            for mark, due in ((f"{task} began", began), (f"{task} ended", began and ended is not None)):
                 if due and mark not in job["left"]:
+                    left += 1
                     job["left"].append(mark)
                     at = job["begins"] if mark.endswith("began") else ended
                     files = RoundFiles(Path(job["folder"]))
-                    end = "cancelled" if word.startswith("CANCELLED") else self._planned(job, index)
-                    self._leave(files, job["kind"], index + job["offset"], job["attempt"], task, mark, at, end)
-        self._save()
+                    end = "cancelled" if word.startswith("CANCELLED") else self._planned(job, item)
+                    self._leave(files, job["kind"], item, job["attempt"], f"slurm:{task}", mark, at, end)
+        if left:
+            self._save()
 
     def _leave(
         self, files: RoundFiles, kind: str, item: int, attempt: int, task: str, mark: str, at: float, end: str
     ) -> None:
         began = mark.endswith("began")
+        if end == "start":
+            return
         if kind == "train":
             leave = leave_claim if began else leave_result
             leave(files, item, attempt=attempt, task=task, host=self._host, at=at, end=end)
@@ -299,6 +337,11 @@ class Cluster:
 
 def _time(seconds: float) -> str:
     return format_time(seconds)
+
+
+def _task(number: int, index: str) -> str:
+    """The id of a task; without an index that of a job which is no array."""
+    return f"{number}_{index}" if index else str(number)
 
 
 def put(path: Path, value: object) -> None:
@@ -362,8 +405,12 @@ def leave_result(files: RoundFiles, number: int, *, attempt: int, task: str, hos
 
 
 def _curve(values: Mapping[str, Any], row: Row, epochs: int) -> list[tuple[int, float, float, float]]:
-    """(epoch, training loss, validation loss, score): a parabola of `x`, more with `width`, reached bit by bit."""
-    best = 0.9 - (float(values.get("x", 0.5)) - 0.3) ** 2 + float(values.get("width", 0)) / 1000
+    """(epoch, training loss, validation loss, score): a parabola of `x`, more with `width`, reached bit by bit.
+
+    Of a trainer without an `x` it is made from all values.
+    """
+    made_of = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).digest()
+    best = 0.9 - (float(values.get("x", made_of[0] / 256)) - 0.3) ** 2 + float(values.get("width", 0)) / 1000
     # What seeds and folds add differs from value to value, as noise does.
     best += (row.seed * 7919 + row.fold * 104729 + int(best * 1e6)) % 97 / 20000
     made = []

@@ -4,22 +4,21 @@ A study knows its folder, its user, its host, the python that trains, the checko
 these are written as placeholders, and so is what was made from them: names of jobs are hashes of the study's folder,
 and step records and the journal hold the sha256 of files in which placeholders stand.
 
-    @{base}  @{python}  @{checkout}  @{user}  @{host}     as `Place` has them
-    @{time+60}  @{stamp+60}  @{epoch+60}                  60 s after the recording began: 2031-03-04T05:07:00,
-                                                          20310304_050700, 1930367220
-    @{job FOLDER KIND ATTEMPT ARRAY}                      the hash in the name of an array of jobs
-    @{sha256 FILE}                                        of a file of the same folder, as it is filled in
-    @{sha256 .was/ID/FILE}                                of a file that was written over or removed since
+    @{base}  @{beside}  @{python}  @{checkout}  @{user}  @{host}     as `Place` has them
+    @{time+60}  @{said+60}  @{clock+60}     60 s after the recording began: 2031-03-04T05:07:00, 2031-03-04 05:07:00,
+    @{stamp+60}  @{epoch+60}                05:07:00, 20310304_050700, 1930367220
+    @{job FOLDER KIND ATTEMPT ARRAY}        the hash in the name of an array of jobs
+    @{sha256 FILE}                          of a file of the same folder, as it is filled in
+    @{sha256 .was/ID/FILE}                  of a file that was written over or removed since
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import json
 import lzma
 import os
 import re
-import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,10 +26,17 @@ from pathlib import Path
 
 #: Where a placeholder is whole; inner ones first.
 _PLACEHOLDER = re.compile(r"@\{([^{}]*)\}")
-_ISO = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?!\.)")
+_ISO = re.compile(r"\b(\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d)(?!\.)")
+_CLOCK = re.compile(r"\b(\d\d):(\d\d):(\d\d)(?= UTC)")
 _STAMP = re.compile(r"(?<![0-9A-Za-z])(\d{8}_\d{6})(?![0-9])")
 _EPOCH = re.compile(r"(?<![0-9A-Za-z_.-])([12]\d{9})(?![0-9])")
 _FOLDER = re.compile(r"(round|confirm|stop|rung[1-9])_\d+_\d{8}_\d{6}")
+_FORMATS = {
+    "time": "%Y-%m-%dT%H:%M:%S",
+    "said": "%Y-%m-%d %H:%M:%S",
+    "clock": "%H:%M:%S",
+    "stamp": "%Y%m%d_%H%M%S",
+}
 _KINDS = ("prepare", "train", "eval")
 #: A recording lasts at most this long; other numbers are no times of it.
 _LONGEST_S = 90 * 86400
@@ -47,7 +53,8 @@ class Place:
     """What a study knows of where and when it is."""
 
     base: Path
-    """The folder that holds the study and what belongs to it; absolute, without links."""
+    """The folder that holds the study and what belongs to it; absolute, without links. What lies beside it is not
+    packed."""
     python: str
     checkout: str
     user: str
@@ -59,6 +66,7 @@ class Place:
         """(placeholder, text), those that contain others first."""
         named = [
             ("base", str(self.base)),
+            ("beside", str(self.base.parent)),
             ("python", self.python),
             ("checkout", self.checkout),
             ("user", self.user),
@@ -70,6 +78,8 @@ class Place:
         for _, text in self.texts():
             if not re.fullmatch(r"[A-Za-z0-9_./+-]+", text):
                 raise ValueError(f"{text!r} would be quoted where it stands in scripts: choose another folder")
+        if "." in self.host:
+            raise ValueError(f"{self.host!r} has a short form, which studies know too: choose another host")
 
 
 def read_folder(base: Path) -> Texts:
@@ -168,9 +178,7 @@ def _fill(text: str, place: Place, sha256: Callable[[str], str]) -> str:
         if not plus:
             raise ValueError(f"unknown placeholder {match[0]}")
         at = place.began + int(seconds)
-        if kind == "epoch":
-            return str(at)
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S" if kind == "time" else "%Y%m%d_%H%M%S")
+        return datetime.fromtimestamp(at, UTC).strftime(_FORMATS[kind]) if kind != "epoch" else str(at)
 
     while "@{" in text:
         text = _PLACEHOLDER.sub(value, text)
@@ -187,7 +195,12 @@ def _plain(text: str, place: Place) -> str:
         return f"@{{{kind}+{after}}}" if 0 <= after <= _LONGEST_S else whole
 
     def iso(match: re.Match[str]) -> str:
-        return put("time", datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp(), match[0])
+        kind = "time" if match[2] == "T" else "said"
+        return put(kind, datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp(), match[0])
+
+    def clock(match: re.Match[str]) -> str:
+        seconds = int(match[1]) * 3600 + int(match[2]) * 60 + int(match[3])
+        return f"@{{clock+{(seconds - place.began) % 86400}}}"
 
     def stamp(match: re.Match[str]) -> str:
         try:
@@ -196,7 +209,7 @@ def _plain(text: str, place: Place) -> str:
             return match[0]
         return put("stamp", at.timestamp(), match[0])
 
-    text = _ISO.sub(iso, text)
+    text = _CLOCK.sub(clock, _ISO.sub(iso, text))
     text = re.sub(r"(?<=[a-z0-9]_)\d{8}_\d{6}(?![0-9])", lambda m: stamp(_STAMP.fullmatch(m[0]) or m), text)
     text = _STAMP.sub(stamp, text)
     return _EPOCH.sub(lambda match: put("epoch", int(match[1]), match[0]), text)
@@ -237,26 +250,17 @@ def _sha256(text: str) -> str:
 # -- archives -------------------------------------------------------------------------------------------------------
 
 
-def write_archive(path: Path, texts: Mapping[str, str]) -> None:
-    """The same bytes for the same texts, whoever writes them when."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name, text in sorted(texts.items()):
-            entry = tarfile.TarInfo(name.rstrip("/"))
-            entry.mode = 0o644
-            if name.endswith("/"):
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            entry.size = len(text.encode())
-            archive.addfile(entry, io.BytesIO(text.encode()))
+def write_archive(path: Path, recordings: Mapping[str, Mapping[str, str]]) -> None:
+    """Recordings by name, as one packed JSON object: the same bytes whoever writes them when.
+
+    A tar of the same texts is a fifth larger: its headers hold sizes and sums.
+    """
+    text = json.dumps(recordings, sort_keys=True, ensure_ascii=False, indent=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(lzma.compress(stream.getvalue(), preset=9 | lzma.PRESET_EXTREME))
+    path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
-def read_archive(path: Path) -> Texts:
+def read_archive(path: Path) -> dict[str, Texts]:
     """What `write_archive` was given."""
-    found: Texts = {}
-    with tarfile.open(path, mode="r:xz") as archive:
-        for entry in archive:
-            file = archive.extractfile(entry)
-            found[entry.name if file else f"{entry.name}/"] = file.read().decode() if file else ""
+    found: dict[str, Texts] = json.loads(lzma.decompress(path.read_bytes()))
     return found

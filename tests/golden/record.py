@@ -32,7 +32,7 @@ from tests.golden.pack import (
 from tests.golden.studies import GOLDEN
 from tests.golden.world import World, ask
 
-ARCHIVES = Path(__file__).parent / "studies"
+ARCHIVES = Path(__file__).parent / "releases"
 BEGUN, LATER = "begun/", "later/"
 """Where in a recording the study's files are as they are packed, and those that differ when it has gone on."""
 CLOCK = "clock.txt"
@@ -47,7 +47,7 @@ def elsewhere(folder: Path) -> World:
     """Another place, whose names have other lengths."""
     away = folder / "somewhere" / "else"
     began = datetime(2032, 11, 9, 22, 59, 31)
-    return World(away, user="another-golden-user", host="gold12.example.org", began=began, zone="Asia/Kolkata")
+    return World(away, user="another-golden-user", host="gold12-node", began=began, zone="Asia/Kolkata")
 
 
 def packed(world: World) -> Texts:
@@ -133,19 +133,6 @@ def _lines(text: str | None) -> list[str]:
     return (text or "").split("\n")
 
 
-def load(path: Path) -> dict[str, Texts]:
-    """The recordings of an archive, by name."""
-    found: dict[str, Texts] = {}
-    for member, text in read_archive(path).items() if path.exists() else ():
-        name, _, rest = member.partition("/")
-        found.setdefault(name, {})[rest] = text
-    return found
-
-
-def save(path: Path, recordings: Mapping[str, Mapping[str, str]]) -> None:
-    write_archive(path, {f"{name}/{rest}": text for name, made in recordings.items() for rest, text in made.items()})
-
-
 def main(arguments: Iterable[str] | None = None) -> int:
     """The exit code of the program."""
     parser = argparse.ArgumentParser(prog="python -m tests.golden.record", description=__doc__.splitlines()[0])
@@ -155,9 +142,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
     given = parser.parse_args(None if arguments is None else list(arguments))
     if unknown := [name for name in given.names if name not in GOLDEN]:
         parser.error(f"there is no golden study {', '.join(unknown)}")
-    paths = sorted(ARCHIVES.glob("*.tar.xz")) if given.expected else [ARCHIVES / f"{given.release}.tar.xz"]
+    paths = sorted(ARCHIVES.glob("*.json.xz")) if given.expected else [ARCHIVES / f"{given.release}.json.xz"]
     for path in paths:
-        recordings = load(path)
+        recordings = read_archive(path) if path.exists() else {}
         for name in given.names or (recordings if given.expected else GOLDEN):
             if given.expected and name not in recordings:
                 continue
@@ -170,7 +157,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 shutil.rmtree(folder)
             changed = differences(old, recordings[name]) if old else "new"
             sys.stdout.write(f"{path.name} {name}: {changed or 'as it was'}\n")
-        save(path, recordings)
+            write_archive(path, recordings)
         sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
     return 0
 

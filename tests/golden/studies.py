@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.golden import agents, local, slurm
 from tests.golden.world import World
-
-#: A trainer whose trials are the world's: the score is a parabola of x, better with width.
-FORMULA = """\
-name: formula
-description: A parabola that is worth more with a greater width.
-command: ["sh", "formula.sh", "{out}", "{x}", "{width}"]
-parameters:
-  x: {type: float, low: 0.0, high: 1.0, default: 0.5, group: optimizer, description: Where the parabola is read}
-  width: {type: int, low: 8, high: 64, default: 16, group: model, impact: medium, description: Of the network}
-constraints: []
-pass_values: [arguments]
-objective: {metric: score, direction: maximize}
-summary: summary.json
-seeds: [0]
-stop_grace_s: 5
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,61 +21,68 @@ class Golden:
     """To the end of its round and of one more."""
 
 
-def formula(world: World) -> tuple[str, ...]:
-    """The options of a study of the formula."""
-    world.put("formula.sh", "exit 1\n")
-    return ("--trainer", str(world.put("formula.yaml", FORMULA)))
-
-
-# -- finished, on this machine --------------------------------------------------------------------------------------
-
-
-def _local_begin(world: World) -> None:
-    trainer = formula(world)
-    options = ("--launcher", "local", "--auto-train", "--candidates", "2", "--confirm", "never", "--seeds", "0,1")
-    world.tune(*trainer, *options, "--max-rounds", "2")
-
-
-def _local_on(world: World) -> None:
-    world.tune("--auto-train", "--max-rounds", "1")
-    world.tune("--auto-train", "--max-rounds", "1", "--confirm", "final", "--confirm-seeds", "2")
-
-
-# -- a round in the queue of SLURM ----------------------------------------------------------------------------------
-
-
-def _slurm_begin(world: World) -> None:
-    """Row 0 ended well, rows 1 and 3 failed and were started again (1 has ended, 3 waits), a person cancelled 2."""
-    trainer = formula(world)
-    world.cluster.plan(t1_1_1="node", t1_3_1="memory", t1_3_2="waits")
-    profile = world.put("profile.yaml", "partition: gpu\ntime: 30\nmem: 2G\nsetup:\n  - module load golden\n")
-    options = ("--launcher", "sbatch", "--auto-train", "--candidates", "2", "--confirm", "never", "--seeds", "0,1")
-    world.tune(*trainer, *options, "--profile", profile, "--max-rounds", "2", interrupt_s=200)
-    world.call("cancel", "--study", world.study, "--rows", "2", "--yes")
-    for _ in range(9):
-        world.wait(240)
-        world.tick()
-
-
-def _slurm_on(world: World) -> None:
-    world.cluster.plan(t1_3_2="")
-    world.tick(until="round_1_*/round.json")
-    world.tick(until="round_2_*/round.json")
-    world.tick()
-
-
 GOLDEN: dict[str, Golden] = {
     "local_finished": Golden(
-        state="two rounds on this machine, all that was asked for", begin=_local_begin, go_on=_local_on
+        state="two rounds on this machine, all that was asked for", begin=local.finished, go_on=local.finished_on
+    ),
+    "local_budgets": Golden(
+        state="two objectives, a limit, budgets, replicates and a confirmation each round, on this machine",
+        begin=local.budgets,
+        go_on=local.budgets_on,
+    ),
+    "local_older": Golden(
+        state="begun and confirmed by a version before verdicts, places and journaled requests",
+        begin=local.older,
+        go_on=local.older_on,
+    ),
+    "local_edited": Golden(
+        state="a person edited the reference after round 1", begin=local.edited, go_on=local.edited_on
+    ),
+    "manual_waits": Golden(
+        state="scripts of round 1 are rendered, and a person has run one of two rows",
+        begin=local.manual,
+        go_on=local.manual_on,
     ),
     "slurm_open": Golden(
         state="round 1 in the queue: rows that ended well, failed and began again, were cancelled, wait",
-        begin=_slurm_begin,
-        go_on=_slurm_on,
+        begin=slurm.open_round,
+        go_on=slurm.open_round_on,
     ),
+    "slurm_doubt": Golden(
+        state="an intent without a submission: sbatch's answer was lost", begin=slurm.doubt, go_on=slurm.doubt_on
+    ),
+    "slurm_wave": Golden(
+        state="a wave of retries, half of it handed over when the queue was full",
+        begin=slurm.wave,
+        go_on=slurm.wave_on,
+    ),
+    "slurm_confirm": Golden(
+        state="the confirmation after the last round is in the queue", begin=slurm.confirm, go_on=slurm.confirm_on
+    ),
+    "slurm_rungs": Golden(
+        state="rung 1 of round 1 is closed, rung 2 in the queue", begin=slurm.rungs, go_on=slurm.rungs_on
+    ),
+    "slurm_paused": Golden(
+        state="paused: three arrays in a row started not one row", begin=slurm.paused, go_on=slurm.paused_on
+    ),
+    "slurm_nothing": Golden(
+        state="paused: round 1 closed without a measurement", begin=slurm.nothing, go_on=slurm.nothing_on
+    ),
+    "slurm_halted": Golden(
+        state="a person cancelled the whole of round 1", begin=slurm.halted, go_on=slurm.halted_on
+    ),
+    "slurm_prepared": Golden(
+        state="the data is being prepared, and the array waits behind it",
+        begin=slurm.prepared,
+        go_on=slurm.prepared_on,
+    ),
+    "agents_llm": Golden(
+        state="an analyst, an autotuner, a checker and a judge, scripted; two rounds",
+        begin=agents.llm,
+        go_on=agents.llm_on,
+    ),
+    "agents_panel": Golden(
+        state="a panel, of which one consultant failed; two rounds", begin=agents.panel, go_on=agents.panel_on
+    ),
+    "agents_stop": Golden(state="a planner ended the study before round 3", begin=agents.stop, go_on=agents.stop_on),
 }
-
-
-def replies(world: World, *given: dict[str, object]) -> str:
-    """A script of answers beside the study."""
-    return str(world.put("script.json", json.dumps({"replies": list(given)}, indent=1)))

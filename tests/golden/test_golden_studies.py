@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.golden.pack import Place, Texts, filled, read_archive, with_placeholders, write_archive
-from tests.golden.record import ARCHIVES, BEGUN, CLOCK, differences, load, play
+from tests.golden.record import ARCHIVES, BEGUN, CLOCK, differences, play
 from tests.golden.studies import GOLDEN
 from tests.golden.world import World
 
-RECORDED = [(path, name) for path in sorted(ARCHIVES.glob("*.tar.xz")) for name in load(path)]
+RECORDED = [(path, name) for path in sorted(ARCHIVES.glob("*.json.xz")) for name in read_archive(path)]
 
 
-@pytest.mark.parametrize(("path", "name"), RECORDED, ids=[f"{path.name[:-7]}-{name}" for path, name in RECORDED])
+@pytest.mark.parametrize(("path", "name"), RECORDED, ids=[f"{path.name[:-8]}-{name}" for path, name in RECORDED])
 def test_a_study_of_a_release_is_read_and_gone_on_with_as_it_was_then(path: Path, name: str, tmp_path: Path) -> None:
-    recorded = load(path)[name]
+    recorded = read_archive(path)[name]
     begun = {text: recorded[text] for text in recorded if text.startswith((BEGUN, CLOCK))}
     world = World(tmp_path / "w", user="somebody-else", host="third-host", began=datetime(2029, 12, 31, 23, 58))
     found = begun | play(name, begun, world)
@@ -30,11 +30,11 @@ def test_a_study_of_a_release_is_read_and_gone_on_with_as_it_was_then(path: Path
 
 
 def test_this_release_has_every_golden_study_and_all_of_them_are_small() -> None:
-    assert set(load(ARCHIVES / f"{version('roundtable')}.tar.xz")) == set(GOLDEN)
+    assert set(read_archive(ARCHIVES / f"{version('roundtable')}.json.xz")) == set(GOLDEN)
     assert sum(path.stat().st_size for path in ARCHIVES.iterdir()) < 200_000
 
 
-@pytest.mark.parametrize("path", sorted(ARCHIVES.glob("*.tar.xz")), ids=lambda path: str(path.name))
+@pytest.mark.parametrize("path", sorted(ARCHIVES.glob("*.json.xz")), ids=lambda path: str(path.name))
 def test_no_path_and_no_name_of_a_machine_is_in_a_recording(path: Path) -> None:
     mine = {sys.prefix, str(Path.home()), os.getcwd(), os.uname().nodename, str(Path(__file__).parents[2])}
     # Where studies are recorded, and the worlds' own people and hosts.
@@ -42,7 +42,8 @@ def test_no_path_and_no_name_of_a_machine_is_in_a_recording(path: Path) -> None:
     told |= {"2031-03", "20310304", "2032-11", "20321109"}
     found = [
         (name, word)
-        for name, text in read_archive(path).items()
+        for recording in read_archive(path).values()
+        for name, text in recording.items()
         for word in mine | told
         if word in name or word in text
     ]
@@ -70,13 +71,18 @@ def test_a_packed_study_is_born_anew_where_it_is_unpacked(tmp_path: Path) -> Non
     texts = study(first, "20310304_050700", "2031-03-04T05:07:00")
     packed = with_placeholders(texts, first, [was])
     assert not any(word in f"{name}{text}" for name, text in packed.items() for word in ("/data", "me7", "2031"))
-    write_archive(tmp_path / "one.tar.xz", packed)
-    write_archive(tmp_path / "two.tar.xz", dict(reversed(packed.items())))
-    assert (tmp_path / "one.tar.xz").read_bytes() == (tmp_path / "two.tar.xz").read_bytes()
-    again = filled(read_archive(tmp_path / "one.tar.xz"), second)
+    write_archive(tmp_path / "one.json.xz", {"a": packed})
+    write_archive(tmp_path / "two.json.xz", {"a": dict(reversed(packed.items()))})
+    assert (tmp_path / "one.json.xz").read_bytes() == (tmp_path / "two.json.xz").read_bytes()
+    again = filled(read_archive(tmp_path / "one.json.xz")["a"], second)
     assert {name: text for name, text in again.items() if not name.startswith(".was/")} == study(
         second, "20270115_080100", "2027-01-15T08:01:00"
     )
+
+
+def test_a_host_with_a_short_form_is_refused() -> None:
+    with pytest.raises(ValueError, match="short form"):
+        Place(base=Path("/a"), python="/p", checkout="/c", user="u", host="h.example.org", began=1)
 
 
 def test_what_could_not_be_given_back_is_refused() -> None:
