@@ -1,7 +1,7 @@
 """SLURM's programs and the local queue as functions of this process, on the world's clock, with one state file.
 
-The product starts them as programs: `Cluster.popen` stands in the place of `subprocess.Popen`. What rows do is a plan that
-a recording writes, and what they leave are the files that tasks leave.
+The product starts them as programs: `Cluster.popen` stands in the place of `subprocess.Popen`. What rows do is a plan
+that a recording writes, and what they leave are the files that tasks leave.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from agent.launch.states import expand, format_time
 from tests.golden.clock import Clock
-from trainers.evaluate import evaluate, evaluate_all
+from trainers.job import main
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import Manifest, Row, load_manifest, read_values
 
@@ -167,7 +167,9 @@ class Cluster:
         """As submitit_call.py does; of its pickles, which tasks read, nothing is left."""
         items, folder = request["items"], Path(request["folder"])
         more = request["parameters"]["additional_parameters"]
-        self.said.append(f"submitit {json.dumps(request, sort_keys=True)}")
+        # What reaches SLURM; the rest is between the two processes of one version.
+        told = {name: request[name] for name in ("folder", "script", "log", "cwd", "items", "attempt", "parameters")}
+        self.said.append(f"submitit {json.dumps(told, sort_keys=True)}")
         indices = [str(position) for position in range(len(items))] if len(items) > 1 else [""]
         attempt, after = int(request["attempt"]), more.get("dependency", "")
         number = self._take(folder.name, Path(request["script"]), items, indices, attempt, after)
@@ -300,9 +302,8 @@ class Cluster:
             record = {"outcome": outcome, "message": "", "at": f"{_time(at)}+00:00"}
             put(files.prepared, record if began else record | {"seconds": float(RUNS_S)})
         elif not began and end != "cancelled":
-            manifest = load_manifest(files.manifest)
-            with contextlib.redirect_stderr(io.StringIO()):  # it goes to a log of the job's
-                evaluate_all(files) if manifest.evaluation == "job" else evaluate(files, item)
+            together = load_manifest(files.manifest).evaluation == "job"
+            evaluate(files, () if together else ("--candidate-index", str(item)))
 
     def _save(self) -> None:
         if self.state["jobs"] or self.state["plan"] or self.state["answers"]:
@@ -347,6 +348,12 @@ def _task(number: int, index: str) -> str:
 def put(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def evaluate(files: RoundFiles, which: Sequence[str] = ()) -> None:
+    """An evaluation's task, which goes the product's own way. which: its options beside the folder."""
+    with contextlib.redirect_stderr(io.StringIO()):  # it goes to a log of the job's
+        main(["eval", "--round-dir", str(files.root), *which])
 
 
 # -- what a task leaves ----------------------------------------------------------------------------------------------

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-from tests.golden.cluster import leave_claim, leave_result
+from tests.golden.cluster import evaluate, leave_claim, leave_result
 from tests.golden.world import World
-from trainers.job import evaluate_all
 from trainers.layout import RoundFiles
 
 #: A trainer whose trials are the world's: the score is a parabola of x, better with width.
@@ -145,7 +142,7 @@ def edited_on(world: World) -> None:
 # -- by hand --------------------------------------------------------------------------------------------------------
 
 
-def by_hand(world: World, number: int, rows: tuple[int, ...], *, evaluate: bool = False) -> None:
+def by_hand(world: World, number: int, rows: tuple[int, ...], *, evaluated: bool = False) -> None:
     """A person runs scripts of a round."""
     files = RoundFiles(round_folder(world, number))
     for row in rows:
@@ -153,9 +150,8 @@ def by_hand(world: World, number: int, rows: tuple[int, ...], *, evaluate: bool 
         leave_claim(files, row, attempt=1, task=task, host=host, at=world.clock.now, end="")
         world.wait(30)
         leave_result(files, row, attempt=1, task=task, host=host, at=world.clock.now, end="")
-    if evaluate:
-        with contextlib.redirect_stderr(io.StringIO()):
-            evaluate_all(files)
+    if evaluated:
+        evaluate(files)
 
 
 def manual(world: World) -> None:
@@ -166,7 +162,7 @@ def manual(world: World) -> None:
 def manual_on(world: World) -> None:
     world.tick()
     world.tune("--slurm")
-    by_hand(world, 1, (1,), evaluate=True)
+    by_hand(world, 1, (1,), evaluated=True)
     world.tune("--slurm", "--candidates", "1")
     summary = world.put("brought.json", '{"score": 0.875}\n')
     world.tune("--val-summary", summary)
