@@ -76,6 +76,12 @@ def ensure(
     return found
 
 
+def probe_command(python: Path, trainer: RegisteredTrainer, root: Path | None) -> list[str]:
+    """What asks a training python for the trainer's modules, its own code included where that is somebody else's."""
+    code = ["--code"] if is_foreign(trainer) else []
+    return [str(python), "-m", job_module(root), "probe", "--trainer", trainer.name, *code, *trainer.requires]
+
+
 def probe(
     python: Path,
     trainer: RegisteredTrainer,
@@ -88,9 +94,7 @@ def probe(
 
     path: the PYTHONPATH that the profile gives to tasks.
     """
-    command = [str(python), "-m", job_module(root), "probe", "--trainer", trainer.name]
-    command += ["--code", *trainer.requires] if is_foreign(trainer) else trainer.requires
-    done = _run(command, root, environment, path=path)
+    done = _run(probe_command(python, trainer, root), root, environment, path=path)
     try:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         missing, found = answer["missing"], answer["found"]

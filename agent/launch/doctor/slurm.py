@@ -54,7 +54,7 @@ def check_programs(asker: Asker, launcher: str, *, chosen: bool) -> tuple[list[F
     findings = []
     if "srun" not in present:
         said = "srun is missing: --launcher sbatch and local work, submitit does not"
-        judge = _slurm.problem if launcher == "submitit" else _slurm.warning
+        judge = _slurm.problem if "srun" in capabilities_of(launcher).programs else _slurm.warning
         findings.append(judge("programs on PATH", said, "use --launcher sbatch"))
     for program in (program for program in HELPFUL if not asker.has(program)):
         ask = f"load the module that brings {program}, or take these from the site's documents"

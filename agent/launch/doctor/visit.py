@@ -29,6 +29,7 @@ from agent.launch.doctor.request import header
 from agent.launch.profile import Profile
 from agent.launch.sbatch import refusal
 from agent.launch.states import STATES, parse_elapsed, parse_pairs, parse_submission
+from agent.launch.training import probe_command
 from trainers.registry import RegisteredTrainer
 
 #: Asked for in place of the profile's time where that is longer: a short job starts sooner.
@@ -146,10 +147,12 @@ def node_script(visit: Visit, inside: Path, name: str) -> str:
     ]
     if visit.import_root is not None:
         root = q(str(visit.import_root))
-        lines += [f"[ -d {root}/trainers ] || exit {NO_ROOT}", f"export PYTHONPATH={root}"]
+        lines += [
+            f"[ -d {root}/trainers ] || exit {NO_ROOT}",
+            f'export PYTHONPATH={root}${{PYTHONPATH:+":$PYTHONPATH"}}',
+        ]
     if visit.trainer is not None:
-        modules = " ".join(map(q, visit.trainer.requires))
-        probe = f"{python} -m trainers.job probe --trainer {q(visit.trainer.name)} {modules}"
+        probe = shlex.join(probe_command(visit.python, visit.trainer, visit.import_root))
         lines += ["cd /", f"{probe} >{folder}/probe.json || exit {NO_IMPORT}"]
     return header(SlurmSettings(directives=kept), *more) + "\n".join(lines) + "\n"
 
