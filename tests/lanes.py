@@ -1,5 +1,8 @@
 """Which lane a test belongs to, and how lanes share the workers of pytest-xdist.
 
+`fast` is what needs no cluster, no torch and no study of processes, and does not draw hundreds of examples: for each
+commit. It is marked here, by folder and file, so that a new test is in it unless something speaks against it.
+
 `cluster` tests mostly wait (SLURM looks at its queue once a second), all others mostly compute. With more workers
 than cores, one half of the workers takes cluster files first and the other half everything else, so that the waiting
 of one fills the computing of the other. A file stays whole: its module fixtures, clusters among them, are made once.
@@ -9,13 +12,46 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
-CLUSTER = "cluster"
+CLUSTER, FAST, OTHER = "cluster", "fast", "other"
+#: Below tests/: not in the fast lane. Real trainings, clusters, whole studies of processes, tools over the checkout.
+SLOW = (
+    "agent/acceptance/test_simulation.py",
+    "agent/api/test_control.py",
+    "agent/cli/test_bad_input.py",
+    "agent/cli/test_doctor_command.py",
+    "agent/cli/test_terminal.py",
+    "agent/launch/test_dry_run.py",
+    "agent/launch/test_local.py",
+    "agent/launch/test_render_run.py",
+    "agent/launch/test_submitit.py",
+    "agent/launch/test_time_zones.py",
+    "agent/launch/test_training.py",
+    "agent/orchestrator",
+    "agent/reference/test_reference_corruption.py",
+    "agent/report/test_overview.py",
+    "agent/store/test_lost_files.py",
+    "benchmarks",
+    "cluster",
+    "faults",
+    "llm_server/test_llm_server.py",
+    "plugins",
+    "simulation",
+    "soak",
+    "test_lanes.py",
+    "test_repository.py",
+    "trainers/command/test_command_stop.py",
+    "trainers/informer",
+    "trainers/nnunet",
+    "trainers/pytorch",
+    "trainers/resnet9",
+)
 #: Seconds of wall clock that a file took, for those of more than a few; `--time-table` prints them. Only the order in
 #: which files begin depends on it: the longest first, so that no worker is left alone with a long one at the end.
 SECONDS = HERE / "durations.tsv"
@@ -30,10 +66,32 @@ def in_cluster_lane(nodeid: str) -> bool:
     return nodeid.endswith(f"@{CLUSTER}")
 
 
+@cache
+def is_slow(path: Path) -> bool:
+    return any(path.is_relative_to(HERE / name) for name in SLOW)
+
+
+def lane_of(item: pytest.Item) -> str:
+    if item.get_closest_marker(CLUSTER):
+        return CLUSTER
+    # Hypothesis says so of its tests; each draws a hundred examples or more.
+    draws = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return OTHER if draws or is_slow(item.path) else FAST
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m fast` does not even import what it would leave out: torch alone takes seconds."""
+    return True if config.getoption("markexpr") == FAST and is_slow(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file with one test on a cluster is in the cluster's lane as a whole."""
-    files = {file_of(item.nodeid) for item in items if item.get_closest_marker(CLUSTER)}
-    for item in items:
+    """Before pytest looks at `-m`. A file with one test on a cluster shares the workers of clusters as a whole."""
+    lanes = [lane_of(item) for item in items]
+    files = {file_of(item.nodeid) for item, lane in zip(items, lanes, strict=True) if lane == CLUSTER}
+    for item, lane in zip(items, lanes, strict=True):
+        if lane == FAST:
+            item.add_marker(FAST)
         if file_of(item.nodeid) in files:
             item.add_marker(pytest.mark.xdist_group(CLUSTER))
 

@@ -31,30 +31,46 @@ def test_a_worker_takes_the_longest_file_of_its_lane_first() -> None:
     assert choose(units[2:], seconds, cluster=False) == "tests/d.py@cluster"
 
 
-def test_recorded_files_exist() -> None:
+def test_files_that_are_named_exist() -> None:
     known = lanes.known_seconds()
     assert known and [name for name in known if not (ROOT / name).exists()] == []
+    assert [name for name in lanes.SLOW if not (lanes.HERE / name).exists()] == []
+
+
+def test_a_test_is_fast_unless_something_speaks_against_it(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import hypothesis, pytest\n"
+        "def test_plain(): pass\n"
+        "@pytest.mark.cluster\ndef test_on_a_cluster(): pass\n"
+        "@hypothesis.given(hypothesis.strategies.integers())\ndef test_examples(x): pass\n"
+    )
+    done = run_pytest(tmp_path, "-m", "fast", "--collect-only", "-q")
+    assert [line for line in done.stdout.splitlines() if "::" in line] == ["test_it.py::test_plain"]
+
+
+def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """On the tests of a folder, with our plug-ins and nothing of the run that this test is part of."""
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    cluster\n    fast\n    other\n")
+    argv = [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-p", "tests.time_table", "-c", "pytest.ini"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    return subprocess.run(
+        [*argv, "--rootdir", ".", *arguments, "."],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_files_stay_whole_and_the_run_says_what_was_tested(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    cluster\n    other\n")
     notes = tmp_path / "notes"
     for name in ("a", "b", "c", "d"):
         folder = tmp_path / f"room_{name}"
         folder.mkdir()
         text = SAMPLE.format(marker="cluster" if name in "cd" else "other", notes=str(notes), name=name)
         (folder / f"test_{name}.py").write_text(text)
-    argv = [sys.executable, "-m", "pytest", "-p", "tests.lanes", "-p", "tests.time_table", "--time-table"]
-    argv += ["-n", "2", "--rootdir", str(tmp_path), "-c", str(tmp_path / "pytest.ini")]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    done = subprocess.run(
-        [*argv, str(tmp_path)],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_pytest(tmp_path, "--time-table", "-n", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     ran = [line.split() for line in notes.read_text().splitlines()]
     assert len(ran) == 16

@@ -83,6 +83,17 @@ def test_the_gate_runs_the_readmes_test_command() -> None:
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_the_hooks_before_a_commit_run_this_checkouts_own_tools() -> None:
+    import yaml
+
+    [local] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert local["repo"] == "local", "nothing is fetched"
+    prefix = "./uvw run --all-extras "
+    assert all(hook["entry"].startswith(prefix) and hook["language"] == "system" for hook in local["hooks"])
+    commands = [hook["entry"].removeprefix(prefix) for hook in local["hooks"]]
+    assert commands == ["ruff check", "ruff format --check", "mypy", "pytest -q tests/test_imports.py"]
+
+
 def test_every_file_of_a_round_stands_in_the_legend() -> None:
     """runs/README.md explains every path that the code can name."""
     from agent.store.paths import RoundPaths, StudyPaths

@@ -12,13 +12,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lanes import SECONDS, file_of
+from tests.lanes import SECONDS, file_of, known_seconds, lane_of
 
-SPENT = "seconds and CPU seconds"
+SPENT = "lane, seconds and CPU seconds"
 FILES, TESTS = 40, 60
 #: In seconds. Shorter files need no row in the recording: only the order of long ones matters.
 RECORDED = 2.0
@@ -47,7 +48,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """The report of a test's end carries what all of it took, because reports are what a worker sends."""
     if call.when == "teardown":
         spent = [now - began for began, now in zip(item.stash[BEGAN], _now(), strict=True)]
-        item.user_properties.append((SPENT, spent))
+        item.user_properties.append((SPENT, (lane_of(item), *spent)))
 
 
 @dataclass
@@ -73,6 +74,7 @@ def folder_of(nodeid: str) -> str:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     folders: defaultdict[str, Spent] = defaultdict(Spent)
     files: defaultdict[str, Spent] = defaultdict(Spent)
+    lanes: defaultdict[str, Spent] = defaultdict(Spent)
     tests: dict[str, Spent] = {}
     for outcome, reports in terminalreporter.stats.items():
         for report in reports:
@@ -80,20 +82,29 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 folders[folder_of(report.nodeid)].outcomes[outcome] += 1
             spent = dict(getattr(report, "user_properties", ())).get(SPENT)
             if spent and report.when == "teardown":
-                for sums in (folders[folder_of(report.nodeid)], files[file_of(report.nodeid)]):
-                    sums.add(*spent)
-                tests.setdefault(report.nodeid, Spent()).add(*spent)
+                lane, *took = spent
+                for sums in (lanes[lane], folders[folder_of(report.nodeid)], files[file_of(report.nodeid)]):
+                    sums.add(*took)
+                tests.setdefault(report.nodeid, Spent()).add(*took)
     if not tests:
         return
     terminalreporter.section("what was tested")
     _write(terminalreporter, folders, sorted(folders))
+    terminalreporter.section("the time of each lane")
+    _write(terminalreporter, lanes, sorted(lanes))
     if config.getoption("--time-table"):
         for title, table, length in (("files", files, FILES), ("tests", tests, TESTS)):
             terminalreporter.section(f"the slowest {title}")
             _write(terminalreporter, table, sorted(table, key=lambda name: -table[name].seconds)[:length])
     if config.getoption("--record-seconds"):
-        rows = [f"{name}\t{files[name].seconds:.0f}\n" for name in sorted(files) if files[name].seconds >= RECORDED]
-        SECONDS.write_text("".join(rows), encoding="utf-8")
+        _record({name: spent.seconds for name, spent in files.items()}, config.rootpath)
+
+
+def _record(seconds: Mapping[str, float], root: Path) -> None:
+    """Keeps what was recorded of files that did not run now and are still there."""
+    kept = {name: known for name, known in known_seconds().items() if (root / name).exists()}
+    rows = [f"{name}\t{took:.0f}\n" for name, took in sorted((kept | dict(seconds)).items()) if took >= RECORDED]
+    SECONDS.write_text("".join(rows), encoding="utf-8")
 
 
 def _write(terminalreporter: Any, table: Mapping[str, Spent], names: list[str]) -> None:
