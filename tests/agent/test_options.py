@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,11 +43,11 @@ def parsers(command: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
             yield from ((f"{command} {name}", each) for name, each in action.choices.items())
 
 
-def sources() -> Iterator[tuple[Path, ast.AST]]:
+@functools.cache
+def sources() -> list[tuple[Path, ast.AST]]:
     """Every module of agent/."""
-    for path in sorted((ROOT / "agent").rglob("*.py")):
-        if "_data" not in path.parts:
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+    paths = [path for path in sorted((ROOT / "agent").rglob("*.py")) if "_data" not in path.parts]
+    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
 
 
 @pytest.mark.parametrize("record", [TuneOptions, StartOptions, DoctorOptions, ByHand, Settings])
