@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.errors import LLMUnusable
 from agent.llm.base import Message, Request
+from agent.roles import schemas
 from agent.roles.ask import Agents, Answer, Hidden
 from agent.roles.digest import settings
 from agent.roles.foreign import Hide, cut, one_line, record_text
@@ -99,30 +100,17 @@ def read(agents: Agents, situation: Situation) -> Reading:
 
 def answer_schema(trials: Sequence[str]) -> dict[str, Any]:
     """JSON Schema of the analyst's answer about the trials of these names."""
-    keywords = {
-        "type": "array",
-        "items": {"type": "string"},
-        "description": f"search terms of letters, digits, spaces and hyphens, at most {KEYWORD_CHARACTERS} characters"
-        f" each and {KEYWORDS} in all, the most important first; no name of a parameter, class or file",
-    }
-    entry = {
-        "trial": {"type": "string", "enum": list(trials)},
-        "reading": {"type": "string", "description": f"at most {READING_CHARACTERS} characters, with the numbers"},
-        "keywords": keywords,
-    }
-    return _closed(
-        {
-            "overall": {
-                "type": "string",
-                "description": f"the round as a whole, at most {OVERALL_CHARACTERS} characters",
-            },
-            "trials": {
-                "type": "array",
-                "description": "one entry for each trial that has something to tell, each trial at most once",
-                "items": _closed(entry),
-            },
-            "keywords": keywords,
-        }
+    keywords = schemas.array(
+        {"type": "string"},
+        f"search terms of letters, digits, spaces and hyphens, at most {KEYWORD_CHARACTERS} characters each and "
+        f"{KEYWORDS} in all, the most important first; no name of a parameter, class or file",
+    )
+    reading = schemas.text(f"at most {READING_CHARACTERS} characters, with the numbers")
+    entry = schemas.closed(trial=schemas.one_of(trials), reading=reading, keywords=keywords)
+    return schemas.closed(
+        overall=schemas.text(f"the round as a whole, at most {OVERALL_CHARACTERS} characters"),
+        trials=schemas.array(entry, "one entry for each trial that has something to tell, each trial at most once"),
+        keywords=keywords,
     )
 
 
@@ -219,12 +207,3 @@ def _hidden(trends: object, hide: Hide) -> object:
     if isinstance(trends, Mapping):
         return {hide(str(name)): _hidden(value, hide) for name, value in trends.items()}
     return hide(trends) if isinstance(trends, str) else trends
-
-
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }

@@ -19,6 +19,7 @@ from agent.planning import Plan
 from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key
 from agent.reference.model import show
+from agent.roles import schemas
 from agent.roles.ask import Agents, Hidden
 from agent.roles.digest import digest, hidden_value, settings
 from agent.roles.foreign import Hide, one_line, quoted, record_line
@@ -229,14 +230,12 @@ def critique(agents: Agents, situation: Situation, checked: Checked) -> Critique
 
 def verdict_schema(reference: Reference, names: Sequence[str]) -> dict[str, Any]:
     """JSON Schema of {verdicts: [{candidate, verdict, finding, parameter}]}; closed, everything required."""
-    properties: dict[str, Any] = {
-        "candidate": {"type": "string", "enum": list(names)},
-        "verdict": {"type": "string", "enum": ["ok", "block"]},
-        "finding": {"type": "string", "description": "The defect and the numbers behind it; empty for ok."},
-        "parameter": {"type": "string", "enum": list(dict.fromkeys([*reference.tunable(), "none"]))},
-    }
-    verdict = _closed(properties)
-    return _closed({"verdicts": {"type": "array", "items": verdict, "description": "One for each candidate."}})
+    return schemas.verdicts(
+        candidate=schemas.one_of(names),
+        verdict=schemas.one_of(("ok", "block")),
+        finding=schemas.text("The defect and the numbers behind it; empty for ok."),
+        parameter=schemas.one_of(dict.fromkeys([*reference.tunable(), "none"])),
+    )
 
 
 def with_critique(checked: Checked, critique: Critique) -> Checked:
@@ -348,11 +347,6 @@ def _lines(proposal: Proposal, hide: Hide) -> list[Hidden]:
 def _says_nothing(finding: str) -> bool:
     words = "".join(c if c.isalnum() else " " for c in finding).split()
     return " ".join(words).casefold() in NO_FINDING
-
-
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    names = list(properties)
-    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
 
 
 def _judgements(reference: Reference, proposal: Proposal, problems: Sequence[Problem]) -> dict[str, Judgement]:

@@ -14,6 +14,7 @@ from agent.acceptance import Judgement, Opinion
 from agent.llm.base import Message, Request
 from agent.records import CandidateResult, Objective, TrialRecord
 from agent.reference.model import show
+from agent.roles import schemas
 from agent.roles.ask import Agents, Hidden
 from agent.roles.digest import hidden_value
 from agent.roles.foreign import Hide, one_line, record_line
@@ -77,18 +78,10 @@ def ask(
 
 def answer_schema(names: Sequence[str]) -> dict[str, Any]:
     """JSON Schema of {verdicts: [{candidate, verdict, reason}]}; closed, everything required."""
-    properties = {
-        "candidate": {"type": "string", "enum": list(names)},
-        "verdict": {"type": "string", "enum": ["accept", "keep"]},
-        "reason": {"type": "string", "description": f"One sentence, at most {REASON_CHARACTERS} characters."},
-    }
-    verdict = _closed(properties)
-    return _closed({"verdicts": {"type": "array", "items": verdict, "description": "One for each candidate."}})
-
-
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    names = list(properties)
-    return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
+    reason = schemas.text(f"One sentence, at most {REASON_CHARACTERS} characters.")
+    return schemas.verdicts(
+        candidate=schemas.one_of(names), verdict=schemas.one_of(("accept", "keep")), reason=reason
+    )
 
 
 def _candidate(

@@ -19,7 +19,7 @@ from agent.planning import STEPS, STOP, Advice, Past, Plan, allowed
 from agent.reference import Reference
 from agent.reference.keys import listed, misspelled
 from agent.reference.model import show
-from agent.roles import autotuner
+from agent.roles import autotuner, schemas
 from agent.roles.ask import Agents, Answer, Prompt, Prompts
 from agent.roles.digest import base_values
 from agent.roles.foreign import one_line
@@ -111,22 +111,18 @@ def plan_schema(form: Mapping[str, Any]) -> dict[str, Any]:
     ways; `resolve` says what it is.
     """
     candidates: Any = deepcopy(form["properties"]["candidates"])
-    change = _closed(
-        {
-            "parameter": _text("Name of the parameter, alone or as group.name, as the data shows it."),
-            "value": {"anyOf": [{"type": kind} for kind in ("number", "string", "boolean")]},
-            "reason": _text("Why, with the numbers that speak for it; one sentence."),
-        }
+    change = schemas.closed(
+        parameter=schemas.text("Name of the parameter, alone or as group.name, as the data shows it."),
+        value={"anyOf": [{"type": kind} for kind in ("number", "string", "boolean")]},
+        reason=schemas.text("Why, with the numbers that speak for it; one sentence."),
     )
     candidates["items"]["properties"]["changes"]["items"] = change
     candidates["description"] += " None with the step stop."
-    return _closed(
-        {
-            "step": {"type": "string", "enum": [*STEPS, STOP]},
-            "plan": _text("What the round tries, in one or two sentences."),
-            "reason": _text("Why this step and not another, with the numbers behind it."),
-            "candidates": candidates,
-        }
+    return schemas.closed(
+        step=schemas.one_of([*STEPS, STOP]),
+        plan=schemas.text("What the round tries, in one or two sentences."),
+        reason=schemas.text("Why this step and not another, with the numbers behind it."),
+        candidates=candidates,
     )
 
 
@@ -214,11 +210,3 @@ def _own(suggested: Suggested, step: str) -> list[Any]:
         replace(proposal, source=SOURCE, details={**proposal.details, "step": step})
         for proposal in suggested.proposals
     ]
-
-
-def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def _text(description: str) -> dict[str, Any]:
-    return {"type": "string", "description": description}

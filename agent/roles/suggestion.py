@@ -15,16 +15,16 @@ from agent.records import Proposal
 from agent.reference import ExpressionError, Parameter, Reference
 from agent.reference.keys import listed
 from agent.reference.model import show
+from agent.roles import schemas
 from agent.roles.digest import base_values
 from agent.roles.foreign import Hide, one_line, record_line
+from agent.roles.schemas import Schema
 from agent.roles.situation import Situation
 from trainers.contract import Value
 
 REASON_CHARACTERS = 300
 WORDS = {"float": "number", "int": "integer", "bool": "boolean"}
 """A parameter's type in JSON Schema."""
-
-Schema = dict[str, Any]
 
 
 def answer_schema(reference: Reference, count: int) -> Schema:
@@ -45,18 +45,14 @@ def answer_schema(reference: Reference, count: int) -> Schema:
             value = {"type": word, "description": "Within the parameter's range, as the data shows it."}
             changes.append(_change(names, value))
     changes += [_change([p.name], _choice(p)) for p in tunable if p.type == "categorical"]
-    candidate = _object(
-        {
-            "changes": _array({"anyOf": changes}, "Every parameter that differs from the base, each once."),
-            "expected_effect": _text("What the changes should do to the objective, and how much."),
-            "confidence": {"type": "number", "description": "From 0 to 1: that this beats the incumbent."},
-        }
+    candidate = schemas.closed(
+        changes=schemas.array({"anyOf": changes}, "Every parameter that differs from the base, each once."),
+        expected_effect=schemas.text("What the changes should do to the objective, and how much."),
+        confidence={"type": "number", "description": "From 0 to 1: that this beats the incumbent."},
     )
-    return _object(
-        {
-            "diagnosis": _text("What the history says, in a few sentences with its numbers."),
-            "candidates": _array(candidate, f"Exactly {count}, each different; the best first."),
-        }
+    return schemas.closed(
+        diagnosis=schemas.text("What the history says, in a few sentences with its numbers."),
+        candidates=schemas.array(candidate, f"Exactly {count}, each different; the best first."),
     )
 
 
@@ -166,13 +162,8 @@ def _problems(changes: Sequence[Mapping[str, Any]], base: Mapping[str, Value], t
 
 
 def _change(names: Sequence[str], value: Schema) -> Schema:
-    return _object(
-        {
-            "parameter": {"type": "string", "enum": list(names)},
-            "value": value,
-            "reason": _text("Why, with the numbers that speak for it; one sentence."),
-        }
-    )
+    reason = schemas.text("Why, with the numbers that speak for it; one sentence.")
+    return schemas.closed(parameter=schemas.one_of(names), value=value, reason=reason)
 
 
 def _choice(parameter: Parameter) -> Schema:
@@ -188,20 +179,3 @@ def _json_type(value: Value) -> str:
     if isinstance(value, bool):
         return "boolean"
     return "string" if isinstance(value, str) else "integer" if isinstance(value, int) else "number"
-
-
-def _object(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _array(items: Schema, description: str) -> Schema:
-    return {"type": "array", "items": items, "description": description}
-
-
-def _text(description: str) -> Schema:
-    return {"type": "string", "description": description}
