@@ -49,7 +49,7 @@ from agent.llm.retry import RetryPolicy
 from agent.llm.wire import Endpoint
 found = preset(sys.argv[1])
 endpoint = Endpoint(provider=found.name, model=found.model, style=found.style, base_url="http://127.0.0.1:9",
-                    key="sk-none", timeout_s=5.0, rungs=found.rungs)
+                    key="sk-none", timeout_s=5.0, formats=found.formats)
 request = Request(role="autotuner", system="-", messages=(Message(role="user", text="-"),))
 try:
     Client(endpoint, policy=RetryPolicy(tries=1)).complete(request)

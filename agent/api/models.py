@@ -21,9 +21,9 @@ from agent.store.study import Settings
 
 if TYPE_CHECKING:
     from agent.api.role_sources import RoleSource
+    from agent.llm.answer_formats import AnswerFormats
     from agent.llm.base import LLM
     from agent.llm.config import LLMConfig
-    from agent.llm.ladder import Rungs
     from agent.llm.prices import PriceTable
     from agent.llm.retry import CoolDown
     from agent.llm.wire import Endpoint
@@ -175,7 +175,7 @@ def check_models(options: TuneOptions, *, judge: bool) -> None:
             """Nothing is traced yet."""
 
         models = _models(settings, config, config.prices)
-        _Cast(config, {}, dict).check(roles_of(settings, config, judge=judge), models.prices)
+        _RoleModels(config, {}, dict).check(roles_of(settings, config, judge=judge), models.prices)
         make_tracer(os.environ, ignore).close()
 
 
@@ -196,17 +196,17 @@ def models_for(store: Store, settings: Settings, say: Callable[[str], None]) -> 
             raise UsageError(f"{folder} (settings.json: prompts) is gone: put it back, or give --prompts")
         _prompts(folder, said=f"{folder} (settings.json: prompts)")
     learnt = store.journal.last(AnswerFormatsLearnt)
-    rungs = dict(learnt.rungs) if learnt is not None else {}
-    cast = _Cast(config, rungs, lambda: _scripted_replies(store))
+    formats = dict(learnt.rungs) if learnt is not None else {}
+    by_role = _RoleModels(config, formats, lambda: _scripted_replies(store))
     models = _models(settings, config, config.prices)
-    cast.check(roles_of(settings, config, judge=has_judge(store)), models.prices)
+    by_role.check(roles_of(settings, config, judge=has_judge(store)), models.prices)
     return replace(
         models,
-        of=cast.of,
-        tracer=make_tracer(os.environ, say, redact=cast.redact),
-        redact=cast.redact,
+        of=by_role.of,
+        tracer=make_tracer(os.environ, say, redact=by_role.redact),
+        redact=by_role.redact,
         offline=False,
-        rungs=rungs,
+        answer_formats=formats,
     )
 
 
@@ -294,22 +294,22 @@ def has_judge(store: Store) -> bool:
     return load_rules(store.paths.rules if given is not None else shipped_rules()).judge
 
 
-def make_client(endpoint: Endpoint, rungs: Rungs, cool_down: CoolDown) -> LLM:
+def make_client(endpoint: Endpoint, formats: AnswerFormats, cool_down: CoolDown) -> LLM:
     """The model at an endpoint, with the patience of everyday use."""
     from agent.llm.client import Client
 
-    return Client(endpoint, rungs=rungs, cool_down=cool_down)
+    return Client(endpoint, formats=formats, cool_down=cool_down)
 
 
-class _Cast:
-    """Who plays which role in this process: keys as they are now, one memory of rungs and outages for all roles."""
+class _RoleModels:
+    """The model of each role in this process: keys as they are now, one memory of formats and outages for all."""
 
     def __init__(
-        self, config: LLMConfig, rungs: MutableMapping[str, str], used: Callable[[], Mapping[str, int]]
+        self, config: LLMConfig, formats: MutableMapping[str, str], used: Callable[[], Mapping[str, int]]
     ) -> None:
         """used: how many exchanges of each role the study has; a script goes on after them."""
+        from agent.llm.answer_formats import AnswerFormats
         from agent.llm.config import secrets_of
-        from agent.llm.ladder import Rungs
         from agent.llm.retry import CoolDown
 
         self._config = config
@@ -317,7 +317,7 @@ class _Cast:
         self._environment = dict(os.environ)
         self._dotenv = _dotenv(config)
         self._secrets = secrets_of(config, self._environment, self._dotenv)
-        self._rungs = Rungs(rungs)
+        self._formats = AnswerFormats(formats)
         self._cool_down = CoolDown(now=time.monotonic)
         self._made: dict[str, LLM] = {}
 
@@ -361,7 +361,7 @@ class _Cast:
         return self._client(endpoint_for(self._config, role, self._environment, self._dotenv))
 
     def _client(self, endpoint: Endpoint) -> LLM:
-        return make_client(endpoint, self._rungs, self._cool_down)
+        return make_client(endpoint, self._formats, self._cool_down)
 
     def _scripted(self) -> LLM:
         from agent.llm.scripted import load_scripted

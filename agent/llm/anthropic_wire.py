@@ -40,22 +40,22 @@ class AnthropicWire:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
 
-    def send(self, request: Request, rung: str) -> Reply:
+    def send(self, request: Request, answer_format: str) -> Reply:
         """See `agent.llm.wire.Wire`. The system prompt is marked for the provider's cache."""
-        if rung == "json_object":
+        if answer_format == "json_object":
             raise SchemaRefused("anthropic has no json_object mode")
-        body = self._body(request, rung)
+        body = self._body(request, answer_format)
         earlier: Reply | None = None
         for _ in range(MAX_PAUSES + 1):
             try:
-                answered = exchange(self.endpoint, rung, self._call(body), part="content")
-                fault = fault_inside(answered, answered.body, self.endpoint, rung)
+                answered = exchange(self.endpoint, answer_format, self._call(body), part="content")
+                fault = fault_inside(answered, answered.body, self.endpoint, answer_format)
                 if fault is not None:
                     raise fault
             except LLMError as error:
                 error.reply = error.reply or earlier  # what the turns before it cost
                 raise
-            reply = _reply(answered.body, answered.headers, request, self.endpoint, rung, earlier)
+            reply = _reply(answered.body, answered.headers, request, self.endpoint, answer_format, earlier)
             if reply.stop != "pause_turn" or request.search is None:
                 break
             earlier = reply
@@ -63,18 +63,18 @@ class AnthropicWire:
             body = {**body, "messages": [*body["messages"], said]}
         return _settled(answered.body, request, reply, self.endpoint)
 
-    def _body(self, request: Request, rung: str) -> dict[str, Any]:
+    def _body(self, request: Request, answer_format: str) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.endpoint.model,
             "max_tokens": request.max_tokens,
-            "messages": turns(request, rung),
+            "messages": turns(request, answer_format),
         }
         if request.system:
             body["system"] = [{"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}]
         if request.search is not None:
             body["tools"] = [{"type": SEARCH_TOOL, "name": "web_search", "max_uses": request.search.max_uses}]
-        elif request.schema is not None and rung in ("json_schema", "tool"):
-            body |= _structure(request, rung)
+        elif request.schema is not None and answer_format in ("json_schema", "tool"):
+            body |= _structure(request, answer_format)
         return body
 
     def _call(self, body: Mapping[str, Any]) -> Callable[[Deadline], AbstractContextManager[Any]]:
@@ -108,14 +108,14 @@ class AnthropicWire:
         return call
 
 
-def _structure(request: Request, rung: str) -> dict[str, Any]:
+def _structure(request: Request, answer_format: str) -> dict[str, Any]:
     import anthropic
 
     try:
         schema = anthropic.transform_schema(dict(request.schema or {}))
     except (TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
         raise SchemaRefused(f"anthropic's SDK cannot send this schema: {type(error).__name__}: {error}") from error
-    if rung == "json_schema":
+    if answer_format == "json_schema":
         return {"output_config": {"format": {"type": "json_schema", "schema": schema}}}
     tool = {
         "name": request.schema_name,
@@ -131,7 +131,7 @@ def _reply(
     headers: Mapping[str, str],
     request: Request,
     endpoint: Endpoint,
-    rung: str,
+    answer_format: str,
     earlier: Reply | None,
 ) -> Reply:
     blocks = entries(body.get("content"))
@@ -139,7 +139,7 @@ def _reply(
     calls = [
         block for block in blocks if block.get("type") == "tool_use" and block.get("name") == request.schema_name
     ]
-    if calls and rung == "tool":
+    if calls and answer_format == "tool":
         texts = [json.dumps(call.get("input"), ensure_ascii=False) for call in calls]
     cited = [entry for block in blocks for entry in entries(block.get("citations"))]
     reply = Reply(
@@ -147,7 +147,7 @@ def _reply(
         usage=_usage(body.get("usage")),
         provider=endpoint.provider,
         model=endpoint.shown(text_of(body.get("model"))) or endpoint.model,
-        rung=rung,
+        answer_format=answer_format,
         stop=endpoint.shown(text_of(body.get("stop_reason"))),
         request_id=headers.get("request-id", "") or text_of(body.get("id")),
         citations=citations(cited),
@@ -160,7 +160,7 @@ def _reply(
 
 
 def _settled(body: Mapping[str, Any], request: Request, reply: Reply, endpoint: Endpoint) -> Reply:
-    offered = request.schema_name if reply.rung == "tool" else None
+    offered = request.schema_name if reply.answer_format == "tool" else None
     calls = [block for block in entries(body.get("content")) if block.get("type") == "tool_use"]
     foreign = tuple(endpoint.shown(text_of(call.get("name"))) for call in calls if call.get("name") != offered)
     details = body.get("stop_details")

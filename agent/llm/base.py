@@ -109,9 +109,23 @@ class Attempt:
     error: str
     status: int | None = None
     """HTTP status, None where there was none."""
-    rung: str = ""
+    answer_format: str = ""
     waited_s: float = 0.0
     """How long was waited after it."""
+
+    def to_json(self) -> dict[str, object]:
+        """As recorded exchanges have it, where the answer format is called `rung`."""
+        return {"error": self.error, "status": self.status, "rung": self.answer_format, "waited_s": self.waited_s}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Attempt:
+        """Raises TypeError for what is none."""
+        return cls(**_with_format(raw))
+
+
+def _with_format(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recorded try or reply."""
+    return {"answer_format" if name == "rung" else name: value for name, value in raw.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +151,7 @@ class Reply:
     provider: str
     model: str
     """As the endpoint names it."""
-    rung: str = "text"
+    answer_format: str = "text"
     """How the structure was asked for: json_schema, tool, json_object or text."""
     stop: str = ""
     """The provider's own word on why the answer ended."""
@@ -146,7 +160,10 @@ class Reply:
     attempts: tuple[Attempt, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """As recorded exchanges have it, where the answer format is called `rung`."""
+        attempts = [attempt.to_json() for attempt in self.attempts]
+        found = {"rung" if name == "answer_format" else name: value for name, value in asdict(self).items()}
+        return found | {"attempts": attempts}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Reply:
@@ -154,9 +171,9 @@ class Reply:
         parts: dict[str, Any] = {
             "usage": Usage(**raw["usage"]),
             "citations": tuple(Citation(**entry) for entry in raw["citations"]),
-            "attempts": tuple(Attempt(**entry) for entry in raw["attempts"]),
+            "attempts": tuple(map(Attempt.from_json, raw["attempts"])),
         }
-        return cls(**(dict(raw) | parts))
+        return cls(**(_with_format(raw) | parts))
 
 
 class LLM(Protocol):

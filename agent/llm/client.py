@@ -1,4 +1,4 @@
-"""The call path to a language model: cool-down, ladder, retries, accounting and validation around one wire."""
+"""The call path to a language model: cool-down, answer formats, retries, accounting, validation around one wire."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from agent.errors import LLMError, LLMRejected, LLMUnavailable, LLMUnusable
 from agent.llm.answer import parse_answer, without_reasoning
+from agent.llm.answer_formats import AnswerFormats
 from agent.llm.base import Attempt, Citation, Reply, Request, Usage
-from agent.llm.ladder import Rungs
 from agent.llm.retry import CoolDown, RetryPolicy
 from agent.llm.wire import Endpoint, SchemaRefused, Wire, make_wire
 
@@ -17,7 +17,7 @@ from agent.llm.wire import Endpoint, SchemaRefused, Wire, make_wire
 class Client:
     """One endpoint as an `LLM` (see agent.llm.base).
 
-    Rungs, policy and cool-down may be shared by the clients of all roles. An answer that cannot be used is raised,
+    Formats, policy and cool-down may be shared by the clients of all roles. An answer that cannot be used is raised,
     not asked for again: the role's repair turn does that, with the problems in it.
     """
 
@@ -26,7 +26,7 @@ class Client:
         endpoint: Endpoint,
         *,
         wire: Wire | None = None,
-        rungs: Rungs | None = None,
+        formats: AnswerFormats | None = None,
         policy: RetryPolicy | None = None,
         cool_down: CoolDown | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -35,7 +35,7 @@ class Client:
         """now: a monotonic clock in seconds. Raises UsageError where the endpoint's SDK is not installed."""
         self.endpoint = endpoint
         self._wire = wire if wire is not None else make_wire(endpoint)
-        self._rungs = rungs if rungs is not None else Rungs()
+        self._formats = formats if formats is not None else AnswerFormats()
         self._policy = policy if policy is not None else RetryPolicy()
         self._cool_down = cool_down if cool_down is not None else CoolDown(now=now)
         self._sleep = sleep
@@ -63,31 +63,31 @@ class Client:
             raise
 
     def _reached(self, request: Request, spent: _Spent) -> Reply:
-        """Asks until a reply is there, or patience or the ladder ends."""
-        rungs = self._rungs.of(self.endpoint, request)
+        """Asks until a reply is there, or patience ends or no answer format is left."""
+        formats = self._formats.of(self.endpoint, request)
         place, failed, begun = 0, 0, self._now()
         while True:
-            rung = rungs[place]
+            answer_format = formats[place]
             try:
-                return self._wire.send(request, rung)
+                return self._wire.send(request, answer_format)
             except SchemaRefused as error:
-                part = spent.note(error, rung)
+                part = spent.note(error, answer_format)
                 place += 1
-                if place == len(rungs):
+                if place == len(formats):
                     raise LLMRejected(str(error), status=error.status, reply=part) from None
-                self._rungs.begin_at(self.endpoint, rungs[place])
+                self._formats.begin_at(self.endpoint, formats[place])
             except LLMUnavailable as error:
                 failed += 1
                 asked = getattr(error, "retry_after_s", None)
                 wait = self._policy.wait_s(failed, elapsed_s=self._now() - begun, retry_after_s=asked)
-                part = spent.note(error, rung, waited_s=wait or 0.0)
+                part = spent.note(error, answer_format, waited_s=wait or 0.0)
                 if wait is None:
                     self._cool_down.begin(self.endpoint, str(error))
                     tries = "1 try" if failed == 1 else f"{failed} tries"
                     raise LLMUnavailable(f"{error}; {tries}", reply=part) from None
                 self._sleep(wait)
             except LLMError as error:
-                error.reply = spent.note(error, rung)
+                error.reply = spent.note(error, answer_format)
                 raise
 
     def _judged(self, reply: Reply, request: Request, spent: _Spent) -> Reply:
@@ -102,7 +102,7 @@ class Client:
                 return cleaned
             return replace(cleaned, data=parse_answer(cleaned.text, request.schema))
         except LLMUnusable as error:
-            spent.attempts.append(Attempt(error=str(error), rung=reply.rung))
+            spent.attempts.append(Attempt(error=str(error), answer_format=reply.answer_format))
             error.reply = cleaned
             raise
 
@@ -120,10 +120,10 @@ class _Spent:
         self._usage = self._usage + reply.usage
         return replace(reply, usage=self._usage, attempts=tuple(self.attempts))
 
-    def note(self, error: LLMError, rung: str, *, waited_s: float = 0.0) -> Reply | None:
+    def note(self, error: LLMError, answer_format: str, *, waited_s: float = 0.0) -> Reply | None:
         """Notes a failed try; what had arrived, with the usage of all tries, or None while nothing was charged."""
         status = getattr(error, "status", None)
-        self.attempts.append(Attempt(error=str(error), status=status, rung=rung, waited_s=waited_s))
+        self.attempts.append(Attempt(error=str(error), status=status, answer_format=answer_format, waited_s=waited_s))
         if error.reply is not None:
             return self.total(error.reply)
         if self._usage == Usage():

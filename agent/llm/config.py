@@ -294,7 +294,7 @@ def _endpoint(config: LLMConfig, player: Player, key: FoundKey | None, whose: st
         key=key.secret.reveal() if key is not None else None,
         key_from=str(key) if key is not None else "",
         timeout_s=config.timeout_s,
-        rungs=provider.rungs,
+        formats=provider.formats,
         extra_body=dict(provider.extra_body),
     )
 

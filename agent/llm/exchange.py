@@ -91,7 +91,7 @@ class Answered:
 
 
 def exchange(
-    endpoint: Endpoint, rung: str, call: Callable[[Deadline], AbstractContextManager[Any]], *, part: str
+    endpoint: Endpoint, answer_format: str, call: Callable[[Deadline], AbstractContextManager[Any]], *, part: str
 ) -> Answered:
     """Sends one request. Raises LLMError, never anything else.
 
@@ -109,7 +109,7 @@ def exchange(
             # The SDK's exception holds the request's headers and the server's words: never printed with ours.
             if deadline.passed:
                 raise TryAgain(f"{endpoint.provider}: no whole answer within {endpoint.timeout_s:g} s") from None
-            raise translated(error, endpoint, rung) from None
+            raise translated(error, endpoint, answer_format) from None
     body = _parsed(raw, endpoint, headers.get("content-type", ""))
     if part not in body and not body.get("error"):
         known = endpoint.shown(", ".join(body)) or "nothing"
@@ -119,19 +119,29 @@ def exchange(
     return Answered(body=body, headers=headers)
 
 
-def fault_inside(answered: Answered, place: Mapping[str, Any], endpoint: Endpoint, rung: str) -> LLMError | None:
+def fault_inside(
+    answered: Answered, place: Mapping[str, Any], endpoint: Endpoint, answer_format: str
+) -> LLMError | None:
     """The error that a 200 carries in its body (OpenRouter, failed responses), by its code; None without one."""
     if not place.get("error"):
         return None
-    return judged(_code_status(place), place, endpoint=endpoint, rung=rung, headers=answered.headers)
+    return judged(
+        _code_status(place), place, endpoint=endpoint, answer_format=answer_format, headers=answered.headers
+    )
 
 
-def translated(error: Exception, endpoint: Endpoint, rung: str) -> LLMError:
+def translated(error: Exception, endpoint: Endpoint, answer_format: str) -> LLMError:
     """What a foreign exception is here. Its words are kept, the key is not."""
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None)
     if response is not None and isinstance(status, int) and kind_of(type(error)) is LLMRejected:
-        return judged(status, getattr(error, "body", None), endpoint=endpoint, rung=rung, headers=response.headers)
+        return judged(
+            status,
+            getattr(error, "body", None),
+            endpoint=endpoint,
+            answer_format=answer_format,
+            headers=response.headers,
+        )
     if why := unreached(error):
         return TryAgain(f"{endpoint.place} cannot be reached ({endpoint.shown(why)})")
     cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ is not None else ""
@@ -164,8 +174,10 @@ def kind_of(raised: type[BaseException]) -> type[LLMError] | None:
     return next((KINDS[base.__name__] for base in raised.__mro__ if base.__name__ in KINDS), None)
 
 
-def judged(status: int, body: object, *, endpoint: Endpoint, rung: str, headers: Mapping[str, str]) -> LLMError:
-    """What an HTTP status and its error body mean: try again, one rung down, or not at all."""
+def judged(
+    status: int, body: object, *, endpoint: Endpoint, answer_format: str, headers: Mapping[str, str]
+) -> LLMError:
+    """What an HTTP status and its error body mean: try again, in the next answer format, or not at all."""
     words, code = _said(body)
     message = f"{endpoint.provider} answers {status}: {endpoint.shown(words) or 'no reason given'}"
     if status == 401:
@@ -183,7 +195,7 @@ def judged(status: int, body: object, *, endpoint: Endpoint, rung: str, headers:
     if status in (404, 405) and endpoint.style == "responses" and "api.openai.com" not in endpoint.place:
         message += "; for a server that speaks chat completions alone: --provider custom --base-url URL"
     about = STRUCTURE.search(f"{code} {words}") or not words
-    if status in (400, 404, 422) and about and "context_length" not in code and rung != "text":
+    if status in (400, 404, 422) and about and "context_length" not in code and answer_format != "text":
         return SchemaRefused(message, status=status)
     return LLMRejected(message, status=status)
 

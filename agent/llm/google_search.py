@@ -88,7 +88,7 @@ class _GeminiWire:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
 
-    def send(self, request: Request, rung: str) -> Reply:
+    def send(self, request: Request, answer_format: str) -> Reply:
         if request.schema is not None:
             raise LLMRejected(f"{self._endpoint.provider}: a grounded answer is free text; it cannot have a schema")
         turns = [("model" if message.role == "assistant" else "user", message.text) for message in request.messages]
@@ -129,7 +129,7 @@ class _ProgrammableWire:
     def __init__(self, endpoint: Endpoint, engine: str) -> None:
         self._endpoint, self._engine = endpoint, engine
 
-    def send(self, request: Request, rung: str) -> Reply:
+    def send(self, request: Request, answer_format: str) -> Reply:
         if request.search is None or request.schema is not None:
             raise LLMRejected(f"{self._endpoint.provider}: answers a search in free text, nothing else")
         asked = {"q": request.search.query, "cx": self._engine, "num": str(RESULTS)}
@@ -173,7 +173,7 @@ def _endpoint(provider: str, model: str, key: str, base_url: str, timeout_s: flo
         base_url=base_url.rstrip("/"),
         key=key,
         timeout_s=timeout_s,
-        rungs=("text",),
+        formats=("text",),
     )
 
 
@@ -241,7 +241,11 @@ def _failure(endpoint: Endpoint, status: int, headers: Mapping[str, str], body: 
         message = f"{endpoint.provider} answers 429: {endpoint.shown(said) or 'no reason given'}"
         return TryAgain(message, status=status, retry_after_s=retry_after_s(headers))
     return judged(
-        status, {"error": {"message": said}} if said else None, endpoint=endpoint, rung="text", headers=headers
+        status,
+        {"error": {"message": said}} if said else None,
+        endpoint=endpoint,
+        answer_format="text",
+        headers=headers,
     )
 
 

@@ -36,11 +36,11 @@ class ResponsesWire:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
 
-    def send(self, request: Request, rung: str) -> Reply:
+    def send(self, request: Request, answer_format: str) -> Reply:
         """See `agent.llm.wire.Wire`."""
         body: dict[str, Any] = {
             "model": self.endpoint.model,
-            "input": turns(request, rung),
+            "input": turns(request, answer_format),
             "max_output_tokens": request.max_tokens,
             "store": False,
         }
@@ -50,25 +50,25 @@ class ResponsesWire:
             body["tools"] = [{"type": "web_search", "search_context_size": "low"}]
             body["max_tool_calls"] = request.search.max_uses
         elif request.schema is not None:
-            body |= self._structure(request, rung)
-        answered = exchange(self.endpoint, rung, _call(self.endpoint, "responses", body), part="output")
-        return self._settled(answered, request, rung)
+            body |= self._structure(request, answer_format)
+        answered = exchange(self.endpoint, answer_format, _call(self.endpoint, "responses", body), part="output")
+        return self._settled(answered, request, answer_format)
 
-    def _structure(self, request: Request, rung: str) -> dict[str, Any]:
+    def _structure(self, request: Request, answer_format: str) -> dict[str, Any]:
         named = {"name": request.schema_name, "strict": True}
-        if rung == "json_schema":
+        if answer_format == "json_schema":
             return {"text": {"format": {"type": "json_schema", **named, "schema": dict(request.schema or {})}}}
-        if rung == "tool":
+        if answer_format == "tool":
             tool = {"type": "function", **named, "parameters": dict(request.schema or {})}
             return {"tools": [tool], "tool_choice": {"type": "function", "name": request.schema_name}}
-        return {"text": {"format": {"type": "json_object"}}} if rung == "json_object" else {}
+        return {"text": {"format": {"type": "json_object"}}} if answer_format == "json_object" else {}
 
-    def _settled(self, answered: Answered, request: Request, rung: str) -> Reply:
+    def _settled(self, answered: Answered, request: Request, answer_format: str) -> Reply:
         body = answered.body
         output = entries(body.get("output"))
         parts = [part for item in output if item.get("type") == "message" for part in entries(item.get("content"))]
         calls = [item for item in output if item.get("type") == "function_call"]
-        ours = [call for call in calls if rung == "tool" and call.get("name") == request.schema_name]
+        ours = [call for call in calls if answer_format == "tool" and call.get("name") == request.schema_name]
         texts = [text_of(part.get("text")) for part in parts if part.get("type") == "output_text"]
         reasons = body.get("incomplete_details")
         reason = text_of(reasons.get("reason")) if isinstance(reasons, Mapping) else ""
@@ -78,7 +78,7 @@ class ResponsesWire:
             usage=_responses_usage(body.get("usage"), searched),
             provider=self.endpoint.provider,
             model=self.endpoint.shown(text_of(body.get("model"))) or self.endpoint.model,
-            rung=rung,
+            answer_format=answer_format,
             stop=self.endpoint.shown(reason or text_of(body.get("status"))),
             request_id=answered.headers.get("x-request-id", "") or text_of(body.get("id")),
             citations=citations([entry for part in parts for entry in _url_citations(part)]),
@@ -105,7 +105,7 @@ class ChatWire:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
 
-    def send(self, request: Request, rung: str) -> Reply:
+    def send(self, request: Request, answer_format: str) -> Reply:
         """See `agent.llm.wire.Wire`."""
         if request.search is not None:
             raise LLMRejected(
@@ -114,39 +114,39 @@ class ChatWire:
         system = [{"role": "system", "content": request.system}] if request.system else []
         body: dict[str, Any] = {
             "model": self.endpoint.model,
-            "messages": [*system, *turns(request, rung)],
+            "messages": [*system, *turns(request, answer_format)],
             "max_tokens": request.max_tokens,
         }
         if request.schema is not None:
-            body |= self._structure(request, rung)
-        answered = exchange(self.endpoint, rung, _call(self.endpoint, "chat", body), part="choices")
-        return self._settled(answered, request, rung)
+            body |= self._structure(request, answer_format)
+        answered = exchange(self.endpoint, answer_format, _call(self.endpoint, "chat", body), part="choices")
+        return self._settled(answered, request, answer_format)
 
-    def _structure(self, request: Request, rung: str) -> dict[str, Any]:
+    def _structure(self, request: Request, answer_format: str) -> dict[str, Any]:
         named = {"name": request.schema_name, "strict": True}
-        if rung == "json_schema":
+        if answer_format == "json_schema":
             schema = {**named, "schema": dict(request.schema or {})}
             return {"response_format": {"type": "json_schema", "json_schema": schema}}
-        if rung == "tool":
+        if answer_format == "tool":
             tool = {"type": "function", "function": {**named, "parameters": dict(request.schema or {})}}
             chosen = {"type": "function", "function": {"name": request.schema_name}}
             return {"tools": [tool], "tool_choice": chosen}
-        return {"response_format": {"type": "json_object"}} if rung == "json_object" else {}
+        return {"response_format": {"type": "json_object"}} if answer_format == "json_object" else {}
 
-    def _settled(self, answered: Answered, request: Request, rung: str) -> Reply:
+    def _settled(self, answered: Answered, request: Request, answer_format: str) -> Reply:
         body = answered.body
         choice: Mapping[str, Any] = next(iter(entries(body.get("choices"))), {})
         raw = choice.get("message")
         message: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
         calls = [call.get("function") for call in entries(message.get("tool_calls"))]
         functions = entries(calls)
-        ours = [call for call in functions if rung == "tool" and call.get("name") == request.schema_name]
+        ours = [call for call in functions if answer_format == "tool" and call.get("name") == request.schema_name]
         reply = Reply(
             text="\n".join(text_of(call.get("arguments")) for call in ours) if ours else _content(message),
             usage=_chat_usage(body.get("usage")),
             provider=self.endpoint.provider,
             model=self.endpoint.shown(text_of(body.get("model"))) or self.endpoint.model,
-            rung=rung,
+            answer_format=answer_format,
             stop=self.endpoint.shown(text_of(choice.get("finish_reason"))),
             request_id=answered.headers.get("x-request-id", "") or text_of(body.get("id")),
         )
@@ -207,7 +207,7 @@ def _call(
 def _raise_fault(
     answered: Answered, place: Mapping[str, Any], endpoint: Endpoint, reply: Reply, counted: bool
 ) -> None:
-    fault = fault_inside(answered, place, endpoint, reply.rung)
+    fault = fault_inside(answered, place, endpoint, reply.answer_format)
     if fault is None:
         return
     inner = place["error"]

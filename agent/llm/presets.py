@@ -29,7 +29,7 @@ class Preset:
     role_variables: Mapping[str, str] = field(default_factory=dict)
     """Role -> variable that may hold a key of its own for that role at this provider, before those for all."""
     needs_key: bool = True
-    rungs: tuple[str, ...]
+    formats: tuple[str, ...]
     """Ways to ask for JSON that it may understand, the strictest first: json_schema, tool, json_object, text."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Fields of every request that are this provider's own."""
@@ -59,7 +59,7 @@ PRESETS: Mapping[str, Preset] = {
             style="anthropic",
             base_url="https://api.anthropic.com",
             key_variables=("ANTHROPIC_API_KEY",),
-            rungs=("json_schema", "tool", "text"),
+            formats=("json_schema", "tool", "text"),
             model="claude-sonnet-5-5",
         ),
         Preset(
@@ -67,7 +67,7 @@ PRESETS: Mapping[str, Preset] = {
             style="responses",
             base_url="https://api.openai.com/v1",
             key_variables=("OPENAI_API_KEY",),
-            rungs=_FULL,
+            formats=_FULL,
             model="gpt-6.1-sol",
         ),
         Preset(
@@ -75,7 +75,7 @@ PRESETS: Mapping[str, Preset] = {
             style="chat",
             base_url="https://api.deepseek.com",
             key_variables=("DEEPSEEK_API_KEY",),
-            rungs=("json_object", "text"),
+            formats=("json_object", "text"),
             model="deepseek-flash",
         ),
         Preset(
@@ -83,7 +83,7 @@ PRESETS: Mapping[str, Preset] = {
             style="chat",
             base_url="https://openrouter.ai/api/v1",
             key_variables=("OPENROUTER_API_KEY",),
-            rungs=_FULL,
+            formats=_FULL,
             # Without it a request for a schema may be routed to a host that ignores the schema.
             extra_body={"provider": {"require_parameters": True}},
             example_model="anthropic/claude-sonnet-5.5",
@@ -106,7 +106,7 @@ PRESETS: Mapping[str, Preset] = {
                 "checker": "GEMINI_API_KEY_EXEC",
                 "judge": "GEMINI_API_KEY_EXEC",
             },
-            rungs=("json_schema", "json_object", "text"),
+            formats=("json_schema", "json_object", "text"),
             model="gemini-3.8-flash",
         ),
         Preset(
@@ -114,7 +114,7 @@ PRESETS: Mapping[str, Preset] = {
             style="chat",
             base_url="http://localhost:11434/v1",
             needs_key=False,
-            rungs=("json_schema", "json_object", "text"),
+            formats=("json_schema", "json_object", "text"),
             example_model="qwen3:8b",
         ),
         Preset(
@@ -123,12 +123,17 @@ PRESETS: Mapping[str, Preset] = {
             base_url="http://localhost:8000/v1",
             key_variables=("VLLM_API_KEY",),
             needs_key=False,
-            rungs=_FULL,
+            formats=_FULL,
             example_model="Qwen/Qwen3-8B",
         ),
         # No key variable of its own: a key is sent to an address that somebody typed only when it was meant for it.
         Preset(
-            name="custom", style="chat", base_url=None, needs_key=False, rungs=_FULL, example_model="the-served-name"
+            name="custom",
+            style="chat",
+            base_url=None,
+            needs_key=False,
+            formats=_FULL,
+            example_model="the-served-name",
         ),
     )
 }

@@ -91,7 +91,7 @@ class Scripted:
             usage=scripted.usage or _estimated(request, scripted),
             provider=NAME,
             model=NAME,
-            rung="text" if request.schema is None else "json_schema",
+            answer_format="text" if request.schema is None else "json_schema",
             stop=scripted.stop or ("error" if scripted.error else "end"),
             citations=scripted.citations,
         )

@@ -228,7 +228,7 @@ def _answered(reply: Reply) -> dict[str, object]:
         "llm.token_count.prompt_details.cache_read": usage.cached_tokens or None,
         "llm.token_count.prompt_details.cache_write": usage.cache_write_tokens or None,
         "llm.token_count.completion_details.reasoning": usage.reasoning_tokens or None,
-        "roundtable.rung": reply.rung,
+        "roundtable.rung": reply.answer_format,
         "roundtable.failed_attempts": len(reply.attempts),
     }
 

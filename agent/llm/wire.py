@@ -14,8 +14,8 @@ from agent.errors import LLMRefusal, LLMRejected, LLMUnavailable, LLMUnusable, U
 from agent.llm.base import Citation, Reply, Request, Usage, rough_tokens
 from agent.llm.keys import HIDDEN, SHORTEST_SECRET, is_no_secret, redact
 
-RUNGS = ("json_schema", "tool", "json_object", "text")
-"""The ladder of structured output, best first: how an endpoint is made to answer with the asked structure."""
+FORMATS = ("json_schema", "tool", "json_object", "text")
+"""The formats of structured answers, best first: how an endpoint is made to answer with the asked structure."""
 
 STYLES = {"anthropic": "anthropic", "responses": "openai", "chat": "openai"}
 """Wire format -> the SDK that speaks it."""
@@ -48,17 +48,19 @@ class Endpoint:
     """Where the key was found, for messages: "ANTHROPIC_API_KEY in the environment"."""
     timeout_s: float = 120.0
     """Longest time of one exchange, from connecting to the last byte."""
-    rungs: tuple[str, ...] = RUNGS
-    """The rungs of the ladder that this endpoint may know, in order."""
+    formats: tuple[str, ...] = FORMATS
+    """The answer formats that this endpoint may know, in order."""
     extra_body: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Merged into every request's body."""
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
             raise UsageError(f"style of {self.provider} is {self.style!r}: must be one of {', '.join(STYLES)}")
-        unknown = [rung for rung in self.rungs if rung not in RUNGS]
-        if unknown or not self.rungs:
-            raise UsageError(f"rungs of {self.provider} are {list(self.rungs)}: must be of {', '.join(RUNGS)}")
+        unknown = [answer_format for answer_format in self.formats if answer_format not in FORMATS]
+        if unknown or not self.formats:
+            raise UsageError(
+                f"answer formats of {self.provider} are {list(self.formats)}: must be of {', '.join(FORMATS)}"
+            )
         if not self.model.strip():
             raise UsageError(f"{self.provider} needs a model's name")
         if not 0 < self.timeout_s <= 3600:
@@ -127,13 +129,13 @@ class TryAgain(LLMUnavailable):
 
 
 class SchemaRefused(LLMRejected):
-    """The endpoint does not know this rung of the ladder, or not this schema on it."""
+    """The endpoint does not know this answer format, or not this schema in it."""
 
 
 class Wire(Protocol):
     """How one endpoint is spoken to."""
 
-    def send(self, request: Request, rung: str) -> Reply:
+    def send(self, request: Request, answer_format: str) -> Reply:
         """One exchange, nothing tried again; `data` stays None, the text is as it came.
 
         A search that the provider pauses is continued here: the only case of more than one HTTP call.
@@ -176,19 +178,19 @@ def ambient_headers(variable: str, key: str, omit: Any) -> dict[str, Any]:
     return {name: f"Bearer {key}" if name.lower() == "authorization" else omit for name in names}
 
 
-def turns(request: Request, rung: str) -> list[dict[str, str]]:
+def turns(request: Request, answer_format: str) -> list[dict[str, str]]:
     """The conversation; where the protocol cannot carry the schema, the last turn says it in words.
 
     OpenAI and DeepSeek refuse json_object unless a message holds the word json.
     """
     spoken = [{"role": message.role, "content": message.text} for message in request.messages]
-    if request.schema is not None and rung in ("json_object", "text"):
+    if request.schema is not None and answer_format in ("json_object", "text"):
         schema = json.dumps(request.schema, ensure_ascii=False)
         spoken[-1]["content"] += (
             "\n\nAnswer in json: one JSON object and nothing else, no text around it, no second object. "
             f"It must be valid against this JSON Schema:\n{schema}"
         )
-    elif request.schema is not None and rung == "tool":
+    elif request.schema is not None and answer_format == "tool":
         spoken[-1]["content"] += f"\n\nAnswer by calling the tool `{request.schema_name}` exactly once."
     return spoken
 

@@ -50,7 +50,7 @@ class Models:
     """Replaces every known key in a text; what is written down passes it."""
     offline: bool = False
     """Only recorded exchanges: a replay."""
-    rungs: Mapping[str, str] = field(default_factory=dict)
+    answer_formats: Mapping[str, str] = field(default_factory=dict)
     """How structure was last asked for at each endpoint; grows as calls are made."""
 
 

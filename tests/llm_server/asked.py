@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-RUNGS = ("json_schema", "tool", "json_object", "text")
+FORMATS = ("json_schema", "tool", "json_object", "text")
 """The ways to ask for structure, from the strictest."""
 FIELDS = {
     ("anthropic", "json_schema"): "output_config.format",
@@ -16,7 +16,7 @@ FIELDS = {
     ("chat", "json_schema"): "response_format",
     ("chat", "json_object"): "response_format",
 }
-"""Wire and rung -> the field that carries it; a tool is in "tools" everywhere."""
+"""Wire and answer_format -> the field that carries it; a tool is in "tools" everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Asked:
     system: str = ""
     turns: tuple[tuple[str, str], ...] = ()
     """(role, text), in order; parts that are no text are left out."""
-    rung: str = "text"
+    answer_format: str = "text"
     tool: str = ""
     """Name of the forced tool."""
     schema: Mapping[str, Any] | None = None
@@ -100,12 +100,12 @@ def _anthropic(body: dict[str, Any]) -> dict[str, Any]:
     }
     wanted = (body.get("output_config") or {}).get("format")
     if wanted is not None:
-        return common | {"rung": "json_schema", "schema": wanted["schema"]}
+        return common | {"answer_format": "json_schema", "schema": wanted["schema"]}
     choice = body.get("tool_choice", {})
     own = {tool["name"]: tool.get("input_schema") for tool in tools if "input_schema" in tool}
     if choice.get("type") in ("tool", "any") and own:
         name = choice.get("name") or next(iter(own))
-        return common | {"rung": "tool", "tool": name, "schema": own[name]}
+        return common | {"answer_format": "tool", "tool": name, "schema": own[name]}
     return common
 
 
@@ -124,9 +124,9 @@ def _responses(body: dict[str, Any]) -> dict[str, Any]:
     }
     wanted = (body.get("text") or {}).get("format") or {"type": "text"}
     if wanted["type"] == "json_schema":
-        return common | {"rung": "json_schema", "schema": wanted["schema"]}
+        return common | {"answer_format": "json_schema", "schema": wanted["schema"]}
     if wanted["type"] == "json_object":
-        return common | {"rung": "json_object"}
+        return common | {"answer_format": "json_object"}
     own = {tool["name"]: tool["parameters"] for tool in tools if tool["type"] == "function"}
     return common | _forced(body.get("tool_choice"), own, lambda choice: choice["name"])
 
@@ -142,9 +142,9 @@ def _chat(body: dict[str, Any]) -> dict[str, Any]:
     }
     wanted = body.get("response_format") or {"type": "text"}
     if wanted["type"] == "json_schema":
-        return common | {"rung": "json_schema", "schema": wanted["json_schema"]["schema"]}
+        return common | {"answer_format": "json_schema", "schema": wanted["json_schema"]["schema"]}
     if wanted["type"] == "json_object":
-        return common | {"rung": "json_object"}
+        return common | {"answer_format": "json_object"}
     functions = [tool["function"] for tool in body.get("tools", []) if tool["type"] == "function"]
     own = {function["name"]: function["parameters"] for function in functions}
     return common | _forced(body.get("tool_choice"), own, lambda choice: choice["function"]["name"])
@@ -162,7 +162,7 @@ def _gemini(body: dict[str, Any]) -> dict[str, Any]:
         ),
         "max_tokens": settings.get("maxOutputTokens"),
         "searches": any("google_search" in tool or "googleSearch" in tool for tool in body.get("tools", [])),
-        "rung": "json_schema" if schema else "text",
+        "answer_format": "json_schema" if schema else "text",
         "schema": schema,
     }
 
@@ -171,7 +171,7 @@ def _forced(choice: Any, tools: Mapping[str, Any], name_of: Any) -> dict[str, An
     if not tools or choice in (None, "auto", "none"):
         return {}
     name = next(iter(tools)) if choice == "required" else name_of(choice)
-    return {"rung": "tool", "tool": name, "schema": tools[name]}
+    return {"answer_format": "tool", "tool": name, "schema": tools[name]}
 
 
 def _text(content: Any) -> str:

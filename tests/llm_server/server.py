@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.llm_server.asked import RUNGS, Asked, read
+from tests.llm_server.asked import FORMATS, Asked, read
 from tests.llm_server.behaviours import Behaviour, CutConnection, Drip, Hang, Redirect, Say, SchemaRefused, Status
 from tests.llm_server.wires import Written, write
 
@@ -35,7 +35,7 @@ class LLMServer:
         self.requests: list[Asked] = []
         """In the order of their arrival."""
         self.model = model
-        self.rungs: frozenset[str] = frozenset(RUNGS)
+        self.formats: frozenset[str] = frozenset(FORMATS)
         """Requests that ask for structure in another way get status 400 and use up no queued behaviour."""
         self.suffix = "-2026-01-01"
         """Answers name the model with this behind it, as providers do for an alias."""
@@ -89,7 +89,7 @@ class LLMServer:
         with self._lock:
             self.requests.append(asked)
             number = len(self.requests)
-            if asked.rung not in self.rungs:
+            if asked.answer_format not in self.formats:
                 return number, SchemaRefused()
             if self._queued:
                 return number, self._queued.popleft()

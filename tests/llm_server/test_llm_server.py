@@ -123,7 +123,7 @@ def test_answers_satisfy_the_sdk(client: Any, server: LLMServer) -> None:
         server.queue(behaviour)
         answered = client.ask()
         assert answered.usage is not None
-        assert server.requests[-1].rung == "text"
+        assert server.requests[-1].answer_format == "text"
     server.queue(Say(text="found", pages=PAGES))
     client.ask()
     asked = server.requests[0]
@@ -135,13 +135,13 @@ def test_structure_is_recognised(client: Any, server: LLMServer) -> None:
     server.queue(Say(json={"lr": 0.1}, usage=USAGE), times=2)
     for how in (client.schema, client.tool):
         assert '"lr":0.1' in client.ask(**how).model_dump_json().replace("\\", "").replace(" ", "")
-    assert [asked.rung for asked in server.requests] == ["json_schema", "tool"]
+    assert [asked.answer_format for asked in server.requests] == ["json_schema", "tool"]
     assert [asked.schema for asked in server.requests] == [SCHEMA, SCHEMA]
     assert server.requests[1].tool == "answer"
 
 
-def test_only_some_rungs_are_accepted(client: Any, server: LLMServer) -> None:
-    server.rungs = frozenset({"tool"})
+def test_only_some_formats_are_accepted(client: Any, server: LLMServer) -> None:
+    server.formats = frozenset({"tool"})
     server.queue(Say(json={"lr": 0.1}))
     with pytest.raises((anthropic.BadRequestError, openai.BadRequestError), match=r"format: json_schema is not supp"):
         client.ask(**client.schema)

@@ -95,8 +95,8 @@ def _waiting(behaviour: Status) -> dict[str, str]:
 
 def _failed(asked: Asked, behaviour: Status | SchemaRefused, number: int) -> Written:
     if isinstance(behaviour, SchemaRefused):
-        place = FIELDS.get((asked.wire, asked.rung), "tools.0")
-        message, headers = f"{place}: {asked.rung} is not supported by this model", dict[str, str]()
+        place = FIELDS.get((asked.wire, asked.answer_format), "tools.0")
+        message, headers = f"{place}: {asked.answer_format} is not supported by this model", dict[str, str]()
     else:
         place, message, headers = "", behaviour.message, _waiting(behaviour)
         if behaviour.echo_key:

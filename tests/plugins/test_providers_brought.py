@@ -18,7 +18,7 @@ CAMPUS = Preset(
     style="chat",
     base_url="https://llm.campus.example/v1",
     key_variables=("CAMPUS_LLM_PASS",),
-    rungs=("json_schema", "text"),
+    formats=("json_schema", "text"),
     model="campus-70b",
 )
 """

@@ -132,7 +132,7 @@ class Calls:
                 span.error(error)
                 raise
             finally:
-                self._remember_rungs()
+                self._remember_formats()
             span.reply(reply)
         return reply
 
@@ -213,7 +213,7 @@ class Calls:
             "message": str(error),
             "problems": list(error.problems) if isinstance(error, LLMUnusable) else None,
             "reply": error.reply.to_json() if error.reply is not None else None,
-            "attempts": [asdict(attempt) for attempt in error.attempts],
+            "attempts": [attempt.to_json() for attempt in error.attempts],
         }
 
     def _clean(self, value: Any) -> Any:
@@ -252,9 +252,9 @@ class Calls:
     def _place(self, name: str) -> str:
         return f"{self.work.paths.root.name}/calls/{name}"
 
-    def _remember_rungs(self) -> None:
-        if self.models.rungs:
-            learnt = AnswerFormatsLearnt(rungs=dict(self.models.rungs))
+    def _remember_formats(self) -> None:
+        if self.models.answer_formats:
+            learnt = AnswerFormatsLearnt(rungs=dict(self.models.answer_formats))
             self.work.store.journal.append_changed(learnt, key=("rungs",))
 
 
@@ -341,7 +341,7 @@ def _rebuilt(told: Mapping[str, Any], reveal: Callable[[str], str] = str) -> LLM
     if not (isinstance(kind, type) and issubclass(kind, LLMError)):
         raise ValueError(f"{told['kind']!r} is no error of a language model")
     reply = Reply.from_json(told["reply"]) if told["reply"] is not None else None
-    attempts = [Attempt(**attempt) for attempt in told["attempts"]]
+    attempts = [Attempt.from_json(attempt) for attempt in told["attempts"]]
     if issubclass(kind, LLMUnusable):
         problems = [reveal(str(problem)) for problem in told["problems"] or [told["message"]]]
         return kind(problems, reply=reply, attempts=attempts)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.errors import LLMError, LLMUnusable
+from agent.llm.answer_formats import AnswerFormats
 from agent.llm.base import Reply
-from agent.llm.ladder import Rungs
 from tests.agent.llm.fault_case import FaultCase
 from tests.agent.llm.provider_setting import ASK, GOOD, SPENT, USAGE, Setting, closed
 from tests.llm_server.behaviours import Say, big
@@ -53,13 +53,13 @@ class AnswerCase(FaultCase):
             assert error.reply.text == said.text
         return error
 
-    def each_rung(self, at: Setting) -> Any:
-        """The rungs of this wire, one after the other, each the only one that is accepted."""
-        for rung in self.ladder:
-            at.rungs = Rungs()
-            at.rungs.begin_at(at.endpoint(), rung)
-            at.server.rungs = frozenset({rung})
-            yield rung
+    def each_format(self, at: Setting) -> Any:
+        """The formats of this wire, one after the other, each the only one that is accepted."""
+        for answer_format in self.formats:
+            at.formats = AnswerFormats()
+            at.formats.begin_at(at.endpoint(), answer_format)
+            at.server.formats = frozenset({answer_format})
+            yield answer_format
 
     # Not what was asked for.
 
@@ -116,8 +116,8 @@ class AnswerCase(FaultCase):
         self.unusable(at, Say(text=f'{{"value": {number}}}'), request=LOOSE)
 
     @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-    def test_no_rung_lets_a_nan_through(self, at: Setting, number: float) -> None:
-        for _ in self.each_rung(at):
+    def test_no_format_lets_a_nan_through(self, at: Setting, number: float) -> None:
+        for _ in self.each_format(at):
             self.unusable(at, Say(json={"value": number}), request=LOOSE)
 
     @pytest.mark.parametrize("text", ["1", "-0.0", "1e-8", "0.1", "123456789.123456789", "1E+2"])
@@ -143,7 +143,7 @@ class AnswerCase(FaultCase):
         ],
     )
     def test_text_around_the_answer_is_left_aside(self, at: Setting, text: str) -> None:
-        at.server.rungs = frozenset({"text"})
+        at.server.formats = frozenset({"text"})
         reply = at.ask(Say(text=text, usage=SPENT))
         assert (reply.data, reply.text, reply.usage) == (GOOD, text, USAGE)
 
@@ -164,12 +164,12 @@ class AnswerCase(FaultCase):
         ids=lambda text: text[:20],
     )
     def test_an_answer_that_is_not_one_object_is_refused(self, at: Setting, text: str) -> None:
-        for _ in self.each_rung(at):
+        for _ in self.each_format(at):
             self.unusable(at, Say(text=text))
 
     def test_an_empty_tool_call_is_refused(self, at: Setting) -> None:
-        at.server.rungs = frozenset({"tool"})
-        at.rungs.begin_at(at.endpoint(), "tool")
+        at.server.formats = frozenset({"tool"})
+        at.formats.begin_at(at.endpoint(), "tool")
         self.unusable(at, Say(json={}))
 
     # Size.
@@ -199,9 +199,9 @@ class AnswerCase(FaultCase):
 
     @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
     def test_hostile_text_stays_the_text_it_is(self, at: Setting, text: str) -> None:
-        for rung in self.each_rung(at):
+        for answer_format in self.each_format(at):
             reply = at.ask(Say(json={"note": text}), request=NOTE)
-            assert (reply.data, reply.rung) == ({"note": text}, rung)
+            assert (reply.data, reply.answer_format) == ({"note": text}, answer_format)
             assert json.loads(reply.text) == {"note": text}
             assert Reply.from_json(json.loads(json.dumps(reply.to_json()))) == reply
 

@@ -38,14 +38,14 @@ def reply(text: str = '{"answer": "yes"}', *, tokens: int = 10, **changes: Any) 
 
 
 class ListWire:
-    """Gives what it was made of, one after the other; an exception is raised. asked: the rungs it was asked on."""
+    """Gives what it was made of, one after the other; an exception is raised. asked: the formats it was asked on."""
 
     def __init__(self, *outcomes: Reply | Exception) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[str] = []
 
-    def send(self, request: Request, rung: str) -> Reply:
-        self.asked.append(rung)
+    def send(self, request: Request, answer_format: str) -> Reply:
+        self.asked.append(answer_format)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome

@@ -8,9 +8,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from agent.errors import LLMError, LLMRefusal, LLMRejected, LLMUnavailable, LLMUnusable
+from agent.llm.answer_formats import AnswerFormats
 from agent.llm.base import Usage
 from agent.llm.client import Client
-from agent.llm.ladder import Rungs
 from tests.agent.llm.provider_case import ProviderCase
 from tests.agent.llm.provider_setting import (
     ASK,
@@ -45,7 +45,7 @@ from tests.llm_server.scripted_study import StudyModel
 
 
 class FaultCase(ProviderCase):
-    """Subclass, and name the style. Patience, ladder and accounting."""
+    """Subclass, and name the style. Patience, answer formats and accounting."""
 
     # Patience.
 
@@ -54,7 +54,7 @@ class FaultCase(ProviderCase):
         assert reply.data == GOOD
         assert at.clock.naps == [CAP_S]
         (attempt,) = reply.attempts
-        assert (attempt.status, attempt.rung, attempt.waited_s) == (429, "json_schema", CAP_S)
+        assert (attempt.status, attempt.answer_format, attempt.waited_s) == (429, "json_schema", CAP_S)
 
     def test_a_modest_retry_after_is_kept_to(self, at: Setting) -> None:
         at.ask(Status(429, retry_after=7), good())
@@ -114,56 +114,56 @@ class FaultCase(ProviderCase):
         at.fails(LLMUnavailable, Drip(0.6, part=part, code=code), timeout_s=0.1, tries=1)
         assert not at.server.dripped, "waited until the server gave up"
 
-    # The ladder.
+    # The answer formats.
 
-    def test_a_refused_rung_leads_to_the_next_and_is_remembered(self, at: Setting) -> None:
-        first, second = self.ladder[:2]
+    def test_a_refused_format_leads_to_the_next_and_is_remembered(self, at: Setting) -> None:
+        first, second = self.formats[:2]
         reply = at.ask(SchemaRefused(), good())
-        assert (reply.data, reply.rung) == (GOOD, second)
-        assert at.clock.naps == [] and [attempt.rung for attempt in reply.attempts] == [first]
-        assert at.ask(good()).rung == second
-        assert [asked.rung for asked in at.server.requests] == [first, second, second]
+        assert (reply.data, reply.answer_format) == (GOOD, second)
+        assert at.clock.naps == [] and [attempt.answer_format for attempt in reply.attempts] == [first]
+        assert at.ask(good()).answer_format == second
+        assert [asked.answer_format for asked in at.server.requests] == [first, second, second]
 
-    def test_every_rung_carries_the_answer(self, at: Setting) -> None:
-        for rung in self.ladder:
-            at.rungs = Rungs()
-            at.server.rungs = frozenset({rung})
+    def test_every_format_carries_the_answer(self, at: Setting) -> None:
+        for answer_format in self.formats:
+            at.formats = AnswerFormats()
+            at.server.formats = frozenset({answer_format})
             reply = at.ask(good())
-            assert (reply.data, reply.rung, reply.usage) == (GOOD, rung, USAGE)
+            assert (reply.data, reply.answer_format, reply.usage) == (GOOD, answer_format, USAGE)
             asked = at.server.requests[-1]
-            assert asked.rung == rung and asked.schema is not None
+            assert asked.answer_format == answer_format and asked.schema is not None
             assert set(asked.schema["properties"]) == set(SCHEMA["properties"])
-            assert rung != "json_object" or "json" in asked.text.lower()
+            assert answer_format != "json_object" or "json" in asked.text.lower()
 
-    def test_a_ladder_without_a_rung_left_is_refused(self, at: Setting) -> None:
-        at.server.rungs = frozenset()
+    def test_an_endpoint_without_a_format_left_is_refused(self, at: Setting) -> None:
+        at.server.formats = frozenset()
         error = at.fails(LLMRejected)
-        assert len(at.server.requests) == len(self.ladder) <= len(error.attempts)
+        assert len(at.server.requests) == len(self.formats) <= len(error.attempts)
 
-    def test_only_the_endpoints_rungs_are_asked(self, at: Setting) -> None:
-        assert at.ask(good(), rungs=("tool", "text")).rung == "tool"
+    def test_only_the_endpoints_formats_are_asked(self, at: Setting) -> None:
+        assert at.ask(good(), formats=("tool", "text")).answer_format == "tool"
 
     def test_a_400_without_a_reason_steps_down(self, at: Setting) -> None:
         """Gemini says no more than this about a schema that it finds too complex."""
         assert at.ask(Status(400, "Request contains an invalid argument."), good()).data == GOOD
 
-    def test_a_storm_on_the_way_down_keeps_the_rung(self, at: Setting) -> None:
+    def test_a_storm_on_the_way_down_keeps_the_format(self, at: Setting) -> None:
         reply = at.ask(SchemaRefused(), Status(529), good())
-        assert reply.rung == self.ladder[1]
+        assert reply.answer_format == self.formats[1]
         assert [attempt.status for attempt in reply.attempts] == [400, 529]
 
     # Answers that are none, and what they cost.
 
     def test_a_truncated_answer_is_counted(self, at: Setting) -> None:
-        for rung in self.ladder:
-            at.rungs, at.server.rungs = Rungs(), frozenset({rung})
+        for answer_format in self.formats:
+            at.formats, at.server.formats = AnswerFormats(), frozenset({answer_format})
             error = at.fails(LLMUnusable, Truncated('{"diagnosis": "the loss', usage=SPENT))
             assert error.reply.usage == USAGE and error.reply.stop
             assert "cut off" in str(error)
 
     def test_a_cut_answer_that_happens_to_be_valid_is_refused(self, at: Setting) -> None:
         """The model meant to go on: what stands there is not what it would have said."""
-        error = at.fails(LLMUnusable, Truncated(json.dumps(GOOD), usage=SPENT), rungs=("text",))
+        error = at.fails(LLMUnusable, Truncated(json.dumps(GOOD), usage=SPENT), formats=("text",))
         assert error.reply.text == json.dumps(GOOD)
 
     def test_a_refusal_is_told_apart_and_counted(self, at: Setting) -> None:
@@ -208,7 +208,7 @@ class FaultCase(ProviderCase):
             assert "bash" in str(error) and error.reply.usage == USAGE
 
     def test_an_unoffered_tool_beside_the_answer_spoils_it(self, at: Setting) -> None:
-        at.server.rungs = frozenset({"tool"})
+        at.server.formats = frozenset({"tool"})
         at.fails(LLMUnusable, Say(json=GOOD, tool_calls=(("bash", {"command": "id"}),), usage=SPENT))
 
     @pytest.mark.parametrize(
@@ -219,14 +219,14 @@ class FaultCase(ProviderCase):
     def test_a_usage_that_cannot_be_is_not_charged_and_is_noted(self, at: Setting, said: Tokens) -> None:
         for reply in (
             at.ask(Say(json=GOOD, usage=said)),
-            at.fails(LLMUnusable, Truncated("{", usage=said), rungs=("text",)).reply,
+            at.fails(LLMUnusable, Truncated("{", usage=said), formats=("text",)).reply,
         ):
             assert 0 < reply.usage.tokens < 10_000 and reply.usage.cached_tokens == 0
             assert reply.usage_note.endswith("an estimate is charged instead")
         assert at.ask(good()).usage_note == ""
 
     def test_two_different_tool_calls_are_no_answer(self, at: Setting) -> None:
-        at.server.rungs = frozenset({"tool"})
+        at.server.formats = frozenset({"tool"})
         other = ("proposal", GOOD | {"diagnosis": "another"})
         at.fails(LLMUnusable, Say(json=GOOD, tool_calls=(other,), usage=SPENT))
 

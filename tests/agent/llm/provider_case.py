@@ -43,8 +43,8 @@ class ProviderCase:
     """Subclass, and name the style. What is sent, what is refused for good, where the key stands."""
 
     style: ClassVar[str]
-    ladder: ClassVar[tuple[str, ...]] = ("json_schema", "tool", "json_object", "text")
-    """The rungs that reach this wire."""
+    formats: ClassVar[tuple[str, ...]] = ("json_schema", "tool", "json_object", "text")
+    """The formats that reach this wire."""
 
     @pytest.fixture
     def at(self, llm_server: LLMServer, caplog: pytest.LogCaptureFixture, watch: Watch) -> Iterator[Setting]:
@@ -58,7 +58,7 @@ class ProviderCase:
     def test_a_good_answer(self, at: Setting) -> None:
         reply = at.ask(good())
         assert (reply.data, json.loads(reply.text)) == (GOOD, GOOD)
-        assert (reply.provider, reply.model, reply.rung) == ("custom", "model-x-2026-01-01", "json_schema")
+        assert (reply.provider, reply.model, reply.answer_format) == ("custom", "model-x-2026-01-01", "json_schema")
         assert reply.usage == USAGE
         assert reply.request_id == "req_000001"
         assert reply.stop and reply.attempts == ()
@@ -68,7 +68,7 @@ class ProviderCase:
         at.ask(good())
         (asked,) = at.server.requests
         assert (asked.model, asked.system, asked.turns) == ("model-x", "You tune.", (("user", "What next?"),))
-        assert (asked.max_tokens, asked.rung, asked.searches) == (500, "json_schema", False)
+        assert (asked.max_tokens, asked.answer_format, asked.searches) == (500, "json_schema", False)
         assert asked.schema is not None and set(asked.schema["properties"]) == {"diagnosis", "changes"}
         assert self.key_sent(asked) == KEY
         # Nowhere else: not in the address, not in the body.
@@ -81,7 +81,7 @@ class ProviderCase:
     def test_free_text(self, at: Setting) -> None:
         said = "  Try lr 0.01.\n\n{not json}\r\n"
         reply = at.ask(Say(text=said, usage=SPENT), request=FREE)
-        assert (reply.text, reply.data, reply.rung, reply.usage) == (said, None, "text", USAGE)
+        assert (reply.text, reply.data, reply.answer_format, reply.usage) == (said, None, "text", USAGE)
 
     def test_reasoning_around_an_answer(self, at: Setting) -> None:
         said = '<think>{lr: 0.1}? {"diagnosis": "no"}</think>\n```json\n' + json.dumps(GOOD) + "\n```"
@@ -137,7 +137,7 @@ class ProviderCase:
     def test_the_key_is_not_shown(self, at: Setting) -> None:
         client = at.client()
         assert KEY not in repr(client) + str(client) + repr(client.endpoint) + client.endpoint.name
-        assert KEY not in json.dumps(dict(at.rungs.known)) + json.dumps(dict(at.cool_down.until))
+        assert KEY not in json.dumps(dict(at.formats.known)) + json.dumps(dict(at.cool_down.until))
 
     def test_a_redirect_takes_the_key_nowhere(self, at: Setting) -> None:
         with LLMServer(model=lambda asked: good()) as other:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agent.errors import LLMError
+from agent.llm.answer_formats import AnswerFormats
 from agent.llm.base import Message, Reply, Request, Usage
 from agent.llm.client import Client
-from agent.llm.ladder import Rungs
 from agent.llm.retry import CoolDown, RetryPolicy
 from agent.llm.wire import Endpoint
 from tests.llm_server.behaviours import (
@@ -104,7 +104,7 @@ class Setting:
 
     def __init__(self, server: LLMServer, style: str, clock: Clock) -> None:
         self.server, self.style, self.clock = server, style, clock
-        self.rungs = Rungs()
+        self.formats = AnswerFormats()
         self.cool_down = CoolDown(now=clock)
 
     def endpoint(self, **changes: Any) -> Endpoint:
@@ -116,7 +116,7 @@ class Setting:
         policy = RetryPolicy(tries=tries, wait_cap_s=CAP_S, total_cap_s=10_000.0, rng=random.Random(0))
         return Client(
             self.endpoint(**changes),
-            rungs=self.rungs,
+            formats=self.formats,
             policy=policy,
             cool_down=self.cool_down,
             sleep=self.clock.sleep,

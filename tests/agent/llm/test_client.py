@@ -67,7 +67,7 @@ def test_anthropic_marks_the_system_prompt_for_the_cache(server: LLMServer) -> N
 
 def test_anthropic_forces_one_strict_tool(server: LLMServer) -> None:
     server.queue(Say(json={"answer": "no"}))
-    found = at(server, "anthropic", rungs=("tool",)).complete(request(schema_name="verdict"))
+    found = at(server, "anthropic", formats=("tool",)).complete(request(schema_name="verdict"))
     body = server.requests[0].body
     assert body["tool_choice"] == {"type": "tool", "name": "verdict"}
     assert [(tool["name"], tool["strict"]) for tool in body["tools"]] == [("verdict", True)]
@@ -232,7 +232,7 @@ def test_a_tools_input_reaches_the_check_as_it_came(server: LLMServer, given: st
     body = json.dumps({"content": [call], "stop_reason": "tool_use", "usage": USAGE["anthropic"]})
     server.queue(Malformed(body.replace('"HERE"', given).encode()))
     with pytest.raises(LLMUnusable, match=said) as caught:
-        at(server, "anthropic", rungs=("tool",)).complete(request())
+        at(server, "anthropic", formats=("tool",)).complete(request())
     assert caught.value.reply is not None and caught.value.reply.usage.tokens == 10
 
 
@@ -307,7 +307,7 @@ def test_exceptions_that_no_call_here_raises_are_translated_all_the_same() -> No
 
 
 @pytest.mark.parametrize(
-    ("status", "words", "rung", "kind"),
+    ("status", "words", "answer_format", "kind"),
     [
         (400, "response_format json_schema is not supported", "json_schema", SchemaRefused),
         (400, "output_config.format: Extra inputs are not permitted", "json_schema", SchemaRefused),
@@ -323,10 +323,10 @@ def test_exceptions_that_no_call_here_raises_are_translated_all_the_same() -> No
         (529, "overloaded", "json_schema", TryAgain),
     ],
 )
-def test_statuses(status: int, words: str, rung: str, kind: type[LLMError]) -> None:
+def test_statuses(status: int, words: str, answer_format: str, kind: type[LLMError]) -> None:
     bodies: list[object] = [{"error": {"message": words, "code": None}}, [{"error": {"message": words}}], words]
     for body in bodies if words else [None, ""]:
-        found = judged(status, body, endpoint=endpoint(), rung=rung, headers={"retry-after": "9"})
+        found = judged(status, body, endpoint=endpoint(), answer_format=answer_format, headers={"retry-after": "9"})
         assert type(found) is kind
         assert str(status) in str(found) and words in str(found)
         assert not isinstance(found, TryAgain) or found.retry_after_s == 9.0
@@ -334,7 +334,7 @@ def test_statuses(status: int, words: str, rung: str, kind: type[LLMError]) -> N
 
 def test_a_context_that_is_too_long_is_not_blamed_on_the_schema() -> None:
     body = {"error": {"message": "your messages and tools are too long", "code": "context_length_exceeded"}}
-    found = judged(400, body, endpoint=endpoint(), rung="tool", headers={})
+    found = judged(400, body, endpoint=endpoint(), answer_format="tool", headers={})
     assert type(found) is LLMRejected
 
 
@@ -393,8 +393,8 @@ def test_a_reply_survives_its_record() -> None:
     ("changes", "said"),
     [
         ({"style": "carrier-pigeon"}, "must be one of anthropic, responses, chat"),
-        ({"rungs": ("json_schema", "yaml")}, "must be of json_schema, tool, json_object, text"),
-        ({"rungs": ()}, "must be of"),
+        ({"formats": ("json_schema", "yaml")}, "must be of json_schema, tool, json_object, text"),
+        ({"formats": ()}, "must be of"),
         ({"model": " "}, "needs a model's name"),
         ({"timeout_s": 0.0}, r"must be in \(0, 3600\]"),
         ({"timeout_s": float("nan")}, r"must be in \(0, 3600\]"),
@@ -422,9 +422,11 @@ def test_an_endpoint_does_not_show_its_key() -> None:
 
 
 def test_a_refused_key_is_told_with_where_it_came_from() -> None:
-    found = judged(401, "invalid x-api-key", endpoint=endpoint(key_from="A_KEY in .env"), rung="text", headers={})
+    found = judged(
+        401, "invalid x-api-key", endpoint=endpoint(key_from="A_KEY in .env"), answer_format="text", headers={}
+    )
     assert str(found) == "custom refuses the key (401 invalid x-api-key); it is A_KEY in .env"
-    none = judged(401, None, endpoint=endpoint(key=None), rung="text", headers={})
+    none = judged(401, None, endpoint=endpoint(key=None), answer_format="text", headers={})
     assert str(none) == "custom asks for a key (401); name its variable: --key-env"
 
 

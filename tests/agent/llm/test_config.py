@@ -25,7 +25,7 @@ from agent.llm.config import (
     secrets_of,
 )
 from agent.llm.presets import PRESETS, PROVIDERS, preset
-from agent.llm.wire import RUNGS, STYLES
+from agent.llm.wire import FORMATS, STYLES
 
 KEYS = {"ANTHROPIC_API_KEY": "sk-ant", "OPENAI_API_KEY": "sk-oai", "GEMINI_API_KEY": "sk-gem", "WORK_KEY": "sk-work"}
 
@@ -48,8 +48,8 @@ def test_every_preset_makes_an_endpoint(name: str) -> None:
     config = LLMConfig(provider=name, model="some-model", base_url="http://127.0.0.1:1/v1")
     environment = {variable: f"sk-{variable}" for variable in PRESETS[name].key_variables}
     endpoint = endpoint_for(config, "autotuner", environment, {})
-    assert endpoint.provider == name and endpoint.style in STYLES and set(endpoint.rungs) <= set(RUNGS)
-    assert endpoint.rungs[-1] == "text"
+    assert endpoint.provider == name and endpoint.style in STYLES and set(endpoint.formats) <= set(FORMATS)
+    assert endpoint.formats[-1] == "text"
     assert endpoint.key == (f"sk-{PRESETS[name].key_variables[0]}" if environment else None)
 
 

@@ -34,22 +34,22 @@ class SearchCase(AnswerCase):
         assert (reply.text, reply.citations) == ("Use warm-up.", CITED)
         assert reply.usage == dataclasses.replace(USAGE, searches=1)
         (asked,) = at.server.requests
-        assert asked.searches and asked.rung == "text"
+        assert asked.searches and asked.answer_format == "text"
         assert Reply.from_json(reply.to_json() | {"citations": [vars(page) for page in reply.citations]})
 
     def test_a_search_without_pages_is_an_answer(self, at: Setting) -> None:
         reply = at.ask(Say(text="I know it.", usage=SPENT), request=SEARCH)
         assert (reply.citations, reply.usage) == ((), USAGE)
 
-    def test_a_refused_search_is_no_matter_of_the_ladder(self, at: Setting) -> None:
+    def test_a_refused_search_is_no_matter_of_the_formats(self, at: Setting) -> None:
         error = at.fails(LLMRejected, Status(400, "tools.0: web_search is not enabled"), request=SEARCH)
         assert error.status == 400 and len(at.server.requests) == 1
-        assert at.ask(good()).rung == "json_schema"
+        assert at.ask(good()).answer_format == "json_schema"
 
 
 class TestAnthropic(SearchCase):
     style = "anthropic"
-    ladder: ClassVar = ("json_schema", "tool", "text")
+    formats: ClassVar = ("json_schema", "tool", "text")
 
     def key_sent(self, asked: Asked) -> str:
         return asked.headers["x-api-key"] if "x-api-key" in asked.headers else super().key_sent(asked)
@@ -94,11 +94,11 @@ class TestChat(AnswerCase):
 
     def test_an_endpoint_that_knows_only_json_object(self, at: Setting) -> None:
         """DeepSeek: one request, the schema and the word JSON stand in the prompt; nothing is an empty text there."""
-        at.server.rungs = frozenset({"json_object"})
-        rungs = ("json_object", "text")
-        assert at.ask(good(), rungs=rungs).rung == "json_object"
+        at.server.formats = frozenset({"json_object"})
+        formats = ("json_object", "text")
+        assert at.ask(good(), formats=formats).answer_format == "json_object"
         assert "JSON" in at.server.requests[0].text
-        assert at.fails(LLMUnusable, Say(text="", usage=SPENT), rungs=rungs).reply.usage == USAGE
+        assert at.fails(LLMUnusable, Say(text="", usage=SPENT), formats=formats).reply.usage == USAGE
 
     def test_a_local_server_needs_no_key(self, at: Setting) -> None:
         assert at.ask(good(), key=None).data == GOOD
@@ -106,10 +106,10 @@ class TestChat(AnswerCase):
 
     def test_a_tool_call_that_ends_with_stop(self, at: Setting) -> None:
         """OpenAI ends a forced tool with "stop", others with "tool_calls"."""
-        assert at.ask(good(stop="stop"), rungs=("tool",)).data == GOOD
+        assert at.ask(good(stop="stop"), formats=("tool",)).data == GOOD
 
     def test_arguments_that_are_no_json_are_refused(self, at: Setting) -> None:
-        error = at.fails(LLMUnusable, Say(arguments='{"diagnosis": ', usage=SPENT), rungs=("tool",))
+        error = at.fails(LLMUnusable, Say(arguments='{"diagnosis": ', usage=SPENT), formats=("tool",))
         assert error.reply.usage == USAGE
 
     def test_a_search_is_refused_before_anything_is_sent(self, at: Setting) -> None:

@@ -120,7 +120,7 @@ def test_a_slow_endpoint_is_not_asked_past_the_cap() -> None:
     class Wire:
         asked = 0
 
-        def send(self, request: Any, rung: str) -> Any:
+        def send(self, request: Any, answer_format: str) -> Any:
             self.asked += 1
             clock.time += 120.0
             raise Slow

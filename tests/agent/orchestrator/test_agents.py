@@ -32,10 +32,10 @@ KEY = "sk-test-0123456789abcdef-never-on-disk"
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries without waiting, and no cool-down between the calls of one process."""
 
-    def make(endpoint: Any, rungs: Any, cool_down: Any) -> Client:
+    def make(endpoint: Any, formats: Any, cool_down: Any) -> Client:
         never = CoolDown(now=time.monotonic, cool_down_s=1e-9)
         policy = RetryPolicy(tries=2)
-        return Client(endpoint, rungs=rungs, policy=policy, cool_down=never, sleep=lambda seconds: None)
+        return Client(endpoint, formats=formats, policy=policy, cool_down=never, sleep=lambda seconds: None)
 
     monkeypatch.setattr(api_models, "make_client", make)
 

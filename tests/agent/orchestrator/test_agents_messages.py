@@ -153,9 +153,9 @@ def test_calls_that_a_cool_down_or_a_cap_holds_back_are_no_calls(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def make(endpoint: Any, rungs: Any, cool_down: Any) -> Client:
+    def make(endpoint: Any, formats: Any, cool_down: Any) -> Client:
         policy = RetryPolicy(tries=2)
-        return Client(endpoint, rungs=rungs, policy=policy, cool_down=cool_down, sleep=lambda seconds: None)
+        return Client(endpoint, formats=formats, policy=policy, cool_down=cool_down, sleep=lambda seconds: None)
 
     monkeypatch.setattr(api_models, "make_client", make)
     llm_server.model = lambda request: Status(529, "overloaded")
