@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +64,7 @@ def plain(folder: Path, rows: int, parallel: int, *, first: str = "") -> float:
 def by_round(folder: Path, rows: int, parallel: int, poll_s: float) -> tuple[float, float, float]:
     """Seconds of a round to its last result, to its last summary, and of the whole call."""
     from agent.api import TuneOptions, tune
+    from agent.store.events import Submitted
 
     folder.mkdir()
     profile = folder / "profile.yaml"
@@ -89,7 +89,7 @@ def by_round(folder: Path, rows: int, parallel: int, poll_s: float) -> tuple[flo
     ended = time.time()
     store = outcome.store
     (paths,) = store.closed()
-    first = min(datetime.fromisoformat(entry["at"]).timestamp() for entry in store.journal.of("submitted"))
+    first = min(made.at.timestamp() for made in store.journal.of(Submitted))
     results = [path.stat().st_mtime for path in paths.root.glob("trials/*/attempt_1/result.json")]
     summaries = [path.stat().st_mtime for path in paths.root.glob("candidates/*/val_summary.json")]
     if (len(results), len(summaries)) != (rows, rows // SEEDS):

@@ -20,7 +20,6 @@ import os
 import statistics
 import sys
 import tempfile
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ SLACK_S = 5.0
 def measure(folder: Path, poll_s: float, rounds: int) -> dict[str, Any]:
     """One study on the exported cluster: its gaps, their evaluated parts, and the calls by program."""
     from agent.api import TuneOptions, tune
+    from agent.store.events import Submitted
     from tests.soak.shims import Shims
 
     folder.mkdir()
@@ -61,7 +61,7 @@ def measure(folder: Path, poll_s: float, rounds: int) -> dict[str, Any]:
     finally:
         os.environ["PATH"] = path
     store = outcome.store
-    submitted = {entry["folder"]: _seconds(entry["at"]) for entry in reversed(list(store.journal.of("submitted")))}
+    submitted = {made.folder: made.at.timestamp() for made in reversed(list(store.journal.of(Submitted)))}
     gaps, evaluated = [], []
     closed = store.closed()
     for paths, following in itertools.pairwise(closed):
@@ -72,10 +72,6 @@ def measure(folder: Path, poll_s: float, rounds: int) -> dict[str, Any]:
     calls = [call.program for call in shims.calls()]
     spent = max(submitted.values()) - min(submitted.values())
     return {"gaps": gaps, "evaluated": evaluated, "calls": calls, "seconds": spent}
-
-
-def _seconds(at: str) -> float:
-    return datetime.fromisoformat(at).timestamp()
 
 
 def main() -> int:

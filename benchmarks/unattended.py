@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def make(root: Path, programs: Path, tasks: int, finished: int) -> None:
     from agent.api.begin import begin
     from agent.api.run import tick_once
     from agent.api.wiring import settings_for
+    from agent.store.events import Submitted
     from agent.store.store import Store
 
     options = TuneOptions(
@@ -57,7 +59,7 @@ def make(root: Path, programs: Path, tasks: int, finished: int) -> None:
     store.put_settings(settings_for(store, options, "sbatch"))
     tick_once(store)
     store = Store.open(root)
-    _queue(programs, list(store.journal.of("submitted")), finished)
+    _queue(programs, list(store.journal.of(Submitted)), finished)
     paths = store.open_folder()
     assert paths is not None
     _results(paths, store.config.metric, finished)
@@ -72,18 +74,18 @@ def _programs(folder: Path) -> None:
         (folder / name).chmod(0o755)
 
 
-def _queue(folder: Path, submitted: list[dict[str, Any]], finished: int) -> None:
+def _queue(folder: Path, submitted: Sequence[Any], finished: int) -> None:
     """squeue shows what runs and waits, sacct all of it."""
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
     active, known = [], []
-    for entry in submitted:
-        for item, task in zip(entry["items"], entry["tasks"], strict=True):
-            train = entry["kind"] == "train"
+    for made in submitted:
+        for item, task in zip(made.items, made.tasks, strict=True):
+            train = made.kind == "train"
             state = "PENDING" if not train else "COMPLETED" if item < finished else "RUNNING"
-            known.append(f"{task}|{state}|0:0|00:00:10|{at}|{at}|n1|{entry['name']}")
+            known.append(f"{task}|{state}|0:0|00:00:10|{at}|{at}|n1|{made.name}")
             if state != "COMPLETED":
                 reason = "None" if train else "Dependency"
-                active.append(f"{task}|{state}|{at}|0:10|n1|{reason}|{entry['name']}")
+                active.append(f"{task}|{state}|{at}|0:10|n1|{reason}|{made.name}")
     (folder / "squeue.out").write_text("\n".join(active) + "\n")
     (folder / "sacct.out").write_text("\n".join(known) + "\n")
 

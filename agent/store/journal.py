@@ -72,10 +72,6 @@ class Journal:
         """Every folder that any event names, also of events that this version does not know."""
         return {folder for _, folder in self._in_folder}
 
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        return tuple(self._entries)
-
     @overload
     def of(self, kind: type[A], /, *, folder: str | None = None) -> Iterator[A]: ...
     @overload
@@ -90,16 +86,14 @@ class Journal:
     def of(
         self, a: type[A], b: type[B], c: type[C], d: type[D], e: type[E], /, *, folder: str | None = None
     ) -> Iterator[A | B | C | D | E]: ...
-    @overload
-    def of(self, *kinds: str) -> Iterator[Entry]: ...
-    def of(self, *kinds: Any, folder: str | None = None) -> Iterator[Any]:
+    def of(self, *kinds: type[Event], folder: str | None = None) -> Iterator[Any]:
         """The events of the given classes, oldest first. folder: only those that name it.
 
         Raises InvalidStudy where one of them cannot be used.
         """
-        if isinstance(kinds[0], str):
-            return (entry for entry in self._entries if entry["event"] in kinds)
-        return map(self._at, self._of(kinds, folder))
+        found = self._places_of(kinds, folder)
+        places = list(found[0]) if len(found) == 1 else sorted(chain.from_iterable(found))
+        return map(self._at, places)
 
     @overload
     def last(self, kind: type[A], /, *, folder: str | None = None) -> A | None: ...
@@ -107,22 +101,16 @@ class Journal:
     def last(self, a: type[A], b: type[B], /, *, folder: str | None = None) -> A | B | None: ...
     @overload
     def last(self, a: type[A], b: type[B], c: type[C], /, *, folder: str | None = None) -> A | B | C | None: ...
-    @overload
-    def last(self, *kinds: str) -> Entry | None: ...
-    def last(self, *kinds: Any, folder: str | None = None) -> Any:
+    def last(self, *kinds: type[Event], folder: str | None = None) -> Any:
         """The newest event of the given classes; None where there is none."""
-        if isinstance(kinds[0], str):
-            return next((entry for entry in reversed(self._entries) if entry["event"] in kinds), None)
-        places = self._of(kinds, folder)
-        return self._at(places[-1]) if places else None
+        found = [places[-1] for places in self._places_of(kinds, folder) if places]
+        return self._at(max(found)) if found else None
 
-    def _of(self, kinds: Sequence[type[Event]], folder: str | None) -> list[int]:
-        """Places of the events of these classes."""
+    def _places_of(self, kinds: Sequence[type[Event]], folder: str | None) -> list[list[int]]:
+        """Places of the events of each of these classes, ascending."""
         if folder is None:
-            found = [self._places.get(kind.NAME, []) for kind in kinds]
-        else:
-            found = [self._in_folder.get((kind.NAME, folder), []) for kind in kinds]
-        return list(found[0]) if len(found) == 1 else sorted(chain.from_iterable(found))
+            return [self._places.get(kind.NAME, []) for kind in kinds]
+        return [self._in_folder.get((kind.NAME, folder), []) for kind in kinds]
 
     def _at(self, place: int) -> Event:
         event = self._events[place]
@@ -137,11 +125,7 @@ class Journal:
                 raise InvalidStudy.at(self._path, message, where=where, value=value) from problem
         return event
 
-    @overload
-    def append(self, event: A) -> A: ...
-    @overload
-    def append(self, event: str, **fields: object) -> Entry: ...
-    def append(self, event: Any, **fields: object) -> Any:
+    def append(self, event: A) -> A:
         """Add an event; the same with its place and time. Raises StorageError, and before anything is written
         ClockWentBack and StudyBusy.
 
@@ -151,15 +135,12 @@ class Journal:
         now = self.check_clock()
         if _size(self._path) != self._size:
             raise StudyBusy(f"{self._path}: another process wrote to it meanwhile; call again to go on from there")
-        seq = len(self._entries) + 1
-        made = event.changed(seq=seq, at=now) if isinstance(event, Event) else None
-        entry: Entry = (
-            line_of(made) if made is not None else {"seq": seq, "at": now.isoformat(), "event": event, **fields}
-        )
+        made = event.changed(seq=len(self) + 1, at=now)
+        entry = line_of(made)
         self._disk.append(self._path, json.dumps(entry, ensure_ascii=False, allow_nan=False))
         self._size = _size(self._path)
-        self._take(entry, seq, made)
-        return made if made is not None else entry
+        self._take(entry, made.seq, made)
+        return made
 
     def append_once(self, event: A, *, key: Sequence[str]) -> A:
         """Add an event unless one of its class has the same values in these fields; the one that stands then."""

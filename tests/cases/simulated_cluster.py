@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.launch.states import format_time
+from agent.store.events import Submitted
 from agent.store.paths import RoundFolder, RoundPaths
 from agent.store.store import Store
 from tests.cases.fake_slurm import FakeSlurm
@@ -62,25 +63,25 @@ class SimulatedCluster:
     def answer(self) -> None:
         """Have the programs tell how things stand now, and the rows that have ended leave what they leave."""
         store = Store.open(self.root)
-        submitted = list(store.journal.of("submitted"))
+        submitted = list(store.journal.of(Submitted))
         for entry in submitted:
-            self._begun.setdefault(entry["name"], self.now)
-        ages = [self.now - self._begun[entry["name"]] for entry in submitted]
+            self._begun.setdefault(entry.name, self.now)
+        ages = [self.now - self._begun[entry.name] for entry in submitted]
         phases = [(age >= self.waits_s) + (age >= self.waits_s + self.runs_s) for age in ages]
         if phases == self._told:
             return
         self._told = phases
         queue, known = [], []
         for entry in submitted:
-            name, begun = entry["name"], self._begun[entry["name"]]
+            name, begun = entry.name, self._begun[entry.name]
             age, at = self.now - begun, format_time(begun)
             over = age >= self.waits_s + self.runs_s
             if over and name not in self._done:
                 self._done.add(name)
                 self._leave(store, entry)
             word = "PENDING" if age < self.waits_s else "RUNNING"
-            for item, task in zip(entry["items"], entry["tasks"], strict=True):
-                failed = (self._number(entry), item, entry["attempt"]) in self.fails and entry["kind"] == "train"
+            for item, task in zip(entry.items, entry.tasks, strict=True):
+                failed = (self._number(entry), item, entry.attempt) in self.fails and entry.kind == "train"
                 end = ("FAILED", "7:0") if failed else ("COMPLETED", "0:0")
                 state, code = end if over else (word, "0:0")
                 ended = format_time(begun + self.waits_s + self.runs_s) if over else "Unknown"
@@ -91,21 +92,20 @@ class SimulatedCluster:
         self.fake.answer("sacct", "".join(f"{line}\n" for line in known))
 
     @staticmethod
-    def _number(entry: dict[str, object]) -> int:
-        folder = RoundFolder.parse(Path(str(entry["folder"])))
+    def _number(made: Submitted) -> int:
+        folder = RoundFolder.parse(Path(made.folder))
         assert folder is not None
         return folder.number
 
-    def _leave(self, store: Store, entry: dict[str, object]) -> None:
-        folder = RoundFolder.parse(store.paths.root / str(entry["folder"]))
+    def _leave(self, store: Store, made: Submitted) -> None:
+        folder = RoundFolder.parse(store.paths.root / made.folder)
         assert folder is not None
         paths = store.paths.round(folder)
-        if entry["kind"] == "eval":
+        if made.kind == "eval":
             evaluate_all(paths)
             return
-        attempt = int(str(entry["attempt"]))
-        items = [i for i in entry["items"] if (folder.number, i, attempt) not in self.fails]  # type: ignore[attr-defined]
-        put_results(paths, items, attempt=attempt)
+        items = [i for i in made.items if (folder.number, i, made.attempt) not in self.fails]
+        put_results(paths, items, attempt=made.attempt)
 
 
 def put_results(paths: RoundPaths, rows: Collection[int], *, attempt: int = 1) -> None:

@@ -18,13 +18,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from agent.api import Study, TuneOptions, tick_once
 from agent.api.begin import begin
 from agent.launch.states import parse_elapsed
+from agent.store.events import AttemptEnded, Charged, Event, Refunded, Submitted
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from agent.store.study import Settings
@@ -32,6 +33,8 @@ from tests.cluster.cluster import Cluster
 from trainers.manifest import load_manifest
 from trainers.results import read_row
 from trainers.yaml_file import dump_yaml
+
+E = TypeVar("E", bound=Event)
 
 ROOT = Path(__file__).parents[2]
 GATED = ROOT / "tests" / "programs" / "gated.yaml"
@@ -184,12 +187,12 @@ class Patient:
 
     # -- what is known of it ----------------------------------------------------------------------------------------
 
-    def journal(self, *events: str) -> list[dict[str, Any]]:
-        return list(self.store().journal.of(*events))
+    def journal(self, *kinds: type[E]) -> list[E]:
+        return list(self.store().journal.of(*kinds))
 
     def ends(self) -> list[tuple[int, int, str]]:
         """(row, attempt, outcome) as journaled."""
-        return [(e["row"], e["attempt"], e["outcome"]) for e in self.journal("outcome")]
+        return [(e.row, e.attempt, e.outcome) for e in self.journal(AttemptEnded)]
 
     def said(self, text: str) -> bool:
         return any(text in line for line in self.lines)
@@ -222,14 +225,14 @@ class Patient:
         done = self.cluster.run(["squeue", "-h", "-r", "-o", "%j"], check=True)
         return [name for name in done.stdout.split() if name.startswith("rt-demo-")]
 
-    def jobs(self, kind: str = "train") -> list[dict[str, Any]]:
-        return [e for e in self.journal("submitted") if e["kind"] == kind]
+    def jobs(self, kind: str = "train") -> list[Submitted]:
+        return [e for e in self.journal(Submitted) if e.kind == kind]
 
     def told(self) -> str:
         """What a failed assertion shows."""
-        entries = [json.dumps(e)[:300] for e in self.store().journal.entries]
+        entries = self.store().paths.journal.read_text().splitlines()
         queue = self.cluster.run(["squeue", "-r", "-t", "all"], timeout=30).stdout
-        return "\n".join([*self.lines, *entries, queue])
+        return "\n".join([*self.lines, *(entry[:300] for entry in entries), queue])
 
     def _rounds(self) -> list[RoundPaths]:
         return self.store().closed()
@@ -281,7 +284,7 @@ class Patient:
 
     def _assert_handed_over_once(self, *, twins: bool) -> None:
         """Each name was submitted once as far as the journal, and as the scheduler itself, knows."""
-        names = Counter(e["name"] for e in self.journal("submitted"))
+        names = Counter(e.name for e in self.journal(Submitted))
         assert set(names.values()) == {1}, names
         if twins:
             return
@@ -294,11 +297,11 @@ class Patient:
     def assert_accounts(self) -> None:
         """Each submission is charged once; what was refunded is what accounting says, within a second an attempt."""
         store = self.store()
-        charges = Counter(e["name"] for e in store.journal.of("charge"))
-        assert charges == Counter(e["name"] for e in store.journal.of("submitted"))
+        charges = Counter(e.name for e in store.journal.of(Charged))
+        assert charges == Counter(e.name for e in store.journal.of(Submitted))
         ledger = store.ledger()
         if not self.cluster.config.accounting:
-            assert not list(store.journal.of("refund"))
+            assert not list(store.journal.of(Refunded))
             return
         for name in ledger.charges:
             seconds_of = ledger.seconds(name)
@@ -318,13 +321,13 @@ class Patient:
         return self._accounted_now(name)
 
     def _accounted_now(self, name: str) -> dict[int, float]:
-        [made] = [e for e in self.journal("submitted") if e["name"] == name]
-        argv = ["sacct", "-n", "-P", "-X", "-D", "-j", made["job_id"], "--format=JobID,Elapsed"]
+        [made] = [e for e in self.journal(Submitted) if e.name == name]
+        argv = ["sacct", "-n", "-P", "-X", "-D", "-j", made.job_id, "--format=JobID,Elapsed"]
         found: dict[int, float] = {}
         for line in self.cluster.run(argv, check=True).stdout.splitlines():
             task, elapsed = line.split("|")
-            if task in made["tasks"]:
-                item = made["items"][made["tasks"].index(task)]
+            if task in made.tasks:
+                item = made.items[made.tasks.index(task)]
                 found[item] = found.get(item, 0.0) + (parse_elapsed(elapsed) or 0.0)
         return found
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from agent.api.begin import begin
+from agent.store.events import AttemptEnded, Submitted
 from agent.store.paths import RoundPaths
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
@@ -54,7 +55,7 @@ def queued(cluster: Cluster) -> list[str]:
 
 def ends(lab: Lab) -> list[tuple[int, int, str]]:
     """(row, attempt, outcome) as journaled."""
-    return [(e["row"], e["attempt"], e["outcome"]) for e in lab.store().journal.of("outcome")]
+    return [(e.row, e.attempt, e.outcome) for e in lab.store().journal.of(AttemptEnded)]
 
 
 def assert_sound(lab: Lab, cluster: Cluster | None = None, *, rounds: int = 1, again: int = 0) -> None:
@@ -62,9 +63,8 @@ def assert_sound(lab: Lab, cluster: Cluster | None = None, *, rounds: int = 1, a
     store = lab.store()
     assert [paths.number for paths in store.closed()] == list(range(1, rounds + 1))
     assert store.open_folder() is None
-    entries = store.journal.entries
-    assert [entry["seq"] for entry in entries] == list(range(1, len(entries) + 1))
-    names = Counter(entry["name"] for entry in store.journal.of("submitted"))
+    assert [event.seq for event in store.journal.events] == list(range(1, len(store.journal) + 1))
+    names = Counter(entry.name for entry in store.journal.of(Submitted))
     assert set(names.values()) <= {1}, names
     trained = Counter(lab.trained)
     assert sum(trained.values()) - len(trained) <= again, trained

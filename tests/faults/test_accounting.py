@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agent.launch import scheduler
+from agent.store.events import AttemptEnded
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
 from tests.cluster.fixtures import require_cluster
@@ -69,7 +70,7 @@ class TestForgottenJobs:
         patient.wait(purged(forgetful), "the queue has forgotten all")
         patient.finish()
         patient.assert_sound(ends=[(1, 1, "launch_fail")])
-        assert patient.journal("outcome")[0]["exit_code"] == "7:0"
+        assert patient.journal(AttemptEnded)[0].exit_code == "7:0"
 
     @full
     def test_20_forgotten_while_slurmdbd_is_away_is_waited_for(

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from agent.store.events import Intent
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
 from tests.cluster.fixtures import require_cluster
@@ -47,7 +48,7 @@ def test_02_a_controller_frozen_during_sbatch_runs_the_job_later(on: Put, brittl
     patient.shims.mend("sbatch")
     brittle.resume("slurmctld")
     patient.finish()
-    assert patient.jobs()[0]["adopted"]
+    assert patient.jobs()[0].adopted
     patient.assert_sound()
 
 
@@ -66,7 +67,7 @@ def test_02_a_job_that_arrives_long_after_the_wait_for_it_is_over(on: Put, britt
     assert patient.look().state == "waiting" and patient.said("submitted or not is unknown")
     arrives.touch()
     patient.finish()
-    assert len(patient.journal("intent")) == 2 and patient.jobs()[0]["adopted"]
+    assert len(patient.journal(Intent)) == 2 and patient.jobs()[0].adopted
     patient.assert_sound()
 
 
@@ -88,7 +89,7 @@ def test_03_of_two_jobs_under_one_name_neither_trains_a_row_beside_the_other(on:
     patient.look()
     patient.shims.mend("sbatch")
     [made] = patient.jobs()
-    patient.wait(lambda: patient.state_of(made["job_id"]) == "COMPLETED", "the second twin's end")
+    patient.wait(lambda: patient.state_of(made.job_id) == "COMPLETED", "the second twin's end")
     for _ in range(5):
         # Its grace period passes; the first twin trains.
         assert patient.look().state == "waiting"
@@ -132,7 +133,7 @@ def test_20_a_controller_that_crashed(on: Put, brittle: Cluster, phase: str) -> 
     def crash() -> None:
         # A start that it had not saved would be repeated beside itself; SLURM then drains the node (doc/log.md).
         [evaluation] = patient.jobs("eval")
-        brittle.save_state(evaluation["job_id"])
+        brittle.save_state(evaluation.job_id)
         brittle.kill("slurmctld")
 
     outage(patient, phase, crash, lambda: brittle.restart("slurmctld"))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.api import Study
+from agent.store.events import Submitted
 from tests.agent.orchestrator.conftest import NOOP, Lab
 from tests.cluster.cluster import Cluster
 from tests.faults.case_limits import Notes, assert_sound, full_size, note_trainer, notes_of, profile
@@ -123,10 +124,10 @@ def test_line_05_a_hostile_environment_inside_another_job_changes_nothing(
 
 def _as_the_profile_says(lab: Lab, cluster: Cluster) -> None:
     """Partition, time limit, name and number of tasks are the profile's and ours."""
-    for entry in lab.store().journal.of("submitted"):
+    for entry in lab.store().journal.of(Submitted):
         fields = "--format=JobID,Partition,Timelimit,JobName,Account,QOS"
-        argv = ["sacct", "-n", "-P", "-X", "-j", entry["job_id"], fields]
-        expected = {(task, "main", "00:10:00", entry["name"], "root", "normal") for task in entry["tasks"]}
+        argv = ["sacct", "-n", "-P", "-X", "-j", entry.job_id, fields]
+        expected = {(task, "main", "00:10:00", entry.name, "root", "normal") for task in entry.tasks}
 
         def rows(argv: list[str] = argv) -> set[tuple[str, ...]]:
             return {tuple(line.split("|")) for line in cluster.run(argv, check=True).stdout.splitlines()}

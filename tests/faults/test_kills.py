@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from agent.store.events import Intent, Refused, Submitted, Wave
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
 from tests.cluster.fixtures import require_cluster
@@ -53,7 +54,7 @@ def test_02_killed_between_sbatch_and_its_record(on: Put, pair: Cluster, launche
     patient.shims.mend("sbatch")
     assert patient.queued() and not patient.jobs()
     patient.finish()
-    assert patient.jobs()[0]["adopted"]
+    assert patient.jobs()[0].adopted
     patient.assert_sound()
 
 
@@ -67,8 +68,8 @@ def test_02_killed_between_the_intent_and_sbatch(on: Put, pair: Cluster) -> None
     assert not patient.queued()
     assert patient.look().state == "waiting" and patient.said("submitted or not is unknown")
     patient.finish()
-    intents = [e["name"] for e in patient.journal("intent") if e["kind"] == "train"]
-    assert len(intents) == 2 and len(set(intents)) == 1 and not patient.jobs()[0]["adopted"]
+    intents = [e.name for e in patient.journal(Intent) if e.kind == "train"]
+    assert len(intents) == 2 and len(set(intents)) == 1 and not patient.jobs()[0].adopted
     patient.assert_sound()
 
 
@@ -85,7 +86,7 @@ def test_02_sbatch_killed_while_it_retries(on: Put, small: Cluster) -> None:
     patient.shims.instead("sbatch", f'timeout -s KILL 2 {patient.shims.real("sbatch")} "$@"; exit')
     assert patient.look().state == "waiting"
     assert patient.said("may have submitted") and patient.said("temporarily unable to accept job")
-    assert [e["event"] for e in patient.journal("intent", "submitted", "refused")] == ["intent"]
+    assert [e.event for e in patient.journal(Intent, Submitted, Refused)] == ["intent"]
     patient.shims.mend("sbatch")
     small.drain()
     small.wait_for(lambda: not small.run(["squeue", "-h", "-t", "all"], check=True).stdout)
@@ -110,8 +111,8 @@ def test_28_a_node_that_dies_costs_nothing_and_is_avoided(on: Put, pair: Cluster
         patient.finish()
     finally:
         pair.restart("slurmd-n2")
-    [wave] = patient.journal("wave")
-    assert [(group["rows"], group["exclude"]) for group in wave["groups"]] == [([row], ["n2"])]
+    [wave] = patient.journal(Wave)
+    assert [(group.rows, group.exclude) for group in wave.groups] == [((row,), ("n2",))]
     patient.assert_sound(ends=[(row, 1, "node_fail")])
 
 

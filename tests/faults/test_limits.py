@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from agent.__main__ import main
 from agent.api import tick_once
+from agent.store.events import AttemptEnded, Deferred, Paused, Refused, Submitted
 from tests.agent.orchestrator.conftest import Lab
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
@@ -39,12 +39,12 @@ def narrow() -> Iterator[Cluster]:
         yield cluster
 
 
-def arrays(lab: Lab, kind: str = "train") -> list[dict[str, Any]]:
-    return [entry for entry in lab.store().journal.of("submitted") if entry["kind"] == kind]
+def arrays(lab: Lab, kind: str = "train") -> list[Submitted]:
+    return [entry for entry in lab.store().journal.of(Submitted) if entry.kind == kind]
 
 
 def items(lab: Lab, kind: str = "train") -> list[list[int]]:
-    return [one["items"] for one in arrays(lab, kind)]
+    return [list(one.items) for one in arrays(lab, kind)]
 
 
 @pytest.mark.parametrize("launcher", ["sbatch", pytest.param("submitit", marks=full_size)])
@@ -58,9 +58,9 @@ def test_line_11_a_round_above_maxarraysize_is_split_and_keeps_its_indices(
     outcome = lab.tune(launcher=launcher, profile=mine, seeds=tuple(range(rows)), poll_s=0.5, parallel=11)
     assert outcome.closed == 1
     made = arrays(lab)
-    assert [item for one in made if one["attempt"] == 1 for item in one["items"]] == list(range(rows))
-    assert all(len(one["items"]) <= SIZE for one in made)
-    assert [one["items"] for one in made if one["attempt"] == 2] == [[13]]
+    assert [item for one in made if one.attempt == 1 for item in one.items] == list(range(rows))
+    assert all(len(one.items) <= SIZE for one in made)
+    assert [one.items for one in made if one.attempt == 2] == [(13,)]
     assert sorted(lab.trained) == sorted(f"1 c00 0 {seed}" for seed in range(rows))
     assert_sound(lab, narrow)
 
@@ -97,10 +97,10 @@ def test_line_11_a_limit_on_submitted_jobs_defers_what_does_not_fit(lab: Lab, na
     store = lab.store()
     assert sorted(row for part in items(lab) for row in part) == list(range(5))
     assert max(map(len, items(lab))) <= 3
-    assert not list(store.journal.of("refused", "paused", "outcome"))
-    deferred = list(store.journal.of("deferred"))
-    assert deferred and word in deferred[0]["message"] and lab.said(word)
-    assert deferred[0]["rows"] == 5
+    assert not list(store.journal.of(Refused, Paused, AttemptEnded))
+    deferred = list(store.journal.of(Deferred))
+    assert deferred and word in deferred[0].message and lab.said(word)
+    assert deferred[0].rows == 5
     assert_sound(lab, narrow)
 
 
@@ -113,7 +113,7 @@ def test_line_11_every_such_limit_is_known_by_its_words(lab: Lab, narrow: Cluste
     with limited(narrow, QUEUE_LIMITS[word], 3):
         assert word in tick_once(lab.store()).message
     assert items(lab) == [[0, 1], [2]]
-    assert {entry["rows"] for entry in lab.store().journal.of("deferred")} == {5, 2, 1}
+    assert {entry.rows for entry in lab.store().journal.of(Deferred)} == {5, 2, 1}
     narrow.drain()
 
 
@@ -128,7 +128,7 @@ def test_line_11_a_queue_that_is_full_of_other_jobs_is_left_alone_and_asked_ever
             report = tick_once(lab.store(), say=lab.lines.append)
             assert report.state == "waiting" and "AssocMaxSubmitJobLimit" in report.message
     # Two rows, then one; after that nobody asks until the pause is over.
-    assert [entry["rows"] for entry in lab.store().journal.of("deferred")] == [2, 1]
+    assert [entry.rows for entry in lab.store().journal.of(Deferred)] == [2, 1]
     assert not items(lab)
     assert main(["status", "--study", str(lab.root / "demo")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -150,6 +150,6 @@ def test_line_11_a_full_queue_of_the_whole_cluster_is_waited_for(lab: Lab, monke
         outcome = lab.tune(launcher="sbatch", profile=profile(lab), seeds=tuple(range(4)), poll_s=0.3)
         ended.join()
         assert outcome.closed == 1
-        assert bool(list(lab.store().journal.of("deferred"))) == FULL
+        assert bool(list(lab.store().journal.of(Deferred))) == FULL
         assert sorted(row for part in items(lab) for row in part) == [0, 1, 2, 3]
         assert_sound(lab, cluster)

@@ -11,6 +11,7 @@ import pytest
 from agent.__main__ import main
 from agent.api import Study, tick_once
 from agent.errors import LaunchError
+from agent.store.events import AttemptEnded, Submitted, Wave
 from tests.agent.orchestrator.conftest import Lab
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
@@ -69,9 +70,9 @@ def test_line_28_a_node_that_cannot_launch_is_left_for_another_and_nobody_cancel
     outcome = lab.tune(launcher="sbatch", profile=profile(lab), seeds=(0, 1), poll_s=0.5)
     assert outcome.closed == 1
     assert ends(lab) == [(0, 1, "launch_fail"), (1, 1, "launch_fail")]
-    assert {entry["node"] for entry in lab.store().journal.of("outcome")} == {"n1"}
-    [wave] = lab.store().journal.of("wave")
-    assert [group["exclude"] for group in wave["groups"]] == [["n1"]]
+    assert {entry.node for entry in lab.store().journal.of(AttemptEnded)} == {"n1"}
+    [wave] = lab.store().journal.of(Wave)
+    assert [group.exclude for group in wave.groups] == [("n1",)]
     assert_sound(lab, two)
 
 
@@ -81,7 +82,7 @@ def test_line_27_rows_that_wait_for_somebody_are_told_with_what_to_do_and_that_h
     hurry(lab, seeds=4, launcher="sbatch", auto_train=True, poll_s=0.3)
     profile(lab, extra={"begin": "now+1hour"}, nodelist="n1").rename(lab.root / "demo" / "profile.yaml")
     tick_once(lab.store())
-    job = next(lab.store().journal.of("submitted"))["job_id"]
+    job = next(lab.store().journal.of(Submitted)).job_id
     failed = two.run(["sbatch", "--parsable", "--output=/dev/null", "--wrap", "false"], check=True).stdout.strip()
     two.wait_for(lambda: "FAILED" in two.run(["squeue", "-h", "-t", "all", "-j", failed, "-o", "%T"]).stdout)
     prologs.break_("n1")
@@ -107,7 +108,7 @@ def test_line_27_rows_that_wait_for_somebody_are_told_with_what_to_do_and_that_h
     # What was told, done.
     prologs.mend(two, "n1")
     two.run(["scontrol", "release", f"{job}_0", f"{job}_2"], check=True)
-    [evaluation] = [e["job_id"] for e in lab.store().journal.of("submitted") if e["kind"] == "eval"]
+    [evaluation] = [e.job_id for e in lab.store().journal.of(Submitted) if e.kind == "eval"]
     for waiting in (f"{job}_0", f"{job}_2", f"{job}_3", evaluation):
         two.run(["scontrol", "update", f"JobId={waiting}", "StartTime=now"], check=True)
     study = ["--study", str(lab.root / "demo"), "--rows", "1"]
@@ -124,7 +125,7 @@ def test_line_34_an_impossible_number_of_gpus_is_refused_with_the_remedy_and_men
     hurry(lab)
     with pytest.raises(LaunchError, match=r"(?s)Requested node configuration is not available.*ask for less"):
         lab.tune(launcher="sbatch", profile=profile(lab, gpus=9, partition="gpu"), poll_s=0.3)
-    assert not list(lab.store().journal.of("submitted"))
+    assert not list(lab.store().journal.of(Submitted))
     assert lab.tune(launcher="sbatch", profile=profile(lab, gpus=1, partition="gpu"), poll_s=0.3).closed == 1
     for path in (lab.root / "demo").glob("round_1_*/trials/*/attempt_1/result.json"):
         assert json.loads(path.read_text())["gpus"] == {"asked": 1, "visible": 1, "granted": 1}

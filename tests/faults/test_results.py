@@ -16,6 +16,7 @@ from agent.api import tick_once, tune
 from agent.api.begin import begin
 from agent.api.steer import collect_round
 from agent.errors import MissingResults, RoundCancelled
+from agent.store.events import AttemptEnded, Event, ResultMissing, Submitted, WaveSubmitted
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
@@ -59,12 +60,12 @@ exit 0
         shutil.copytree(self.hidden, folder, dirs_exist_ok=True)
 
 
-def when(event: str, then: Callable[[Store], None]) -> Callable[[Store, Any], None]:
-    """A watcher that does something once the journal has this event."""
-    done: list[str] = []
+def when(kind: type[Event], then: Callable[[Store], None]) -> Callable[[Store, Any], None]:
+    """A watcher that does something once the journal has such an event."""
+    done: list[Event] = []
 
     def watch(store: Store, report: Any) -> None:
-        if not done and list(store.journal.of(event)):
+        if not done and (event := store.journal.last(kind)) is not None:
             done.append(event)
             then(store)
 
@@ -72,7 +73,7 @@ def when(event: str, then: Callable[[Store], None]) -> Callable[[Store, Any], No
 
 
 def arrays(lab: Lab) -> list[tuple[int, list[int]]]:
-    return [(e["attempt"], e["items"]) for e in lab.store().journal.of("submitted") if e["kind"] == "train"]
+    return [(e.attempt, list(e.items)) for e in lab.store().journal.of(Submitted) if e.kind == "train"]
 
 
 @pytest.mark.cluster
@@ -80,7 +81,7 @@ def test_line_22_a_result_that_appears_within_the_grace_period_is_taken(lab: Lab
     files = SlowFiles(lab)
     hurry(lab, seeds=2, result_grace_s=60.0)
     options = lab.options(launcher="sbatch", profile=profile(lab, setup=files.setup), seeds=(0, 1), poll_s=0.3)
-    assert tune(options, watch=when("gone", files.show)).closed == 1
+    assert tune(options, watch=when(ResultMissing, files.show)).closed == 1
     assert ends(lab) == [] and arrays(lab) == [(1, [0, 1])]
     assert sorted(lab.trained) == ["1 c00 0 0", "1 c00 0 1"]
     assert_sound(lab, drained)
@@ -92,7 +93,7 @@ def test_line_22_a_result_that_appears_after_it_counts_and_its_retry_is_stopped(
     files = SlowFiles(lab, then="sleep 600")
     hurry(lab, seeds=2, result_grace_s=0.3)
     options = lab.options(launcher="sbatch", profile=profile(lab, setup=files.setup), seeds=(0, 1), poll_s=0.3)
-    assert tune(options, watch=when("wave_submitted", files.show)).closed == 1
+    assert tune(options, watch=when(WaveSubmitted, files.show)).closed == 1
     assert ends(lab) == [(0, 1, "no_result"), (1, 1, "no_result")]
     assert arrays(lab) == [(1, [0, 1]), (2, [0, 1])]
     assert sorted(lab.trained) == ["1 c00 0 0", "1 c00 0 1"]
@@ -129,7 +130,7 @@ def test_line_26_an_id_that_slurm_gives_out_again_speaks_for_the_new_job_only(
         hurry(lab, seeds=2)
         slow = 'if [[ "$0" = */train_* ]]; then sleep 2; fi'
         assert lab.tune(launcher="sbatch", profile=profile(lab, setup=[slow]), seeds=(0, 1), poll_s=0.3).closed == 1
-        jobs = [[e["job_id"] for e in one.store().journal.of("submitted")] for one in (other, lab)]
+        jobs = [[e.job_id for e in one.store().journal.of(Submitted)] for one in (other, lab)]
         assert set(jobs[0]) & set(jobs[1]), "the ids were not given out again"
         assert ends(lab) == [] and sorted(lab.trained) == ["1 c00 0 0", "1 c00 0 1"]
         cluster.wait_for(lambda: _refunded(lab), 30)
@@ -182,17 +183,17 @@ def test_line_02_a_duplicate_that_claimed_a_row_first_is_waited_for(lab: Lab, dr
     begin(lab.options(trainer=str(lab.root / "gated.yaml"), data=data, seeds=(0, 1))).put_settings(Settings(**waits))
     profile(lab, extra={"begin": "now+1hour"}).rename(lab.root / "demo" / "profile.yaml")
     tick_once(lab.store())
-    array, evaluation = lab.store().journal.of("submitted")
+    array, evaluation = lab.store().journal.of(Submitted)
     [script] = (lab.root / "demo").glob("round_1_*/train_*.slurm")
-    again = [f"--job-name={array['name']}", "--array=0-1", "--begin=now", "--partition=main", "--no-requeue"]
+    again = [f"--job-name={array.name}", "--array=0-1", "--begin=now", "--partition=main", "--no-requeue"]
     twin = ["sbatch", *again, "--cpus-per-task=1", f"--output={lab.root}/twin.log", str(script), "0", "1"]
     drained.run(twin, check=True)
     drained.wait_for(lambda: len(lab.trained) == 2, 30)
-    for job in (array["job_id"], evaluation["job_id"]):
+    for job in (array.job_id, evaluation.job_id):
         drained.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
 
     def ours_ended() -> bool:
-        shown = drained.run(["squeue", "-h", "-r", "-t", "all", "-j", array["job_id"], "-o", "%T"]).stdout
+        shown = drained.run(["squeue", "-h", "-r", "-t", "all", "-j", array.job_id, "-o", "%T"]).stdout
         return shown.split() == ["COMPLETED"] * 2
 
     drained.wait_for(ours_ended, 30)
@@ -217,7 +218,7 @@ def test_line_03_a_claim_of_another_host_costs_an_attempt_and_is_told(lab: Lab) 
     put = f"mkdir -p {folder}; echo '{json.dumps(claim)}' >{folder}/claim.json"
     line = f'if [[ "$0" = */train_* && "$roundtable_attempt" = 1 ]]; then {put}; fi'
     assert lab.tune(profile=profile(lab, setup=[line])).closed == 1
-    [entry] = lab.store().journal.of("outcome")
-    assert entry["outcome"] == "no_result" and "claimed by process:elsewhere:1 on elsewhere" in entry["evidence"]
+    [entry] = lab.store().journal.of(AttemptEnded)
+    assert entry.outcome == "no_result" and "claimed by process:elsewhere:1 on elsewhere" in entry.evidence
     assert lab.trained == ["1 c00 0 0"]
     assert_sound(lab)

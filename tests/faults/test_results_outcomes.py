@@ -10,6 +10,7 @@ import pytest
 
 from agent.api import Study
 from agent.api.begin import begin
+from agent.store.events import Submitted
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
 from tests.cluster.cluster import Cluster
@@ -57,7 +58,7 @@ def test_line_28_what_a_trainer_says_of_its_end_is_knowledge_or_a_crash_and_neve
     assert told == ["ok", "gpu_oom", "gpu_oom", "bad_config", "crashed", "crashed", "crashed"]
     assert (candidate["value"], candidate["n"]) == (0.5, 1)
     # None of them is tried again: the same would happen.
-    assert [e["items"] for e in lab.store().journal.of("submitted") if e["kind"] == "train"] == [list(range(7))]
+    assert [e.items for e in lab.store().journal.of(Submitted) if e.kind == "train"] == [tuple(range(7))]
     assert sorted(lab.trained) == [f"1 c00 0 {seed}" for seed in range(7)]
     assert {outcome for _, _, outcome in ends(lab)} <= {"crashed", "gpu_oom", "bad_config"}
     [seen] = Study(lab.root / "demo").history

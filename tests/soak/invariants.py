@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.report.hours import hours
+from agent.store.events import Intent, Submitted
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from tests.cluster.cluster import Cluster
@@ -84,7 +85,7 @@ def orphans(store: Store, cluster: Cluster) -> list[str]:
     """Jobs of ours in the queue although no round is open, and processes that no job has."""
     active = cluster.run(["squeue", "-h", "-r", "-o", "%i %T %j"], check=True).stdout.splitlines()
     found = [f"job in the queue: {line}" for line in active if line.split()[-1].startswith(OURS)]
-    known = {entry["name"] for entry in store.journal.of("intent")}
+    known = {entry.name for entry in store.journal.of(Intent)}
     shown = cluster.run(["squeue", "-h", "-t", "all", "-o", "%j"], check=True).stdout.split()
     found += [f"a job that no intent names: {name}" for name in shown if name.startswith(OURS) and name not in known]
     return found if active else found + [f"process: {p.name} {p.pid}" for p in _strangers(cluster)]
@@ -117,19 +118,19 @@ def accounting(cluster: Cluster) -> dict[tuple[str, str], list[Run]]:
 def hours_wrong(store: Store, runs: Mapping[tuple[str, str], Sequence[Run]]) -> Iterator[str]:
     """Rows whose seconds in the ledger are not accounting's, to a second a run."""
     ledger = store.ledger()
-    for entry in store.journal.of("submitted"):
-        tasks = dict(zip(entry["items"], entry["tasks"], strict=True))
-        for item, seconds in ledger.seconds(entry["name"]).items():
-            found = runs.get((entry["name"], tasks[item]), ())
+    for entry in store.journal.of(Submitted):
+        tasks = dict(zip(entry.items, entry.tasks, strict=True))
+        for item, seconds in ledger.seconds(entry.name).items():
+            found = runs.get((entry.name, tasks[item]), ())
             known = sum(run.seconds for run in found)
             if abs(known - seconds) > SLACK_S * max(1, len(found)):
-                yield f"{entry['name']} item {item}: {seconds} s in the ledger, {known} s in accounting ({found})"
+                yield f"{entry.name} item {item}: {seconds} s in the ledger, {known} s in accounting ({found})"
 
 
 def hours_missing(store: Store, runs: Mapping[tuple[str, str], Sequence[Run]]) -> Iterator[str]:
     """Rows at their declared charge although accounting knows their end, or that `status` does not list."""
     unaccounted = store.ledger().unaccounted()
-    tasks = {e["name"]: dict(zip(e["items"], e["tasks"], strict=True)) for e in store.journal.of("submitted")}
+    tasks = {e.name: dict(zip(e.items, e.tasks, strict=True)) for e in store.journal.of(Submitted)}
     for name, items in unaccounted.items():
         for item in items:
             found = runs.get((name, tasks[name][item]), ())

@@ -18,6 +18,7 @@ from agent.orchestrator.training.submissions import submissions
 from agent.records import CandidateResult, Place
 from agent.report.tables import trials_csv
 from agent.resources import shipped_rules
+from agent.store.events import Charged, Intent, RoundClosed, Submitted
 from agent.store.paths import RoundPaths
 from agent.store.requests import cancelled_rows
 from agent.store.store import Store
@@ -60,7 +61,7 @@ def contradictions(root: Path) -> Iterator[str]:
     records = [store.round_record(paths) for paths in store.closed()]
     if store.paths.trials_csv.read_text() != trials_csv(store.config, records):
         yield "trials_summary.csv is not the table of the closed rounds"
-    journaled = [entry["folder"] for entry in store.journal.of("closed")]
+    journaled = [entry.folder for entry in store.journal.of(RoundClosed)]
     if journaled != [paths.root.name for paths in store.closed()]:
         yield f"closed in the journal: {journaled}, on disk: {[paths.root.name for paths in store.closed()]}"
     if store.versions.edited():
@@ -92,12 +93,12 @@ def _incumbents(store: Store) -> Iterator[str]:
 
 def _submissions(store: Store) -> Iterator[str]:
     """Each submission once, behind its intent and its charge; and each intent came to something."""
-    names = [entry["name"] for entry in store.journal.of("submitted")]
+    names = [entry.name for entry in store.journal.of(Submitted)]
     if twice := {name for name in names if names.count(name) > 1}:
         yield f"submitted twice: {sorted(twice)}"
     first: dict[tuple[str, str], int] = {}
-    for entry in store.journal.of("intent", "charge", "submitted"):
-        first.setdefault((entry["event"], entry["name"]), entry["seq"])
+    for entry in store.journal.of(Intent, Charged, Submitted):
+        first.setdefault((entry.event, entry.name), entry.seq)
     for name in names:
         order = [first.get((event, name), 0) for event in ("intent", "charge", "submitted")]
         if order != sorted(order) or 0 in order:

@@ -240,11 +240,11 @@ class Soak:
         before = derived(self.root)
         if self._state() != before:
             yield "another process derives another state from the same journal and disk"
-        entries = len(store.journal.entries)
+        entries = len(store.journal)
         idle = self._call("tune", target)
         if idle["error"] or idle["state"] != "finished":
             yield f"a further call with nothing to do: {idle}"
-        added = [entry["event"] for entry in Store.open(self.root).journal.entries[entries:]]
+        added = [event.event for event in Store.open(self.root).journal.events[entries:]]
         if set(added) - {"refund", "settings", "resumed"}:
             yield f"a further call with nothing to do journaled {added}"
         if self._state() != derived(self.root) or (not added and derived(self.root) != before):

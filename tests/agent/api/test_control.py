@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,12 +26,22 @@ from agent.orchestrator.training import circuit_breaker
 from agent.report.overview import overview
 from agent.store import control
 from agent.store.control import Identity
-from agent.store.events import ControllerBegan, ControllerEnded, Refused
+from agent.store.events import (
+    ControllerBegan,
+    ControllerEnded,
+    ControllerSubmitted,
+    Event,
+    Refused,
+    Started,
+    StopRequested,
+)
 from agent.store.lease import held
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, lab, wait_for
 from tests.cases.fake_slurm import FakeSlurm
+
+E = TypeVar("E", bound=Event)
 
 __all__ = ["lab"]
 
@@ -81,8 +91,8 @@ def child(root: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def events(root: Path, *names: str) -> list[dict[str, Any]]:
-    return list(Store.open(root).journal.of(*names))
+def events(root: Path, *kinds: type[E]) -> list[E]:
+    return list(Store.open(root).journal.of(*kinds))
 
 
 # -- the foreground -----------------------------------------------------------------------------------------------
@@ -105,7 +115,7 @@ def test_line_33_signals_end_it_cleanly_and_the_next_start_goes_on(root: Path, l
     process.send_signal(number)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0 and f"{signal.Signals(number).name} received" in out
-    assert events(root, "controller_ended")[-1]["final"]
+    assert events(root, ControllerEnded)[-1].final
     begin_start(root, "foreground")
     assert len(lab.trained) == len(set(lab.trained)) == 2, "what ran when the signal came was collected, not redone"
 
@@ -119,7 +129,7 @@ def edit_mode(root: Path, mode: str) -> None:
 def test_line_33_a_second_start_names_the_process_and_a_lost_one_is_noticed(root: Path, lab: Lab) -> None:
     edit_mode(root, "slow")
     process = child(root, "--controller", "foreground", "--max-iterations", "9")
-    wait_for(lambda: events(root, "controller_began"))
+    wait_for(lambda: events(root, ControllerBegan))
     with pytest.raises(StudyBusy, match=rf"driven already: process {process.pid} on .*roundtable stop"):
         begin_start(root, "foreground")
     process.kill()
@@ -142,7 +152,7 @@ def test_line_33_the_stop_file_ends_it_between_two_looks(root: Path, lab: Lab) -
     assert tick_unattended(root, say=said.append) is None and said[-1].startswith("stopped by ")
     begin_start(root, "foreground", max_iterations=len(Store.open(root).closed()) + 1)
     assert not (root / "stop.json").exists() and "stop requested" not in text_of(root)
-    assert [e["event"] for e in events(root, "stop", "started")][-1] == "started"
+    assert [e.event for e in events(root, StopRequested, Started)][-1] == "started"
 
 
 def text_of(root: Path) -> str:
@@ -168,7 +178,7 @@ def test_line_33_start_does_not_wait_for_ever_for_whoever_holds_the_lease(
     monkeypatch.setattr("agent.api.control.PATIENCE_S", 0.3)
     with held(root / "lease.json"), pytest.raises(StudyBusy, match="is working on this study"):
         begin_start(root, "foreground")
-    assert events(root, "started") == []
+    assert events(root, Started) == []
 
 
 def test_line_33_a_controller_waits_for_the_lease_between_its_looks(root: Path, lab: Lab) -> None:
@@ -178,7 +188,7 @@ def test_line_33_a_controller_waits_for_the_lease_between_its_looks(root: Path, 
     with held(root / "lease.json"):
         assert resident._look() is None and resident._look() is None
     assert len(lines) == 1 and "is working on this study" in lines[0], "said once, not at each look"
-    assert resident._look() is None and events(root, "controller_began")
+    assert resident._look() is None and events(root, ControllerBegan)
 
 
 # -- what start refuses -------------------------------------------------------------------------------------------
@@ -200,7 +210,7 @@ def test_a_study_without_settings_needs_a_target(lab: Lab) -> None:
 def test_local_trials_would_end_with_each_controller_job(root: Path, fake: FakeSlurm) -> None:
     with pytest.raises(UsageError, match=r"--launcher local, whose trials would end with each controller job"):
         begin_start(root)
-    assert fake.calls("sbatch") == [] and events(root, "started") == []
+    assert fake.calls("sbatch") == [] and events(root, Started) == []
 
 
 def test_a_paused_study_needs_resume(root: Path) -> None:
@@ -254,9 +264,9 @@ def test_line_33_the_job_is_small_unique_and_never_has_a_deadline(slurm_root: Pa
         assert wanted in argv
     assert not any(word.startswith(("--gres", "--gpus", "--deadline", "--dependency", "--array")) for word in argv)
     assert argv[-2:] == [f"{slurm_root}/controller.slurm", "1"]
-    entry = events(slurm_root, "controller")[0]
-    assert (entry["job_id"], entry["generation"], entry["adopted"]) == ("41", 1, False)
-    assert entry["name"].startswith("rt-ctl-demo-")
+    entry = events(slurm_root, ControllerSubmitted)[0]
+    assert (entry.job_id, entry.generation, entry.adopted) == ("41", 1, False)
+    assert entry.name.startswith("rt-ctl-demo-")
 
 
 def test_line_33_the_profile_has_a_part_for_controllers(tmp_path: Path) -> None:
@@ -295,7 +305,7 @@ def test_line_33_a_refused_controller_is_said_and_tried_again(slurm_root: Path, 
         begin_start(slurm_root)
     fake.answer("sbatch", "42\n")
     begin_start(slurm_root)
-    assert [e["generation"] for e in events(slurm_root, "controller")] == [1]
+    assert [e.generation for e in events(slurm_root, ControllerSubmitted)] == [1]
 
 
 def test_line_33_an_ambiguous_controller_is_looked_up_before_any_second(slurm_root: Path, fake: FakeSlurm) -> None:
@@ -308,7 +318,7 @@ def test_line_33_an_ambiguous_controller_is_looked_up_before_any_second(slurm_ro
     queue(fake, slurm_root, ("41", 1, "PENDING"))
     with pytest.raises(StudyBusy, match="SLURM job 41 "):
         begin_start(slurm_root)
-    assert len(fake.calls("sbatch")) == 1 and events(slurm_root, "controller")[0]["adopted"]
+    assert len(fake.calls("sbatch")) == 1 and events(slurm_root, ControllerSubmitted)[0].adopted
 
 
 def test_line_33_a_lost_controller_is_noticed_by_the_queue(slurm_root: Path, fake: FakeSlurm) -> None:
@@ -319,7 +329,7 @@ def test_line_33_a_lost_controller_is_noticed_by_the_queue(slurm_root: Path, fak
     queue(fake, slurm_root)
     fake.answer("sbatch", "43\n")
     begin_start(slurm_root)
-    assert [e["job_id"] for e in events(slurm_root, "controller")] == ["41", "43"]
+    assert [e.job_id for e in events(slurm_root, ControllerSubmitted)] == ["41", "43"]
     assert fake.calls("sbatch")[-1][-1] == "2"
 
 
@@ -337,7 +347,7 @@ def test_a_generation_that_nobody_submitted_does_not_tick(slurm_root: Path, monk
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     ending = drive_job(slurm_root, 5, say=lambda line: None)
     assert isinstance(ending.error, UsageError) and "generation 5 was not submitted" in ending.reason
-    assert events(slurm_root, "controller_began") == []
+    assert events(slurm_root, ControllerBegan) == []
 
 
 def test_line_33_an_older_generation_ends_as_soon_as_a_later_one_has_begun(root: Path) -> None:
@@ -347,14 +357,14 @@ def test_line_33_an_older_generation_ends_as_soon_as_a_later_one_has_begun(root:
     me = Identity(generation=1, kind="foreground", host="n1", pid=1, started=1, boot="b")
     ending = Resident(root, me, say=lambda line: None).run()
     assert ending.silent and "generation 2 has taken over" in ending.reason
-    assert not (root / "controller.json").exists() and events(root, "controller_ended") == []
+    assert not (root / "controller.json").exists() and events(root, ControllerEnded) == []
 
 
 def test_line_33_stop_now_cancels_controller_and_successor(slurm_root: Path, fake: FakeSlurm) -> None:
     begin_start(slurm_root)
     stop(slurm_root, now=True, say=lambda line: None)
     cancelled = [call for call in fake.calls("scancel") if "41" in call]
-    assert cancelled and events(slurm_root, "stop")[0]["now"]
+    assert cancelled and events(slurm_root, StopRequested)[0].now
 
 
 # -- how often ----------------------------------------------------------------------------------------------------
@@ -378,7 +388,7 @@ def test_cron_prints_a_line_and_installs_nothing(root: Path, monkeypatch: pytest
     lines = begin_start(root, "cron", every_minutes=15)
     assert lines[-1].startswith("*/15 * * * * cd ")
     assert f"tick --study {root} --unattended >> {root}/controller.log 2>&1" in lines[-1]
-    assert events(root, "started")[0]["controller"] == "cron" and events(root, "controller") == []
+    assert events(root, Started)[0].controller == "cron" and events(root, ControllerSubmitted) == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from agent.errors import ReplayMismatch, UsageError
 from agent.llm.client import Client
 from agent.llm.retry import CoolDown, RetryPolicy
 from agent.store.disk import Disk
+from agent.store.events import ModelCalled, ModelReplied
 from tests.agent.orchestrator.conftest import Lab
 from tests.llm_server.asked import Asked
 from tests.llm_server.behaviours import Behaviour, Refuses, Say, Status, Tokens
@@ -108,7 +109,7 @@ def test_a_model_proposes_from_round_2_on(online: Lab, llm_server: LLMServer) ->
         costs = read(folder / "llm_costs.json")
         assert costs["by_candidate"].keys() == {"c00", "c01"} and costs["total"]["calls"] == len(calls(folder))
     journal = online.store().journal
-    assert len(list(journal.of("llm_call"))) == len(list(journal.of("llm_reply"))) == len(llm_server.requests)
+    assert len(list(journal.of(ModelCalled))) == len(list(journal.of(ModelReplied))) == len(llm_server.requests)
 
 
 def test_a_panel_discusses_and_a_supervisor_decides(online: Lab, llm_server: LLMServer) -> None:
@@ -257,8 +258,8 @@ def test_no_answer_means_bayes_with_the_reason_everywhere(
 def test_usage_of_an_unusable_answer_is_counted(online: Lab, llm_server: LLMServer) -> None:
     llm_server.model = lambda request: Say(text="I would rather not answer in JSON.")
     online.tune(max_rounds=2, **asked(llm_server, candidates=1))
-    replies = list(online.store().journal.of("llm_reply"))
-    assert len(replies) == 2 and all(entry["usage"]["input_tokens"] > 0 for entry in replies)
+    replies = list(online.store().journal.of(ModelReplied))
+    assert len(replies) == 2 and all(entry.usage["input_tokens"] > 0 for entry in replies)
     assert read(rounds(online)[1] / "llm_costs.json")["total"]["failed"] == 2
 
 
@@ -266,8 +267,8 @@ def test_a_cap_stops_before_the_call_that_could_break_it(online: Lab, llm_server
     llm_server.model = StudyModel(seed=5)
     online.tune(max_rounds=3, max_llm_tokens=9_000, **asked(llm_server, candidates=1, critique=False))
     spent = sum(
-        sum(entry["usage"][n] for n in ("input_tokens", "output_tokens"))
-        for entry in online.store().journal.of("llm_reply")
+        sum(entry.usage[n] for n in ("input_tokens", "output_tokens"))
+        for entry in online.store().journal.of(ModelReplied)
     )
     assert 0 < spent <= 9_000
     last = decision(rounds(online)[-1])
@@ -286,7 +287,7 @@ def test_a_usage_that_cannot_be_uses_up_no_cap(online: Lab, llm_server: LLMServe
         "llm",
     ]
     assert online.said("the endpoint says 1,000,000,000,000,000 input tokens")
-    assert all("usage_note" in entry for entry in online.store().journal.of("llm_reply"))
+    assert all(entry.usage_note for entry in online.store().journal.of(ModelReplied))
 
 
 def test_a_cap_on_cost_is_refused_with_a_model_of_unknown_price(lab: Lab) -> None:
@@ -409,7 +410,7 @@ def test_a_kill_anywhere_in_the_agents_steps_changes_no_decision(lab: Lab) -> No
             run(kill_at=place)
         run(kill_at=None)
         assert decided() == expected, labels[place]
-        made = [entry["call"] for entry in lab.store().journal.of("llm_call")]
+        made = [entry.call for entry in lab.store().journal.of(ModelCalled)]
         kept = [path.stem for path in rounds(lab)[1].glob("calls/*.json")]
         assert len(kept) == 2 and len(made) == len(set(made)) <= 3
         asked_again += len(made) - 2

@@ -18,6 +18,7 @@ from agent.api.replay import replay_round
 from agent.errors import InvalidStudy, UsageError
 from agent.report.costs import costs
 from agent.store.disk import Disk
+from agent.store.events import ModelCalled, ModelReplied
 from tests.agent.orchestrator.conftest import Lab
 from tests.agent.orchestrator.test_agents import (
     Killed,
@@ -169,7 +170,7 @@ def test_a_space_that_is_used_up_ends_the_study_and_asks_no_model(lab: Lab) -> N
     options = script(lab, tuner(0), tuner(2), *[tuner(1)] * 4)
     lab.tune(max_rounds=6, trainer=trainer, **options)
     assert len(rounds(lab)) == 3 and lab.said("the study ends here")
-    assert len(list(lab.store().journal.of("llm_call"))) == 2
+    assert len(list(lab.store().journal.of(ModelCalled))) == 2
     assert lab.tune(max_rounds=1, trainer=trainer, **options).state == "finished"
 
 
@@ -235,7 +236,7 @@ def test_an_exchange_that_was_edited_is_refused_by_name_or_used(lab: Lab) -> Non
     path.write_text(whole)
     lab.tune(max_iterations=2, **options)
     assert decision(rounds(lab)[1])["candidates"][0]["values"]["x"] == 0.31
-    assert len(list(lab.store().journal.of("llm_call"))) == 1
+    assert len(list(lab.store().journal.of(ModelCalled))) == 1
 
 
 def test_a_replay_of_files_that_cannot_be_read_says_which(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,9 +333,9 @@ def test_calls_of_rounds_that_were_run_again_and_of_open_ones_count(lab: Lab) ->
     killed(lab, "proposals.json", max_iterations=3, **options)
     assert [(line["round"], line["calls"]) for line in costs(lab.store())["lines"]] == [(2, 2), (3, 1)]
     spent = costs(lab.store())["total"]
-    replies = list(lab.store().journal.of("llm_reply"))
+    replies = list(lab.store().journal.of(ModelReplied))
     assert spent["calls"] == 3
-    assert spent["input_tokens"] == sum(entry["usage"]["input_tokens"] for entry in replies)
+    assert spent["input_tokens"] == sum(entry.usage["input_tokens"] for entry in replies)
 
 
 def test_tries_that_may_have_been_charged_are_told(

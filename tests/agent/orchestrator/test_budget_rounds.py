@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 
@@ -18,6 +18,7 @@ from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.report.hours import hours, hours_lines
 from agent.store.disk import Disk
+from agent.store.events import Charged, Event, Intent, OverBudget, Refunded, Submitted
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
@@ -25,6 +26,8 @@ from tests.agent.orchestrator.test_rounds import edit
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import ClusterConfig
 from tests.cluster.fixtures import require_cluster
+
+E = TypeVar("E", bound=Event)
 
 
 def write_profile(folder: Path, text: str) -> Path:
@@ -38,13 +41,13 @@ def profile(tmp_path: Path) -> Path:
     return write_profile(tmp_path, 'cpus: 1\ntime: "02:00:00"\n')
 
 
-def events(store: Store, *names: str) -> list[dict[str, Any]]:
-    return list(store.journal.of(*names))
+def events(store: Store, *kinds: type[E]) -> list[E]:
+    return list(store.journal.of(*kinds))
 
 
 def check_charged_once(store: Store) -> None:
-    made = Counter(entry["name"] for entry in events(store, "submitted"))
-    charged = Counter(entry["name"] for entry in events(store, "charge"))
+    made = Counter(entry.name for entry in events(store, Submitted))
+    charged = Counter(entry.name for entry in events(store, Charged))
     assert made == charged
     assert set(made.values()) == {1}
 
@@ -66,8 +69,8 @@ def test_line_36_charged_at_submission_and_refunded_when_the_rows_have_ended(lab
     lab.tune(candidates=2, profile=profile)
     store = lab.store()
     check_charged_once(store)
-    first = events(store, "charge")[0]
-    assert (first["rows"], first["cpu_hours"], first["gpu_hours"], first["limit_s"]) == (2, 4.0, 0.0, 7200)
+    first = events(store, Charged)[0]
+    assert (first.rows, first.cpu_hours, first.gpu_hours, first.limit_s) == (2, 4.0, 0.0, 7200)
     ledger = store.ledger()
     assert ledger.unaccounted() == {}
     assert 0 < ledger.balance("cpu").spent < 0.1
@@ -81,7 +84,7 @@ def test_a_cap_refuses_before_anything_is_submitted_and_a_higher_one_goes_on(lab
         lab.tune(candidates=3, profile=profile, max_cpu_hours=6)
     store = lab.store()
     assert lab.trained == []
-    assert events(store, "intent", "submitted", "charge") == []
+    assert events(store, Intent, Submitted, Charged) == []
     paths = store.open_folder()
     assert paths is not None
     # cron looks again and again: the same refusal, journaled once.
@@ -89,7 +92,7 @@ def test_a_cap_refuses_before_anything_is_submitted_and_a_higher_one_goes_on(lab
         with pytest.raises(BudgetExceeded):
             tick_once(store)
     store = lab.store()
-    assert len(events(store, "over_budget")) == 1
+    assert len(events(store, OverBudget)) == 1
     assert "the round stays open" in hours(store)["paused"]
     assert lab.tune(candidates=3, max_cpu_hours=7).closed == 1
     store = lab.store()
@@ -130,7 +133,7 @@ def test_a_kill_around_an_entry_charges_and_refunds_once(lab: Lab, profile: Path
     check_charged_once(store)
     assert len(lab.trained) == 2
     assert store.ledger().unaccounted() == {}
-    refunded = Counter((e["name"], item) for e in events(store, "refund") for item in e["seconds"])
+    refunded = Counter((e.name, item) for e in events(store, Refunded) for item in e.seconds)
     assert set(refunded.values()) == {1}
 
 
@@ -150,8 +153,8 @@ def test_an_adopted_submission_is_charged_as_it_was_asked_for(lab: Lab, profile:
         tune(lab.options(profile=profile, max_iterations=1), disk=Cutting())
     other = write_profile(lab.root, 'cpus: 1\ntime: "00:09:00"\n')
     tune(lab.options(profile=other, max_iterations=1))
-    charged = events(lab.store(), "charge")
-    assert [(entry["kind"], entry["limit_s"]) for entry in charged] == [("train", 7200), ("eval", 540)]
+    charged = events(lab.store(), Charged)
+    assert [(entry.kind, entry.limit_s) for entry in charged] == [("train", 7200), ("eval", 540)]
 
 
 def test_no_round_is_opened_after_the_studys_time(lab: Lab) -> None:
@@ -207,10 +210,10 @@ def test_line_36_the_ledger_is_within_a_second_of_sacct(lab: Lab, slurm: Cluster
     check_charged_once(store)
     ledger = store.ledger()
     spent = 0.0
-    for entry in events(store, "submitted"):
-        told = elapsed_by_sacct(slurm, entry["job_id"])
-        for item, task in zip(entry["items"], entry["tasks"], strict=True):
-            assert ledger.seconds(entry["name"])[item] == pytest.approx(told[task], abs=1)
+    for entry in events(store, Submitted):
+        told = elapsed_by_sacct(slurm, entry.job_id)
+        for item, task in zip(entry.items, entry.tasks, strict=True):
+            assert ledger.seconds(entry.name)[item] == pytest.approx(told[task], abs=1)
             spent += told[task] / 3600
     assert spent * 3600 > 2.5  # three rows of a second, by whole seconds
     assert ledger.balance("gpu").spent == pytest.approx(spent, abs=6 / 3600)
@@ -290,15 +293,15 @@ def test_a_task_on_a_node_of_its_own_is_charged_for_all_of_it(lab: Lab, slurm: C
 
     slurm.wait_for(all_known, timeout=60, interval=0.5)
     journal = lab.store().journal
-    made = {entry["kind"]: entry for entry in journal.of("submitted")}
-    held = {entry["name"]: entry["held"] for entry in journal.of("refund")}
-    seconds = elapsed_by_sacct(slurm, made["train"]["job_id"])[made["train"]["tasks"][0]]
-    assert held[made["train"]["name"]]["0"]["cpu"] == pytest.approx(8 * seconds, abs=8)
+    made = {entry.kind: entry for entry in journal.of(Submitted)}
+    held = {entry.name: entry.held for entry in journal.of(Refunded)}
+    seconds = elapsed_by_sacct(slurm, made["train"].job_id)[made["train"].tasks[0]]
+    assert held[made["train"].name][0]["cpu"] == pytest.approx(8 * seconds, abs=8)
     # The evaluation folds files together and does not ask for a node of its own.
-    folding = elapsed_by_sacct(slurm, made["eval"]["job_id"])[made["eval"]["tasks"][0]]
-    assert held[made["eval"]["name"]]["0"]["cpu"] == pytest.approx(folding, abs=1)
+    folding = elapsed_by_sacct(slurm, made["eval"].job_id)[made["eval"].tasks[0]]
+    assert held[made["eval"].name][0]["cpu"] == pytest.approx(folding, abs=1)
     spent = hours(lab.store())["cpu"]["spent"]
-    assert spent == pytest.approx(sum(each["0"]["cpu"] for each in held.values()) / 3600, abs=1e-4)
+    assert spent == pytest.approx(sum(each[0]["cpu"] for each in held.values()) / 3600, abs=1e-4)
 
 
 @pytest.mark.cluster
@@ -339,9 +342,9 @@ def test_a_cluster_that_is_asked_nothing_else_refuses_nothing(lab: Lab, slurm: C
 def test_a_local_study_is_charged_for_the_cpu_time_that_its_tasks_used(lab: Lab) -> None:
     lab.tune(max_rounds=1, candidates=2)
     journal = lab.store().journal
-    charged = {entry["name"]: set(map(str, entry["items"])) for entry in journal.of("charge")}
-    refunds = {entry["name"]: entry for entry in journal.of("refund")}
+    charged = {entry.name: set(entry.items) for entry in journal.of(Charged)}
+    refunds = {entry.name: entry for entry in journal.of(Refunded)}
     assert refunds.keys() == charged.keys(), "the evaluation's task is accounted for, too"
     for name, entry in refunds.items():
-        assert set(entry["seconds"]) == set(entry["held"]) == charged[name]
-        assert all(held["cpu"] > 0 for held in entry["held"].values())
+        assert set(entry.seconds) == set(entry.held) == charged[name]
+        assert all(held["cpu"] > 0 for held in entry.held.values())

@@ -22,6 +22,7 @@ import pytest
 from agent.api import Study
 from agent.api.begin import begin
 from agent.errors import StudyBusy
+from agent.store.events import RoundClosed, Submitted
 from agent.store.store import Store
 from tests.agent.orchestrator.conftest import Lab, kill, wait_for
 from tests.agent.orchestrator.crash_run import CANDIDATES, ROUNDS
@@ -140,11 +141,10 @@ def check(root: Path, unharmed: Path) -> None:
     trained = lines(root / "trained.log")
     assert len(trained) == len(set(trained)) == ROUNDS * CANDIDATES
     store = Store.open(root / "demo")
-    entries = store.journal.entries
-    assert [entry["seq"] for entry in entries] == list(range(1, len(entries) + 1))
-    names = [entry["name"] for entry in store.journal.of("submitted")]
+    assert [event.seq for event in store.journal.events] == list(range(1, len(store.journal) + 1))
+    names = [entry.name for entry in store.journal.of(Submitted)]
     assert len(names) == len(set(names)) == ROUNDS * 2, "one array of rows and one of evaluations a round"
-    assert [entry["round"] for entry in store.journal.of("closed")] == list(range(1, ROUNDS + 1))
+    assert [entry.round for entry in store.journal.of(RoundClosed)] == list(range(1, ROUNDS + 1))
     assert store.open_folder() is None and len(store.closed()) == ROUNDS
     for paths in store.closed():
         done = {path.stem[3:]: read(path)["status"] for path in paths.steps.iterdir()}
@@ -315,7 +315,7 @@ def test_a_killed_orchestrator_is_followed_by_one_that_adopts_the_queue(lab: Lab
     process.communicate()
     assert finish(lab) == ["ok", "ok"]
     assert sorted(lab.trained) == ["1 c00 0 0", "1 c01 0 0"]
-    assert [entry["kind"] for entry in lab.store().journal.of("submitted")] == ["train", "eval"]
+    assert [entry.kind for entry in lab.store().journal.of(Submitted)] == ["train", "eval"]
 
 
 def test_a_second_call_is_refused_and_changes_nothing(lab: Lab) -> None:

@@ -14,6 +14,7 @@ from agent.api.begin import begin
 from agent.errors import SubmitLimit
 from agent.launch.catalogue import capabilities_of
 from agent.launch.local import LocalLauncher
+from agent.store.events import Deferred, Submitted
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
 
@@ -58,7 +59,7 @@ def narrow(lab: Lab, monkeypatch: pytest.MonkeyPatch, most: int, *, own: bool = 
 
 
 def arrays(lab: Lab) -> list[list[int]]:
-    return [entry["items"] for entry in lab.store().journal.of("submitted") if entry["kind"] == "train"]
+    return [list(entry.items) for entry in lab.store().journal.of(Submitted) if entry.kind == "train"]
 
 
 def test_arrays_shrink_until_they_fit_and_grow_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +67,7 @@ def test_arrays_shrink_until_they_fit_and_grow_again(lab: Lab, monkeypatch: pyte
     assert lab.tune(seeds=tuple(range(8)), poll_s=0.1).closed == 1
     assert launcher.tried == [8, 4, 2, 2, 2, 2]
     assert arrays(lab) == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert [entry["rows"] for entry in lab.store().journal.of("deferred")] == [8, 4]
+    assert [entry.rows for entry in lab.store().journal.of(Deferred)] == [8, 4]
     assert sorted(lab.trained) == [f"1 c00 0 {seed}" for seed in range(8)]
 
 
@@ -82,7 +83,7 @@ def test_what_is_in_doubt_keeps_its_rows_although_the_limit_is_gone(
     launcher.dies, launcher.most = False, 100
     assert lab.tune(seeds=tuple(range(8)), poll_s=0.1, max_iterations=1).closed == 1
     assert arrays(lab)[0] == [0, 1] and sorted(row for part in arrays(lab) for row in part) == list(range(8))
-    assert next(entry["adopted"] for entry in lab.store().journal.of("submitted"))
+    assert next(entry.adopted for entry in lab.store().journal.of(Submitted))
     assert sorted(lab.trained) == [f"1 c00 0 {seed}" for seed in range(8)]
 
 

@@ -14,6 +14,7 @@ from agent.api.begin import begin
 from agent.api.control import StartOptions, start, stop
 from agent.errors import BudgetExceeded, UsageError
 from agent.store.control import request_stop
+from agent.store.events import Submitted, Wave
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for
 from tests.agent.orchestrator.test_policy_rounds import fails, setup_profile, told
@@ -150,8 +151,8 @@ def test_line_34_a_wave_of_retries_is_held_against_the_cap_as_a_whole(
     # 5 hours go into the first submission; a retry of one row takes 1 (+1 to evaluate), of the other 1.5 (+1).
     with pytest.raises(BudgetExceeded, match="are left"):
         lab.tune(profile=profile, seeds=(0, 1, 2, 3), max_cpu_hours=7.2)
-    waves = list(lab.store().journal.of("wave"))
-    assert len(waves) == 1 and len(waves[0]["groups"]) == 2
-    assert [e["attempt"] for e in lab.store().journal.of("submitted") if e["kind"] == "train"] == [1]
+    waves = list(lab.store().journal.of(Wave))
+    assert len(waves) == 1 and len(waves[0].groups) == 2
+    assert [e.attempt for e in lab.store().journal.of(Submitted) if e.kind == "train"] == [1]
     assert lab.tune(profile=profile, seeds=(0, 1, 2, 3), max_cpu_hours=20, max_iterations=1).closed == 1
-    assert [e["attempt"] for e in lab.store().journal.of("submitted") if e["kind"] == "train"] == [1, 2, 2]
+    assert [e.attempt for e in lab.store().journal.of(Submitted) if e.kind == "train"] == [1, 2, 2]

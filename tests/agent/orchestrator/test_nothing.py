@@ -15,6 +15,7 @@ from agent.launch.base import State, TaskStatus
 from agent.orchestrator.training import circuit_breaker
 from agent.orchestrator.training.scancelled import _all_that_was_left
 from agent.report.overview import overview
+from agent.store.events import Submitted
 from agent.store.requests import halted
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for
@@ -261,7 +262,7 @@ def test_scancel_of_an_array_halts_its_round_and_retry_goes_on(lab: Lab, slurm: 
     tick_once(lab.store())
     root = lab.store().paths.root
     wait_for(lambda: list(root.glob("round_1_*/trials/c00_f0_s0/*/result.json")), seconds=90)
-    [job] = [e["job_id"] for e in lab.store().journal.of("submitted") if e["kind"] == "train"]
+    [job] = [e.job_id for e in lab.store().journal.of(Submitted) if e.kind == "train"]
     slurm.run(["scancel", job], check=True)
 
     def halts() -> bool:

@@ -12,6 +12,7 @@ from agent.__main__ import main
 from agent.api import tune
 from agent.api.replay import replay_round
 from agent.errors import UsageError
+from agent.store.events import StudyEnded
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from tests.agent.orchestrator.conftest import Lab
@@ -90,8 +91,8 @@ def test_rules_escalate_without_gains_and_the_patience_ends_the_study(lab: Lab) 
     (stopped,) = folders(lab, "stop")
     assert decision(stopped)["plan"]["step"] == "stop" and decision(stopped)["candidates"] == []
     assert replay_round(stopped).identical
-    ended = lab.store().journal.last("ended")
-    assert ended is not None and (ended["round"], ended["by"]) == (5, "rules")
+    ended = lab.store().journal.last(StudyEnded)
+    assert ended is not None and (ended.round, ended.by) == (5, "rules")
     assert lab.said("the patience ends the study before round 5: 3 rounds in a row without an accepted gain")
 
 
@@ -201,7 +202,7 @@ def test_a_kill_while_the_study_ends_asks_nobody_again(lab: Lab, monkeypatch: py
     assert main(["tick", "--study", str(lab.root / "demo")]) == 0
     (stopped,) = folders(lab, "stop")
     assert len(folders(lab)) == 1 and len(list((stopped / "calls").glob("*.json"))) == 1
-    assert [entry["round"] for entry in lab.store().journal.of("ended")] == [2]
+    assert [entry.round for entry in lab.store().journal.of(StudyEnded)] == [2]
 
 
 def test_a_step_that_can_change_nothing_goes_deeper_instead_of_ending_the_round(lab: Lab) -> None:

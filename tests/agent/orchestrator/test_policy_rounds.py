@@ -20,8 +20,9 @@ from agent.orchestrator.training import submit
 from agent.orchestrator.training.retry_resources import Ask, ask_for
 from agent.orchestrator.training.submissions import submissions
 from agent.policy import load_policy
+from agent.records import Outcome
 from agent.resources import shipped_policy
-from agent.store.events import Cancelled
+from agent.store.events import AttemptEnded, Cancelled, PolicyGiven, QuorumReached, Submitted, Wave, WaveSubmitted
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
@@ -57,7 +58,7 @@ def fails(row: int, how: str, *, until: int = 1) -> str:
 
 def ends(lab: Lab) -> list[tuple[int, int, str]]:
     """(row, attempt, outcome) as journaled."""
-    return [(e["row"], e["attempt"], e["outcome"]) for e in lab.store().journal.of("outcome")]
+    return [(e.row, e.attempt, e.outcome) for e in lab.store().journal.of(AttemptEnded)]
 
 
 def record(lab: Lab, number: int = 1) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def trials(lab: Lab) -> dict[int, dict[str, Any]]:
 
 def train_jobs(lab: Lab) -> list[tuple[int, list[int]]]:
     """(attempt, rows) of every array of trials."""
-    return [(e["attempt"], e["items"]) for e in lab.store().journal.of("submitted") if e["kind"] == "train"]
+    return [(e.attempt, list(e.items)) for e in lab.store().journal.of(Submitted) if e.kind == "train"]
 
 
 # -- local: real processes, no scheduler -----------------------------------------------------------------------
@@ -106,9 +107,9 @@ def test_a_persons_table_decides_and_is_kept_and_journaled(lab: Lab) -> None:
     store = lab.store()
     assert store.paths.policy.read_text() == mine.read_text()
     lab.tune(policy=mine)
-    assert len(list(lab.store().journal.of("policy"))) == 1
+    assert len(list(lab.store().journal.of(PolicyGiven))) == 1
     lab.tune(policy=table(mine, launch_fail={"action": "retry", "limit": 1}))
-    assert len(list(lab.store().journal.of("policy"))) == 2
+    assert len(list(lab.store().journal.of(PolicyGiven))) == 2
     assert ends(lab)[2:] == [(0, 1, "launch_fail"), (0, 2, "launch_fail")]
 
 
@@ -145,8 +146,8 @@ def test_killed_by_the_kernel_or_a_person_is_lost_and_resumed(lab: Lab) -> None:
     profile = setup_profile(lab, fails(0, f"(until ls {claim}; do sleep 0.02; done; kill -9 $$) & true"))
     edit(begin(lab.options()).paths.reference, "mode", "slow")
     lab.tune(profile=profile)
-    [entry] = lab.store().journal.of("outcome")
-    assert entry["outcome"] == "lost" and entry["exit_code"] == "0:9" and "SIGKILL" in entry["evidence"]
+    [entry] = lab.store().journal.of(AttemptEnded)
+    assert entry.outcome == "lost" and entry.exit_code == "0:9" and "SIGKILL" in entry.evidence
     assert trials(lab)[0]["outcome"] == "ok"
 
 
@@ -167,8 +168,8 @@ def test_a_quorum_reached_by_retries_stops_those_that_still_run(lab: Lab) -> Non
     assert lab.tune(profile=profile, policy=mine, seeds=(0, 1, 2, 3), parallel=2).closed == 1
     [candidate] = record(lab)["candidates"]
     assert candidate["outcomes"] == {"launch_fail": 1, "ok": 3}
-    [entry] = lab.store().journal.of("quorum")
-    assert (entry["ok"], entry["rows"]) == (3, 4)
+    [entry] = lab.store().journal.of(QuorumReached)
+    assert (entry.ok, entry.rows) == (3, 4)
     assert ends(lab) == [(2, 1, "launch_fail"), (3, 1, "launch_fail")]
 
 
@@ -190,10 +191,10 @@ def test_a_wave_that_was_cut_short_is_carried_on_under_its_number(lab: Lab, monk
         patch.setattr(submit, "_once", dying)
         with pytest.raises(Killed):
             lab.tune(profile=profile, candidates=2)
-    assert [e["attempt"] for e in lab.store().journal.of("wave")] == [2]
-    assert not list(lab.store().journal.of("wave_submitted"))
+    assert [e.attempt for e in lab.store().journal.of(Wave)] == [2]
+    assert not list(lab.store().journal.of(WaveSubmitted))
     assert lab.tune(candidates=2, max_iterations=1).closed == 1
-    assert [e["attempt"] for e in lab.store().journal.of("wave")] == [2]
+    assert [e.attempt for e in lab.store().journal.of(Wave)] == [2]
     assert train_jobs(lab) == [(1, [0, 1]), (2, [1])]
     assert ends(lab) == [(1, 1, "launch_fail")]
 
@@ -281,7 +282,7 @@ def test_line_28_retries_are_grouped_by_what_they_ask_for(
         (2, (2, 4), base | {"exclude": "bad1,n3,n4"}),
         (2, (3,), base),
     ]
-    names = [e["name"] for e in lab.store().journal.of("submitted")]
+    names = [e.name for e in lab.store().journal.of(Submitted)]
     assert len(names) == len(set(names))
     [candidate] = record(lab)["candidates"]
     assert candidate["outcomes"] == {"cancelled": 1, "ok": 7}
@@ -364,7 +365,7 @@ def test_a_row_that_a_person_cancelled_is_not_started_again_although_nobody_says
 
     def watch(store: Any, report: Any) -> None:
         made = submissions(store, report.round, "train")
-        if made and not list(store.journal.of("cancelled")):
+        if made and not list(store.journal.of(Cancelled)):
             names = tuple(one.name for _, one in made)
             folder = report.round.root.name
             store.journal.append(
@@ -399,8 +400,21 @@ def test_ticks_of_their_own_come_to_the_same_end(lab: Lab, told: dict[tuple[int,
 # -- what a retry asks for -------------------------------------------------------------------------------------
 
 
-def past(*outcomes: str, node: str = "n1") -> list[dict[str, Any]]:
-    return [{"outcome": outcome, "node": node} for outcome in outcomes]
+def past(*outcomes: str, node: str = "n1") -> list[AttemptEnded]:
+    return [
+        AttemptEnded(
+            folder="round_1_x",
+            row=0,
+            attempt=attempt,
+            outcome=Outcome(outcome),
+            raw="",
+            node=node,
+            exit_code="",
+            evidence="",
+            memory=None,
+        )
+        for attempt, outcome in enumerate(outcomes, 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -488,9 +502,9 @@ def test_line_28_every_fault_of_a_real_cluster_is_told_apart(lab: Lab, busy: Clu
     assert sorted(row for attempt, rows in train_jobs(lab) if attempt == 2 for row in rows) == [1, 2, 4, 5, 6, 7, 8]
     [candidate] = record(lab)["candidates"]
     assert candidate["outcomes"] == {"cancelled": 1, "ok": 8}
-    entries = {e["row"]: e for e in lab.store().journal.of("outcome")}
-    assert entries[5]["exit_code"] == "0:125" and entries[5]["raw"] == "OUT_OF_MEMORY"
-    assert entries[5]["node"] in ("n1", "n2") and entries[3]["raw"].startswith("CANCELLED")
+    entries = {e.row: e for e in lab.store().journal.of(AttemptEnded)}
+    assert entries[5].exit_code == "0:125" and entries[5].raw == "OUT_OF_MEMORY"
+    assert entries[5].node in ("n1", "n2") and entries[3].raw.startswith("CANCELLED")
 
 
 @pytest.mark.cluster

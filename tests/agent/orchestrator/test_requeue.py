@@ -14,6 +14,7 @@ from agent.api import TuneOptions, tick_once
 from agent.api.begin import begin
 from agent.api.by_hand import ByHand, train_by_hand
 from agent.errors import UsageError
+from agent.store.events import AttemptEnded, Charged, Submitted
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for
 from tests.agent.orchestrator.test_rounds import edit
@@ -82,15 +83,15 @@ class Bench:
 
     def task(self, seed: int) -> str:
         """The row's task as SLURM names it."""
-        [made] = [e for e in self.lab.store().journal.of("submitted") if e["kind"] == "train"]
-        return str(made["tasks"][seed])
+        [made] = [e for e in self.lab.store().journal.of(Submitted) if e.kind == "train"]
+        return str(made.tasks[seed])
 
     def finish(self) -> None:
         wait_for(lambda: self.tick().state == "finished", seconds=120)
 
     @property
     def outcomes(self) -> list[tuple[int, int, str]]:
-        return [(e["row"], e["attempt"], e["outcome"]) for e in self.lab.store().journal.of("outcome")]
+        return [(e.row, e.attempt, e.outcome) for e in self.lab.store().journal.of(AttemptEnded)]
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_line_15_a_task_requeues_itself_and_no_other(
     assert [claim["restart"] for claim in claims] == [0] * (len(seeds) - 1) + [1]
     assert bench.outcomes == [], "the retry policy has no part in it"
     assert not bench.attempt(slow, 2).root.exists()
-    made = [e for e in bench.lab.store().journal.of("submitted") if e["kind"] == "train"]
+    made = [e for e in bench.lab.store().journal.of(Submitted) if e.kind == "train"]
     assert len(made) == 1
 
 
@@ -135,9 +136,9 @@ def test_line_36_the_worst_case_of_tasks_that_requeue_themselves_counts_every_ru
     bench.begin(slow=9, seeds=(0, 1), launcher="sbatch", requeue_on_timeout=True)
     bench.finish()
     assert bench.lab.said("2 rows x 5 runs x 10 min x 1 CPU + 1 x 10 min x 1 CPU = at most 1.83 CPU-hours")
-    train, evaluation = bench.lab.store().journal.of("charge")
-    assert (train["runs"], train["cpu_hours"], evaluation["runs"]) == (5, round(10 / 6, 9), 1)
-    assert bench.lab.store().ledger().charges[train["name"]].request.runs == 5
+    train, evaluation = bench.lab.store().journal.of(Charged)
+    assert (train.runs, train.cpu_hours, evaluation.runs) == (5, round(10 / 6, 9), 1)
+    assert bench.lab.store().ledger().charges[train.name].request.runs == 5
 
 
 @pytest.mark.cluster
@@ -219,7 +220,7 @@ def test_a_trial_cut_three_times_ends_like_an_uncut_one(tmp_path: Path, slurm: C
     tick_once(store)
     paths = store.paths.round(store.paths.newest()[-1])
     cut = paths.attempt("c00", 0, 0, 1)
-    [made] = [e for e in type(store).open(store.paths.root).journal.of("submitted") if e["kind"] == "train"]
+    [made] = [e for e in type(store).open(store.paths.root).journal.of(Submitted) if e.kind == "train"]
 
     def restarted(times: int) -> bool:
         return cut.claim.exists() and json.loads(cut.claim.read_text())["restart"] == times
@@ -230,7 +231,7 @@ def test_a_trial_cut_three_times_ends_like_an_uncut_one(tmp_path: Path, slurm: C
     done = 0
     for times in range(3):
         wait_for(lambda times=times, done=done: restarted(times) and epoch() > done, seconds=120)  # type: ignore[misc]
-        warn(slurm, "sbatch", made["tasks"][0])
+        warn(slurm, "sbatch", made.tasks[0])
         done = epoch()
     wait_for(cut.result.exists, seconds=120)
     assert restarted(3)

@@ -30,7 +30,7 @@ from agent.reference import parse
 from agent.resources import shipped_policy
 from agent.store import lease
 from agent.store.disk import Disk
-from agent.store.events import Resumed
+from agent.store.events import Resumed, Submitted, SummaryGiven
 from tests.agent.launch.render_cases import a_manifest
 from tests.agent.orchestrator.conftest import NOOP, Lab, kill
 from tests.agent.orchestrator.test_rounds import edit, round_folder, run_printed
@@ -330,7 +330,7 @@ def test_a_summary_for_each_candidate_by_hand(lab: Lab) -> None:
         (round_folder(lab, 1) / "candidates" / name / "val_summary.json").write_text(f'{{"score": 0.{number + 1}}}')
     lab.tune(auto_train=False, candidates=2)
     assert [o.value for o in Study(lab.root / "demo").history] == [0.1, 0.2]
-    given = [entry for entry in lab.store().journal.of("summary_given") if entry["source"] == "person"]
+    given = [entry for entry in lab.store().journal.of(SummaryGiven) if entry.source == "person"]
     assert len(given) == 2
 
 
@@ -395,13 +395,11 @@ def test_a_round_that_an_earlier_version_rendered_keeps_its_array_of_evaluations
         tune(lab.options(candidates=2), disk=Disk(boundary=boundary))
     assert "evaluation" not in json.loads((round_folder(lab, 1) / "manifest.json").read_text())
     assert tuned(lab, candidates=2).closed == 1
-    items = [entry["items"] for entry in lab.store().journal.of("submitted") if entry["kind"] == "eval"]
-    assert items and all(found == [0, 1] for found in items)
+    items = [entry.items for entry in lab.store().journal.of(Submitted) if entry.kind == "eval"]
+    assert items and all(found == (0, 1) for found in items)
     assert tuned(lab, candidates=2, max_rounds=2).closed == 2
-    newest = [entry["items"] for entry in lab.store().journal.of("submitted") if entry["kind"] == "eval"][
-        len(items) :
-    ]
-    assert newest and all(found == [0] for found in newest)
+    newest = [entry.items for entry in lab.store().journal.of(Submitted) if entry.kind == "eval"][len(items) :]
+    assert newest and all(found == (0,) for found in newest)
 
 
 def test_the_rounds_own_summary_is_c00s(lab: Lab) -> None:
@@ -476,7 +474,7 @@ def test_a_queue_that_dies_every_time_ends_with_the_attempts(lab: Lab) -> None:
     with pytest.raises(NothingLearnt, match="1 lost"):
         tune(lab.options(max_iterations=1), watch=watch)
     assert [str(o.outcome) for o in Study(lab.root / "demo").history] == ["lost"]
-    submitted = [e for e in lab.store().journal.of("submitted") if e["kind"] == "train"]
+    submitted = [e for e in lab.store().journal.of(Submitted) if e.kind == "train"]
     assert len(submitted) == 1 + load_policy(shipped_policy()).rules[Outcome.LOST].limit
 
 

@@ -18,6 +18,7 @@ from agent.errors import (
     UsageError,
 )
 from agent.reference import load_reference
+from agent.store.events import SummaryGiven
 from tests.agent.orchestrator.conftest import NOOP, Lab
 
 
@@ -221,8 +222,7 @@ def test_a_summary_by_hand_ends_the_wait(lab: Lab, tmp_path: Path) -> None:
     (round_folder(lab, 2) / "val_summary.json").write_text('{"score": 0.5}')
     lab.tune(auto_train=False)
     assert [o.value for o in Study(lab.root / "demo").history] == [0.75, 0.5]
-    events = [entry["event"] for entry in lab.store().journal.entries]
-    assert events.count("summary_given") == 2
+    assert len(list(lab.store().journal.of(SummaryGiven))) == 2
 
 
 def test_one_summary_cannot_stand_for_several_candidates(lab: Lab, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from agent.api.dry_run import dry_run
 from agent.cli.main import run as cli
 from agent.errors import InputChanged, MissingResults, UsageError
 from agent.orchestrator.training.submissions import submissions
+from agent.store.events import Submitted
 from agent.store.store import Store
 from tests.agent.orchestrator.conftest import NOOP, Lab, wait_for
 from tests.agent.orchestrator.test_rounds import edit, round_folder, run_printed
@@ -211,7 +212,7 @@ def test_rungs_on_a_real_cluster(lab: Lab, slurm: Cluster, tmp_path: Path) -> No
     profile.write_text('partition: main\ncpus: 1\ntime: "00:10:00"\n')
     outcome = lab.tune(**WIDE, launcher="sbatch", profile=profile, poll_s=0.3)
     assert outcome.closed == 1 and trained(lab) == {"0-1": 9, "1-3": 3, "3-9": 2, "0-9": 4}
-    jobs = [entry["job_id"] for entry in lab.store().journal.of("submitted")]
+    jobs = [entry.job_id for entry in lab.store().journal.of(Submitted)]
     assert len(jobs) == len(set(jobs)) == 6
 
 

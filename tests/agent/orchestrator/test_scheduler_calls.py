@@ -17,6 +17,7 @@ from agent.api.resident import Resident
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.store.control import Identity
+from agent.store.events import Submitted
 from agent.store.store import Store
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
@@ -76,7 +77,7 @@ def test_line_24_ten_thousand_tasks_are_watched_for_a_quarter_of_an_hour(
     ending = watch(cluster, seconds=900, monkeypatch=monkeypatch)
     assert "its time is over" in ending.reason
     store = Store.open(cluster.root)
-    assert sum(len(entry["items"]) for entry in store.journal.of("submitted") if entry["kind"] == "train") == 10_000
+    assert sum(len(entry.items) for entry in store.journal.of(Submitted) if entry.kind == "train") == 10_000
     assert_one_question_a_minute(cluster)
     # A look's CPU time sets how long it waits, as far as three minutes.
     assert 4 <= len(cluster.times("squeue")) <= 15 and cluster.times("scancel") == []

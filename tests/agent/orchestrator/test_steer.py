@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,7 +19,7 @@ from agent.launch.base import Submission
 from agent.launch.scheduler import SlurmReader
 from agent.orchestrator.training.submissions import submissions
 from agent.report.overview import overview
-from agent.store.events import Intent
+from agent.store.events import Cancelled, Event, Intent, RetryAsked, Submitted
 from agent.store.lease import held
 from agent.store.requests import cancelled_rows, halted
 from agent.store.store import Store
@@ -27,6 +27,8 @@ from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab, wait_for
 from tests.cases.fake_slurm import FakeSlurm
 from tests.cluster.cluster import Cluster
+
+E = TypeVar("E", bound=Event)
 
 #: A trainer whose rows (one a seed) do what files beside its log say: hang_SEED, refuse_SEED.
 PROGRAM = """
@@ -109,8 +111,8 @@ class Bench:
     def record(self) -> Any:
         return json.loads(self.round().closed.read_text())
 
-    def journal(self, event: str) -> list[dict[str, Any]]:
-        return list(self.lab.store().journal.of(event))
+    def journal(self, kind: type[E]) -> list[E]:
+        return list(self.lab.store().journal.of(kind))
 
     def attempts(self, kind: str = "train") -> list[tuple[int, tuple[int, ...]]]:
         return [(number, made.items) for number, made in submissions(self.lab.store(), self.round(), kind)]
@@ -159,9 +161,9 @@ def test_line_32_cancelling_the_round_stops_everything_and_waits_for_a_person(be
     assert "2 running (rows 1-2)" in said and "roundtable retry --study " in said
     assert str(bench.lab.root / "demo") in "".join(said.split())
     wait_for(lambda: bench.stopped == [1, 2])
-    entry = bench.journal("cancelled")[0]
-    assert (entry["rows"], entry["whole"], entry["who"]) == ([1, 2], True, "person")
-    assert len(entry["names"]) == 2, "the training's and the evaluation's queue"
+    entry = bench.journal(Cancelled)[0]
+    assert (entry.rows, entry.whole, entry.who) == ((1, 2), True, "person")
+    assert len(entry.names) == 2, "the training's and the evaluation's queue"
     assert list(bench.lab.store().paths.requests.iterdir()) == []
     with pytest.raises(RoundCancelled, match="round 1 was cancelled"):
         bench.tick()
@@ -214,7 +216,7 @@ def test_an_open_rung_is_cancelled_and_retried_as_a_round_is(bench: Bench, out: 
     assert bench.call("collect", "--round", "2") == 2 and "the open round is 1" in out()
     bench.untell("hang_0")
     wait_for(lambda: bench.call("retry", "--rows", "0-1") == 0)
-    rung = bench.lab.store().paths.root / bench.journal("cancelled")[0]["folder"]
+    rung = bench.lab.store().paths.root / bench.journal(Cancelled)[0].folder
     ticks(bench, lambda: bench.round().closed.exists())
     told = json.loads((rung / "round.json").read_text())
     outcomes = {c["name"]: [(t["outcome"], t["attempt"]) for t in c["trials"]] for c in told["candidates"]}
@@ -255,15 +257,15 @@ def test_line_32_cancel_works_while_another_process_holds_the_lease(bench: Bench
         assert bench.call("cancel", "--rows", "0", "--yes") == 0
         assert "notes it at its next look" in out()
         wait_for(lambda: bench.stopped)
-        assert bench.journal("cancelled") == [], "only the holder writes the journal"
+        assert bench.journal(Cancelled) == [], "only the holder writes the journal"
         assert len(list(store.paths.requests.iterdir())) == 1
         assert bench.call("retry", "--rows", "0") == 2 and "is working on this study" in out()
         assert bench.call("collect") == 2 and "is working on this study" in out()
         assert bench.call("submit") == 2 and "is working on this study" in out()
     bench.tick()
-    entry = bench.journal("cancelled")[0]
+    entry = bench.journal(Cancelled)[0]
     # By then its task is gone; what was asked for is journaled all the same.
-    assert entry["rows"] == [0] and entry["whole"] is False
+    assert entry.rows == (0,) and entry.whole is False
     assert list(store.paths.requests.iterdir()) == []
 
 
@@ -286,7 +288,7 @@ def test_line_32_a_watching_tune_is_told_and_ends(bench: Bench, out: Any) -> Non
         watching.join(30)
     assert not watching.is_alive() and len(caught) == 1
     assert bench.lab.said("cancelled by")
-    assert bench.journal("cancelled")[0]["rows"] == [0, 1, 2, 3]
+    assert bench.journal(Cancelled)[0].rows == (0, 1, 2, 3)
 
 
 def test_a_request_that_was_carried_out_but_not_removed_is_journaled_once(bench: Bench) -> None:
@@ -304,7 +306,7 @@ def test_a_request_that_was_carried_out_but_not_removed_is_journaled_once(bench:
     for path, text in kept.items():
         path.write_text(text)
     bench.tick()
-    assert len(bench.journal("cancelled")) == 1
+    assert len(bench.journal(Cancelled)) == 1
     assert list(store.paths.requests.iterdir()) == []
 
 
@@ -314,7 +316,7 @@ def test_without_a_terminal_cancel_asks_for_yes(bench: Bench, out: Any) -> None:
     bench.tick()
     wait_for(bench.hangs(0))
     assert bench.call("cancel") == 2 and "--yes" in out()
-    assert bench.journal("cancelled") == [] and not bench.lab.store().paths.requests.exists()
+    assert bench.journal(Cancelled) == [] and not bench.lab.store().paths.requests.exists()
 
 
 @pytest.mark.parametrize(("answer", "cancelled"), [("y\n", 1), ("\n", 0), ("no\n", 0), ("", 0)])
@@ -334,7 +336,7 @@ def test_on_a_terminal_cancel_asks(
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     assert bench.call("cancel") == 0
     assert "Cancel? [y/N]" in out()
-    assert len(bench.journal("cancelled")) == cancelled
+    assert len(bench.journal(Cancelled)) == cancelled
 
 
 def test_line_27_a_launchers_own_reason_is_shown_as_it_is(bench: Bench, out: Any) -> None:
@@ -371,7 +373,7 @@ def test_failed_rows_are_retried_only_when_asked_for_and_the_new_result_counts(b
     bench.tell("hang_1")
     assert bench.call("retry", "--failed") == 0
     assert bench.attempts()[-1] == (2, (1, 3))
-    assert bench.journal("retry_asked")[0]["source"] == "person"
+    assert bench.journal(RetryAsked)[0].source == "person"
     wait_for(bench.hangs(1))
     assert bench.call("cancel", "--rows", "2", "--yes") == 0
     # Rows 1 and 3 have results of attempt 1 already; the round waits for the ones that were asked for.
@@ -410,7 +412,7 @@ def test_what_cannot_be_retried_is_refused_by_name(bench: Bench, out: Any) -> No
     assert bench.call("submit") == 2 and "was submitted already: rt-demo-r1-train-1-0" in out()
     assert bench.call("collect") == 3 and "row 2: running" in out()
     bench.untell("hang_2")
-    assert bench.journal("retry_asked") == bench.journal("cancelled") == []
+    assert bench.journal(RetryAsked) == bench.journal(Cancelled) == []
     assert bench.call("cancel", "--yes") == 0
     wait_for(lambda: bench.call("collect") == 0)
     # Hours that were not known yet are all that is left to collect.
@@ -470,7 +472,7 @@ def test_a_submission_in_doubt_is_named_and_cancelled_by_its_name(bench: Bench, 
     assert bench.call("cancel", "--rows", "1", "--yes") == 0 and "waits until it is known" in out()
     assert bench.call("cancel", "--yes") == 0
     assert "submissions in doubt: rt-demo-r1-train-1-0-x" in out()
-    assert bench.journal("cancelled")[0]["names"] == ["rt-demo-r1-train-1-0-x"]
+    assert bench.journal(Cancelled)[0].names == ("rt-demo-r1-train-1-0-x",)
     with pytest.raises(RoundCancelled):
         bench.tick()
     assert list(store.paths.requests.iterdir()) == []
@@ -604,7 +606,7 @@ def test_line_32_a_submission_in_doubt_is_cancelled_by_name_and_settled_before_a
     assert bench.attempts() == []
     bench.untell("hang_0", "hang_1", "hang_2", "hang_3")
     assert bench.call("retry") == 0 and "was in doubt when it was cancelled" in out()
-    assert bench.attempts() == [(1, (0, 1, 2, 3))] and bench.journal("submitted")[0]["adopted"] is True
+    assert bench.attempts() == [(1, (0, 1, 2, 3))] and bench.journal(Submitted)[0].adopted is True
     wait_for(lambda: len(bench.attempts()) == 2 or bench.call("retry") == 0)
     ticks(bench, lambda: bench.round().closed.exists(), 60)
     trials = bench.record()["candidates"][0]["trials"]

@@ -12,6 +12,7 @@ from agent.api import tick_once
 from agent.api.dry_run import dry_run
 from agent.errors import LaunchError, StudyPaused
 from agent.orchestrator.training.circuit_breaker import FAILED_SUBMISSIONS
+from agent.store.events import Intent, Submitted
 from agent.store.study import Settings
 from tests.agent.orchestrator.conftest import Lab
 from tests.cases.fake_slurm import FakeSlurm
@@ -90,7 +91,7 @@ def test_an_evaluation_that_would_be_refused_keeps_the_training_back(
     with pytest.raises(LaunchError, match=expected):
         tick_once(lab.store())
     assert not any(call.startswith("real") for call in said(fake))
-    assert not list(lab.store().journal.of("intent", "submitted"))
+    assert not list(lab.store().journal.of(Intent, Submitted))
     # Mended, the round goes on where it was.
     (fake.folder / "test.eval").unlink()
     tick_once(lab.store())
