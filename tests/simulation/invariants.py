@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from agent.store.events import line_of
 from agent.store.paths import RoundPaths
 from agent.store.store import Store
 from tests.simulation.cluster import Cluster
@@ -54,11 +55,10 @@ class Watch:
         """What is wrong now."""
         yield from self._cluster.wrong
         yield from self._programs.wrong
-        entries = store.journal.entries
-        new = entries[self._read :]
+        new = [line_of(event) for event in store.journal.events[self._read :]]
         for position, entry in enumerate(new, self._read):
             yield from self.rules.check(position, entry)
-        self._read = len(entries)
+        self._read += len(new)
         for job in self._cluster.jobs.values():
             if job.name not in self.rules.intents:
                 yield f"job {job.id} ({job.name}) is named by no intent"
@@ -188,7 +188,7 @@ ORDER = ("analyse", "propose", "check", "apply", "render", "submit", "collect", 
 
 def lines(store: Store, event: str) -> list[Entry]:
     """The journal's lines of an event, as they stand on disk."""
-    return [entry for entry in store.journal.entries if entry["event"] == event]
+    return [line_of(one) for one in store.journal.events if one.event == event]
 
 
 def _sha256(path: Path) -> str:

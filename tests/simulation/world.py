@@ -252,10 +252,10 @@ class World:
         self.skew = 0.0
         self.cluster.advance(max([self.cluster.now + 1000, *self.programs.troubled_until()]))
         self.attempt(lambda: self.under_lease(lambda store, tools: steer.collect_round(store, tools)))
-        before = self.read(lambda store: store.journal.entries)
+        before = self.read(lambda store: len(store.journal))
         self.under_lease(lambda store, tools: tick(store, tools))
-        after = self.read(lambda store: store.journal.entries)
-        if added := {entry["event"] for entry in after[len(before) :]} - IDLE:
+        after = self.read(lambda store: store.journal.events[before:])
+        if added := {event.event for event in after} - IDLE:
             yield f"a further look with nothing to do journaled {sorted(added)}"
         yield from self.read(lambda store: list(self._watch.look(store)))
         yield from self.read(lambda store: list(self._watch.end(store)))
