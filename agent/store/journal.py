@@ -7,6 +7,7 @@ submitted, adopted, decided and charged; nothing in it is ever rewritten.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -45,19 +46,20 @@ class Journal:
         self._entries: list[Entry] = []
         self._lines: list[int] = []
         self._events: list[Event | None] = []
-        self._places: dict[str, list[int]] = {}
-        self._in_folder: dict[tuple[str, str], list[int]] = {}
+        self._places: defaultdict[str, list[int]] = defaultdict(list)
+        self._in_folder: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for line, entry in _read(path):
-            self._take(entry, line)
+            self._entries.append(entry)
+            self._lines.append(line)
+        self._events.extend([None] * len(self._entries))
+        for place, entry in enumerate(self._entries):
+            self._index(place, entry)
 
-    def _take(self, entry: Entry, line: int, event: Event | None = None) -> None:
-        place, name, folder = len(self._entries), entry["event"], entry.get("folder")
-        self._entries.append(entry)
-        self._lines.append(line)
-        self._events.append(event)
-        self._places.setdefault(name, []).append(place)
-        if isinstance(folder, str):
-            self._in_folder.setdefault((name, folder), []).append(place)
+    def _index(self, place: int, entry: Entry) -> None:
+        name, folder = entry["event"], entry.get("folder")
+        self._places[name].append(place)
+        if type(folder) is str:
+            self._in_folder[name, folder].append(place)
 
     @property
     def events(self) -> Sequence[Event]:
@@ -139,7 +141,10 @@ class Journal:
         entry = line_of(made)
         self._disk.append(self._path, json.dumps(entry, ensure_ascii=False, allow_nan=False))
         self._size = _size(self._path)
-        self._take(entry, made.seq, made)
+        self._index(len(self), entry)
+        self._entries.append(entry)
+        self._lines.append(made.seq)
+        self._events.append(made)
         return made
 
     def append_once(self, event: A, *, key: Sequence[str]) -> A:
@@ -199,7 +204,7 @@ def _read(path: Path) -> Iterator[tuple[int, Entry]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        whole = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("event", "at"))
+        whole = type(entry) is dict and type(entry.get("event")) is str and type(entry.get("at")) is str
         if not whole or entry.get("seq") != expected:
             message = f"expected entry {expected}: lines were removed or edited; restore the file"
             raise InvalidStudy.at(path, message, where=f"line {number}", value=line[:80])
