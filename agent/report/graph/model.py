@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from agent.llm.roles import may_speak
 from agent.proposers import ProposerEntry, proposer_entry
+from agent.store.study import Settings
 
 KINDS = {"rules": "rules", "model": "language model", "bayes": "Bayesian optimisation", "machine": "machines"}
 """Who works in a node -> what the legend calls it."""
@@ -15,7 +16,10 @@ KINDS = {"rules": "rules", "model": "language model", "bayes": "Bayesian optimis
 
 @dataclass(frozen=True, kw_only=True)
 class Workflow:
-    """What of a study's settings changes the drawing. Raises UsageError on a proposer that does not exist."""
+    """What of a study's settings changes the drawing. Raises UsageError on a proposer that does not exist.
+
+    share, warmup and turns are `llm_share`, `llm_warmup` and `consult_turns` of Settings; the rest is named as there.
+    """
 
     proposer: str = "hybrid"
     models: bool | None = None
@@ -23,24 +27,20 @@ class Workflow:
     proposes alone."""
     planned: bool = False
     """Whether a hybrid study has a planner in the autotuner's place."""
-    candidates: int = 1
-    rungs: int = 1
-    """How often a candidate may be trained; 1: once, in full."""
-    eta: int = 3
-    share: float = 0.3
-    """Of a hybrid round's candidates: how many a language model proposes."""
-    warmup: int = 4
-    """Scored candidates before a hybrid study asks a language model."""
-    turns: int = 2
-    """How often each consultant of the panel speaks."""
-    analyst: bool = True
+    candidates: int = Settings.candidates
+    rungs: int = Settings.rungs
+    eta: int = Settings.eta
+    share: float = Settings.llm_share
+    warmup: int = Settings.llm_warmup
+    turns: int = Settings.consult_turns
+    analyst: bool = Settings.analyst
     researcher: bool = True
-    critique: bool = True
+    critique: bool = Settings.critique
     judge: bool = True
     """Whether the rules of acceptance leave small gains to a judge."""
     auto_train: bool = True
     confirm: bool = True
-    confirm_seeds: int = 3
+    confirm_seeds: int = Settings.confirm_seeds
     rows: int | None = None
     """Folds times seeds of a candidate, where a study says so."""
     title: str = "A round of Roundtable"
