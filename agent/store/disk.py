@@ -82,6 +82,19 @@ class Disk:
             path.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
         self.boundary(f"after {path.name}/")
 
+    def sync_folder(self, path: Path) -> None:
+        """Make the names in a folder outlive a power cut: without it, what is written elsewhere and synced later may
+        be there and they may not. Nothing where the filesystem syncs no folders."""
+        with storage(path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                    raise
+            finally:
+                os.close(descriptor)
+
     def append(self, path: Path, line: str) -> None:
         """Append one line whole, or leave the file as it was.
 

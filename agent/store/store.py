@@ -248,6 +248,8 @@ class Store:
         text = stamp.strftime("%Y%m%d_%H%M%S")
         folder = RoundFolder(kind, number, text, self.paths.root / f"{kind}_{number}_{text}")
         self.disk.make_folder(folder.path)
+        # The journal, which is synced, names it next: a folder that a power cut has taken would have to be put back.
+        self.disk.sync_folder(self.paths.root)
         if kind == "round":
             self.journal.append(RoundBegun(folder=folder.path.name, round=number))
         return self.paths.round(folder)

@@ -14,6 +14,8 @@ person.py      what people do, and how they mend what stops a study
 study.py       the product's Tools, wired to all this
 world.py       the loop of one study: befall, look, check, wait
 invariants.py  what must hold after each look, when a round closes, and at the end
+power.py       a study goes on from what a power cut may leave, behind each of its changes on disk
+mutations.py   small mutations of the product, each of which all this must notice
 shrink.py      a failing script made short, and printed as a test
 
 Read them in this order. A fault names its place (row 2 of round 1's first attempt; the third sbatch; the 40th change

@@ -96,6 +96,8 @@ class Cluster:
         self.rows = {one.at: one for one in faults if one.where == "row"}
         self.evals = {one.at[0]: one for one in faults if one.where == "eval"}
         self.lag_s = lag_s
+        self.acting = False
+        """Whether tasks act now, rather than the orchestrator."""
         self.wrong: list[str] = []
         """What no cluster may see, such as two trainings of one row at a time."""
         self.befallen: Counter[str] = Counter()
@@ -114,9 +116,11 @@ class Cluster:
 
     def advance(self, until: float) -> None:
         """Let time pass."""
+        self.acting, before = True, self.acting
         while self._due and self._due[0][0] <= until:
             self.now, _, act = heapq.heappop(self._due)
             act()
+        self.acting = before
         self.now = max(self.now, until)
 
     def at(self, when: float, act: Callable[[], None]) -> None:

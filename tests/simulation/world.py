@@ -263,6 +263,13 @@ class World:
 
 def run(script: Script, home: Path) -> Ended:
     """Run a script in a fresh folder below `home`."""
+    with fresh(home) as place:
+        return World(script, place).run()
+
+
+@contextmanager
+def fresh(home: Path) -> Iterator[Path]:
+    """A folder below `home` for one study, which is gone afterwards."""
     # Always the same place: what the product keeps by path, such as a parsed study.yaml, is kept.
     place = home / "world"
     shutil.rmtree(place, ignore_errors=True)
@@ -270,7 +277,7 @@ def run(script: Script, home: Path) -> Ended:
     # Collected once a study: a tenth of the time went into collecting what lives as long as its study.
     gc.disable()
     try:
-        return World(script, place).run()
+        yield place
     finally:
         gc.enable()
         gc.collect(0)
