@@ -56,7 +56,7 @@ def command(paths: StudyPaths) -> str:
     for path in (where, paths.root):
         if bad := unsafe_characters(str(path)):
             raise UsageError(f"{str(path)!r}: {bad}; no crontab can hold this path")
-    tick = [sys.executable, "-P", "-m", "agent", "tick", "--study", str(paths.root), "--unattended"]
+    tick = [sys.executable, "-P", "-m", "roundtable", "tick", "--study", str(paths.root), "--unattended"]
     if given := environment():
         tick = ["env", *given, *tick]
     return f"cd {shlex.quote(str(where))} && {shlex.join(tick)} >> {shlex.quote(str(paths.controller_log))} 2>&1"

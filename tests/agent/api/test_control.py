@@ -293,7 +293,19 @@ def test_the_script_quotes_every_path(tmp_path: Path, folder: str) -> None:
     )
     script.write_text(text)
     done = subprocess.run(["bash", str(script), "7"], capture_output=True, text=True, cwd=tmp_path)
-    expected = [where, "-P", "-m", "agent", "start", "--study", where, "--controller", "slurm", "--generation", "7"]
+    expected = [
+        where,
+        "-P",
+        "-m",
+        "roundtable",
+        "start",
+        "--study",
+        where,
+        "--controller",
+        "slurm",
+        "--generation",
+        "7",
+    ]
     assert done.stdout.splitlines() == [str(word) for word in expected], done.stderr
     assert list(tmp_path.glob("**/hacked")) == []
     assert subprocess.run(["bash", str(script), "x; true"], capture_output=True).returncode == 2
