@@ -9,7 +9,7 @@ LAUNCHERS = ("submitit", "sbatch", "local")
 CONTROLLERS = ("slurm", "cron", "foreground")
 
 #: Who proposes from round 2 on.
-PROPOSERS = ("bayes", "llm", "panel", "hybrid", "planner")
+PROPOSERS = ("bayes", "gp", "llm", "panel", "hybrid", "planner")
 
 #: When the best candidate is trained again at fresh seeds.
 CONFIRM = ("final", "round", "never")

@@ -62,6 +62,11 @@ SHIPPED: Mapping[str, ProposerEntry] = {
     entry.name: entry
     for entry in (
         BAYES,
+        ProposerEntry(
+            name="gp",
+            title="A Gaussian process",
+            algorithm="agent.propose.bayes.proposer:GaussianProcessProposer",
+        ),
         AUTOTUNER,
         ProposerEntry(name="panel", speaks="panel", needs_models=True),
         ProposerEntry(name="hybrid", speaks="autotuner", needs_models=True, shares=True, may_plan=True),

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from agent.errors import ProposalError
 from agent.propose.base import Proposer
 from agent.propose.baseline import DefaultProposer, RandomProposer
+from agent.propose.bayes.proposer import GaussianProcessProposer
 from agent.propose.optuna_tpe import TPEProposer
 from agent.records import CandidateResult, Objective, Outcome, Proposal
 from agent.reference import Reference, config_key, parse_reference
@@ -31,7 +32,11 @@ from agent.reference import Reference, config_key, parse_reference
 CHECKPOINTS = (10, 25, 50)
 ROUND = 4
 OBJECTIVE = Objective(metric="loss", direction="minimize")
-PROPOSERS: dict[str, Callable[[], Proposer]] = {"random": RandomProposer, "optuna_tpe": TPEProposer}
+PROPOSERS: dict[str, Callable[[], Proposer]] = {
+    "random": RandomProposer,
+    "optuna_tpe": TPEProposer,
+    "gp": GaussianProcessProposer,
+}
 
 
 def main() -> None:

@@ -211,22 +211,27 @@ def decoded(data: bytes, *, name: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_json_object(path: Path, *, limit: int = 256 * 2**20, nan_is_null: bool = False) -> dict[str, object]:
+def read_json_object(
+    path: Path, *, limit: int = 256 * 2**20, nan_is_null: bool = False, infinite_is_null: bool = False
+) -> dict[str, object]:
     """Read one JSON object, refusing duplicate keys, NaN and infinity, and files above `limit` bytes.
 
-    nan_is_null: take NaN for null, for files of programs whose NaN says "not there".
+    nan_is_null: take NaN for null, for files of programs whose NaN says "not there". infinite_is_null: take infinity
+    for null as well.
 
     Raises FileProblem, which names the file, and the line and column where JSON breaks.
     """
-    return parse_json_object(read_bounded(path, limit), name=str(path), nan_is_null=nan_is_null)
+    text = read_bounded(path, limit)
+    return parse_json_object(text, name=str(path), nan_is_null=nan_is_null, infinite_is_null=infinite_is_null)
 
 
-def parse_json_object(text: str, *, name: str, nan_is_null: bool = False) -> dict[str, object]:
+def parse_json_object(
+    text: str, *, name: str, nan_is_null: bool = False, infinite_is_null: bool = False
+) -> dict[str, object]:
     """`read_json_object` for text that is already here; `name` is what messages call it."""
+    constant = _as_null if infinite_is_null else _nan_as_null if nan_is_null else _refuse_constant
     try:
-        value = json.loads(
-            text, object_pairs_hook=_unique_keys, parse_constant=_nan_as_null if nan_is_null else _refuse_constant
-        )
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=constant)
     except json.JSONDecodeError as error:
         raise FileProblem(name, error.msg, where=f"line {error.lineno} column {error.colno}") from error
     except (ValueError, RecursionError) as error:
@@ -245,6 +250,10 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
                 raise ValueError(f"the key {key!r} stands twice in one object")
             seen.add(key)
     return found
+
+
+def _as_null(text: str) -> None:
+    """NaN, Infinity and -Infinity."""
 
 
 def _nan_as_null(text: str) -> None:

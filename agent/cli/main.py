@@ -29,6 +29,7 @@ COMMANDS = {
     "status": "show a study: rounds, candidates, states, values, best",
     "costs": "show what language models cost a study",
     "replay": "do the agents' steps of a round again from the recorded exchanges, offline",
+    "propose": "say what to try next for any program, from a space and a history in JSON",
     "graph": "draw the workflow of a round: Mermaid, SVG or PNG",
     "reference": "check, compare and restore hyperparameter references",
     "doctor": "check this machine and its cluster against a study or a profile, and say what to change",

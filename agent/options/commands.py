@@ -155,6 +155,18 @@ class Replay:
     )
 
 
+@declared(commands=("propose",))
+class AskTell:
+    """What is to be tried next, outside a study."""
+
+    space: Path = option(PATH, "space in JSON: parameters and goal (doc/propose.md)", metavar="SPACE.json")
+    history: Path | None = option(
+        PATH, "trials so far in JSON", default=None, unless="none was made", metavar="HISTORY.json"
+    )
+    count: int = option(COUNT, "configurations to propose", default=1, flags=("-k", "--count"), metavar="K")
+    seed: int = option(FROM_0, "seed of all chance: the same call gives the same answer", default=0, metavar="S")
+
+
 @declared(commands=("graph",))
 class Drawing:
     """What is drawn."""

@@ -343,8 +343,9 @@ class Agents(Generic[Unset]):
 
     proposer: str | Unset = option(
         PROPOSER,
-        "who proposes from round 2 on: bayes, llm, panel (two consultants and a supervisor), hybrid (a share by the "
-        "model, the rest Bayesian), or planner (small, medium and radical steps; by rules without a provider)",
+        "who proposes from round 2 on: bayes (TPE), gp (a Gaussian process that says what it expects), llm, panel "
+        "(two consultants and a supervisor), hybrid (a share by the model, the rest Bayesian), or planner (small, "
+        "medium and radical steps; by rules without a provider)",
         default="bayes",
         unless="llm with a provider, else bayes",
     )

@@ -14,6 +14,7 @@ CLASSES: tuple[type, ...] = (
     commands.Trainers,
     commands.OpenStudy,
     study.NewStudy,
+    commands.AskTell,
     commands.Drawing,
     commands.Examined,
     study.Place,

@@ -14,6 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent.propose.base import Batch
+from agent.propose.seen import Seen, where
 from agent.propose.space import fill, grid_point, last_point, walk
 from agent.records import CandidateResult, Objective, Proposal
 from agent.reference import Parameter, Reference
@@ -52,7 +53,7 @@ class TPEProposer:
         taken: frozenset[str],
     ) -> list[Proposal]:
         batch = Batch(reference=reference, count=count, taken=taken)
-        seen = _Seen.of(reference, history)
+        seen = Seen.of(reference, history)
         asks = 0
         if seen.scored and len(seen.scored) + len(seen.screened) >= STARTUP:
             asks = _ask_tpe(batch, seen, objective, seed)
@@ -82,59 +83,11 @@ class TPEProposer:
         return proposals
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """The history as far as today's space can hold it; each with its values of today's tunable parameters."""
-
-    scored: tuple[tuple[CandidateResult, Mapping[str, Value]], ...]
-    screened: tuple[tuple[CandidateResult, Mapping[str, Value]], ...]
-    """With a value of fewer epochs only: given up after a rung."""
-    refused: tuple[tuple[CandidateResult, Mapping[str, Value]], ...]
-    """Without a value because of their settings (out of memory, diverged, invalid), or beyond a study's limit."""
-    failed: int
-    """Without a value for any reason. What machines did is not shown to TPE."""
-    outside: int
-    """Scored or refused, but with a value that today's ranges refuse."""
-
-    @classmethod
-    def of(cls, reference: Reference, history: Sequence[CandidateResult]) -> _Seen:
-        scored, screened, refused = [], [], []
-        outside = 0
-        for observation in history:
-            if observation.value is None and not observation.outcome.is_config:
-                continue
-            values = {name: observation.values[name] for name in reference.tunable() if name in observation.values}
-            if not values or any(reference.parameters[name].refusal(value) for name, value in values.items()):
-                outside += 1
-            elif observation.value is None or observation.violates:
-                refused.append((observation, values))
-            elif observation.fidelity < 1:
-                screened.append((observation, values))
-            else:
-                scored.append((observation, values))
-        failed = sum(observation.value is None for observation in history)
-        return cls(
-            scored=tuple(scored),
-            screened=tuple(screened),
-            refused=tuple(refused),
-            failed=failed,
-            outside=outside,
-        )
+def _tpe_reason(seen: Seen, objective: Objective) -> str:
+    return f"TPE over {seen.told}; best so far {where(seen.best(objective), objective)}"
 
 
-def _tpe_reason(seen: _Seen, objective: Objective) -> str:
-    best = seen.scored[0][0]
-    for observation, _ in seen.scored:
-        assert observation.value is not None and best.value is not None
-        if objective.better(observation.value, best.value):
-            best = observation
-    failed = f", {len(seen.screened)} given up in rungs" if seen.screened else ""
-    failed += f", {seen.failed} failed" if seen.failed else ""
-    where = f"{objective.metric} {best.value:.6g} in round {best.round} {best.candidate}"
-    return f"TPE over {len(seen.scored)} scored trials{failed}; best so far {where}"
-
-
-def _ask_tpe(batch: Batch, seen: _Seen, objective: Objective, seed: int) -> int:
+def _ask_tpe(batch: Batch, seen: Seen, objective: Objective, seed: int) -> int:
     """Offer TPE's suggestions to the batch until it is full or MISSES. Returns how many asks it took."""
     from optuna.trial import TrialState
 
@@ -159,7 +112,7 @@ def _suggest(codes: Mapping[str, _Code], trial: Trial, parameter: Parameter) -> 
     return codes[parameter.name].suggest(trial)
 
 
-def _study(codes: Mapping[str, _Code], seen: _Seen, objective: Objective, seed: int) -> Study:
+def _study(codes: Mapping[str, _Code], seen: Seen, objective: Objective, seed: int) -> Study:
     import optuna
 
     sampler = optuna.samplers.TPESampler(
