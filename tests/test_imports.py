@@ -208,7 +208,8 @@ sys.meta_path.insert(0, Absent())
 import agent
 names = [module.name for module in pkgutil.walk_packages(agent.__path__, "agent.")]
 for name in names:
-    importlib.import_module(name)
+    if not (name.startswith("agent.propose.bayes.") and "numpy" in blocked):
+        importlib.import_module(name)
 json.dump([names, sorted(blocked & set(sys.modules))], sys.stdout)
 """
 
@@ -230,8 +231,14 @@ def test_every_module_of_agent_imports_without_the_training_libraries() -> None:
 
 
 def test_heavy_libraries_are_imported_where_they_are_used() -> None:
-    """Every module of agent imports with none of them there: each import of one stands inside a function."""
-    assert _walk(TRAINING | HEAVY - {"asyncio", "multiprocessing"})[1] == []
+    """Every module of agent imports with none of them there: each import of one stands inside a function.
+
+    The Gaussian process alone has numpy at the top of its modules, which are imported where it is used: it is
+    mathematics on arrays from end to end.
+    """
+    heavy = TRAINING | HEAVY - {"asyncio", "multiprocessing"}
+    assert _walk(heavy)[1] == []
+    assert _walk(heavy - {"numpy"})[1] == []
 
 
 def _rooms(modules: set[str]) -> set[str]:

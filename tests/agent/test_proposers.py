@@ -7,6 +7,7 @@ import pytest
 from agent import names
 from agent.errors import InvalidPlugin, UsageError
 from agent.propose import select
+from agent.propose.bayes.proposer import GaussianProcessProposer
 from agent.propose.optuna_tpe import TPEProposer
 from agent.propose.select import make_proposer
 from agent.proposers import SHIPPED, ProposerEntry, proposer_entry
@@ -19,7 +20,7 @@ def test_the_command_line_lists_those_there_are() -> None:
 
 
 def test_a_typo_is_answered_with_every_name() -> None:
-    with pytest.raises(UsageError, match="proposer 'bayess': must be one of bayes, llm, panel, hybrid, planner"):
+    with pytest.raises(UsageError, match="proposer 'bayess': must be one of bayes, gp, llm, panel, hybrid, planner"):
         proposer_entry("bayess")
 
 
@@ -32,7 +33,7 @@ def test_who_speaks_decides_the_source() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_one_has_an_algorithm_that_needs_no_model(name: str) -> None:
-    assert isinstance(make_proposer(name), TPEProposer)
+    assert isinstance(make_proposer(name), GaussianProcessProposer if name == "gp" else TPEProposer)
 
 
 class Wild:

@@ -156,7 +156,7 @@ def test_settings_are_said() -> None:
 
 
 def test_an_unknown_proposer_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'bayse': must be one of bayes, llm, panel, hybrid"):
+    with pytest.raises(UsageError, match=r"'bayse': must be one of bayes, gp, llm, panel, hybrid"):
         Workflow(proposer="bayse")
 
 
