@@ -68,9 +68,9 @@ def read_result(folder: AttemptFiles, manifest: Manifest, row: Row, attempt: int
     )
 
 
-def _problem(raw: Mapping[str, Any], manifest: Manifest, row: Row, attempt: int) -> str:
-    """What makes this result untrustworthy, or an empty string."""
-    expected = {
+def identity(manifest: Manifest, row: Row, attempt: int) -> dict[str, Any]:
+    """What every result repeats of its row."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "study": manifest.study,
         "round": manifest.round,
@@ -81,7 +81,11 @@ def _problem(raw: Mapping[str, Any], manifest: Manifest, row: Row, attempt: int)
         "attempt": attempt,
         "reference_sha256": manifest.candidates[row.candidate],
     }
-    for name, value in expected.items():
+
+
+def _problem(raw: Mapping[str, Any], manifest: Manifest, row: Row, attempt: int) -> str:
+    """What makes this result untrustworthy, or an empty string."""
+    for name, value in identity(manifest, row, attempt).items():
         if raw.get(name) != value:
             return f"{name} is {raw.get(name)!r}, but this row's is {value!r}"
     if raw.get("outcome") not in TASK_OUTCOMES:

@@ -28,7 +28,7 @@ from trainers.exits import DONE, FAILED, MESSAGE_LIMIT, REFUSED, costs_of, mark_
 from trainers.files import to_json, write_atomic
 from trainers.layout import AttemptFiles, RoundFiles
 from trainers.manifest import ManifestProblem, load_manifest, read_values
-from trainers.results import SCHEMA_VERSION, earlier_attempts
+from trainers.results import earlier_attempts, identity
 from trainers.saving import Saving
 
 if TYPE_CHECKING:
@@ -63,30 +63,19 @@ def train_row(files: RoundFiles, number: int, wanted: int | None) -> int:
     earlier = earlier_attempts(files, manifest, row, claim.attempt + claim.resumed)
     spec = manifest.spec(files, row, attempt=claim.attempt, values=values, earlier=earlier)
     say(f"row {number}: {row.candidate} fold {row.fold} seed {row.seed}, attempt {claim.attempt} ({claim.reason})")
-    identity = {
-        "schema_version": SCHEMA_VERSION,
-        "study": manifest.study,
-        "round": manifest.round,
-        "row": row.row,
-        "candidate": row.candidate,
-        "fold": row.fold,
-        "seed": row.seed,
-        "attempt": claim.attempt,
-        "reference_sha256": manifest.candidates[row.candidate],
-    }
     refused = ""
     if files.prepared.exists():
         # Imported here: a row of milliseconds pays for each module.
         from trainers.prepare import unprepared
 
         refused = unprepared(files, claim.attempt)
-    return train(spec, AttemptFiles(spec.out), identity, stop, refused=refused)
+    return train(spec, AttemptFiles(spec.out), identity(manifest, row, claim.attempt), stop, refused=refused)
 
 
 def train(
     spec: TrialSpec,
     folder: AttemptFiles,
-    identity: Mapping[str, Any],
+    about: Mapping[str, Any],
     stop: StopFlag,
     *,
     refused: str = "",
@@ -94,7 +83,7 @@ def train(
 ) -> int:
     """Call the trainer and put down how it ended. Only an interruption leaves no result, so that it is resumed.
 
-    refused: why it is not even called. by_hand: whoever started it (`roundtable train`) says what failed.
+    about: what result.json repeats of the row. refused: why it is not even called. by_hand: whoever started it (`roundtable train`) says what failed.
     """
     # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
     os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
@@ -135,7 +124,7 @@ def train(
     if error is not None and not by_hand:
         say(f"row {spec.row}: {outcome}: {error}")
     seconds = time.monotonic() - clock
-    record = dict(identity) | {
+    record = dict(about) | {
         "outcome": outcome,
         "metrics": {},
         "directions": {},

@@ -1,8 +1,9 @@
 """Anonymisation: what is sent to a language model tells neither data nor model, neither person nor machine."""
 
-from agent.anonymise.aliases import KINDS, UNNAMED, Aliases, Name, NoAliases, from_json
+from agent.anonymise.aliases import UNNAMED, Aliases, NoAliases
 from agent.anonymise.gather import Machine, gather, own_words, this_machine
 from agent.anonymise.spelled import words_of
+from agent.anonymise.table import KINDS, Name, from_json
 from agent.anonymise.written import in_json
 
 __all__ = [

@@ -7,11 +7,11 @@ answer's aliases become names again before anybody acts on it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.anonymise.places import (
+    machine_family,
     path_goes_on,
     replace_emails,
     replace_nodes,
@@ -20,49 +20,20 @@ from agent.anonymise.places import (
     replace_relative,
 )
 from agent.anonymise.spelled import Spellings, is_spelled, key, spaced
-from agent.anonymise.tokens import Tokens, fold, is_word
-from agent.errors import UsageError
-
-KINDS = ("dataset", "model", "task", "study", "class", "path", "user", "host", "value")
+from agent.anonymise.table import KINDS, Name, assign, from_json, known_name
+from agent.anonymise.tokens import Tokens, fold
+from agent.anonymise.trie import longest_first, spliced, trie_of
 
 #: What stands for a path, a user, a host or a data set that nobody registered; it has no way back.
 UNNAMED = {kind: f"{kind}_unnamed" for kind in ("path", "user", "host", "dataset")}
 
-#: Shorter names are only whole words; from here on also parts of words joined by `_` (cifar10_train).
-JOINED_FROM = 4
-
-_ALIAS = re.compile(rf"({'|'.join(KINDS)})_[A-Z]+")
 _OWN_SHAPE = re.compile(rf"(?:{'|'.join(KINDS)})_[A-Za-z]+(?![^\W_])", re.IGNORECASE)
 _OWN_END = re.compile(r"_[A-Za-z]+(?![^\W_])")
 #: nnU-Net's data sets: the number tells as much as the name, and is not in any.
 _NUMBERED = re.compile(
     r"(?<![^\W_])(?:task|dataset)\d{2,4}(?P<joint>_?)(?P<rest>[^\W_]*(?:[_-][^\W_]+)*)", re.IGNORECASE
 )
-#: Words that are numbered without being a machine.
-_COUNTED = frozenset(
-    {"batch", "block", "class", "conv", "core", "cpu", "cuda", "device", "epoch", "fc", "fold", "gpu"}
-    | {"iter", "job", "layer", "level", "part", "pid", "rank", "round", "row", "run", "seed", "stage"}
-    | {"step", "task", "trial", "worker"}
-)
-_FAMILY = re.compile(r"([^\W\d]+(?:-[^\W\d_]+)*[-_]?)(\d+)((?:[-_.][^\W_]+)*)")
 _STRUCTURE = re.compile(r"[/\\~:@$]")
-_END = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Name:
-    """A text to be hidden. spellings: other ways to write the same; they share its alias and come back as `text`."""
-
-    kind: str
-    text: str
-    spellings: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}: must be one of {', '.join(KINDS)}")
-        for text in (self.text, *self.spellings):
-            if not text.strip():
-                raise ValueError(f"a name of kind {self.kind} is empty")
 
 
 def is_plain_value(text: str) -> bool:
@@ -115,7 +86,7 @@ class Aliases:
                 self._spelled.setdefault(fold(shown), {}).setdefault(shown, alias)
         self._default = {folded: next(iter(spelled.values())) for folded, spelled in self._spelled.items()}
         hidden = [text for text in self._spelled if not self._is_shielded(text)]
-        self._names = _trie([*hidden, *self._keep])
+        self._names = trie_of([*hidden, *self._keep])
         loose = [
             (text, alias)
             for alias, name in table
@@ -124,14 +95,14 @@ class Aliases:
             if not self._is_shielded(text) and not is_plain_value(key(text))
         ]
         self._spellings = Spellings(loose, [text for text in keep if is_spelled(text)])
-        self._family = _family(name.text for _, name in table if name.kind == "host")
+        self._family = machine_family(name.text for _, name in table if name.kind == "host")
         choices = {fold(name.text) for _, name in table if name.kind == "value"}
         # A name that begins or ends with a gap ("user_") would leave it behind in another spelling.
         edged = {text for text in hidden if not (text[0].isalnum() and text[-1].isalnum())}
         odd = [text for text in hidden if not is_spelled(text) or text in choices or text in edged]
-        self._odd = _trie([*odd, *self._keep]) if odd else None
+        self._odd = trie_of([*odd, *self._keep]) if odd else None
         structured = [text for text in hidden if _STRUCTURE.search(text)]
-        self._structured = _trie(structured) if structured else None
+        self._structured = trie_of(structured) if structured else None
 
     @classmethod
     def of(
@@ -151,8 +122,8 @@ class Aliases:
         Raises UsageError for an earlier table that is none.
         """
         known = from_json(known or {})
-        wanted = [_known_name(alias, text, names) for alias, text in known.items()] + list(names)
-        made = cls(_assign(wanted, keep, known), keep)
+        wanted = [known_name(alias, text, names) for alias, text in known.items()] + list(names)
+        made = cls(assign(wanted, keep, known), keep)
         kept = {fold(text) for text in keep}
         bent = [
             value
@@ -161,7 +132,7 @@ class Aliases:
         ]
         if bent:
             wanted += [Name(kind="value", text=value) for value in bent]
-            made = cls(_assign(wanted, keep, known), keep)
+            made = cls(assign(wanted, keep, known), keep)
         return made
 
     def to_json(self) -> dict[str, str]:
@@ -187,7 +158,7 @@ class Aliases:
         # before a part of theirs; then names in any spelling, of which "heart_mri" is longer than "heart".
         text = self._replace(text, self._odd) if self._odd else text
         taken = list(self._own_spans(text))
-        text = _spliced(text, spaced(text, self._spellings.find(text, taken)))
+        text = spliced(text, spaced(text, self._spellings.find(text, taken)))
         text = self._replace(text, self._names)
         text = _NUMBERED.sub(self._numbered, text)
         text = replace_nodes(
@@ -207,7 +178,7 @@ class Aliases:
             for place, token in enumerate(tokens.texts)
             if token in self._in_text and (begin := tokens.begin(place)) is not None
         )
-        return _spliced(text, found)
+        return spliced(text, found)
 
     def lookalikes(self, text: str) -> list[str]:
         """Aliases that stand in a text which was never hidden, sorted."""
@@ -337,7 +308,7 @@ class Aliases:
         return tokens
 
     def _replace(self, text: str, trie: dict[str, Any]) -> str:
-        return _spliced(text, self._found(text, trie))
+        return spliced(text, self._found(text, trie))
 
     def _found(self, text: str, trie: dict[str, Any]) -> Iterator[tuple[int, int, str]]:
         """(offset, offset of the end, alias), from left to right, the longest first."""
@@ -347,7 +318,7 @@ class Aliases:
             if place < after or token not in trie:
                 continue
             before = "a" if glued and place == after else tokens.texts[place - 1] if place else " "
-            for last, name in _longest_first(tokens.texts, place, trie, before):
+            for last, name in longest_first(tokens.texts, place, trie, before):
                 begin, end = tokens.begin(place), tokens.begin(last)
                 if begin is None or end is None:
                     continue  # inside of one character
@@ -372,114 +343,3 @@ class NoAliases(Aliases):
 
     def in_text(self, name: str) -> str:
         return name
-
-
-def _family(hosts: Iterable[str]) -> re.Pattern[str] | None:
-    """The machines that are called like a known one but for the number: gpu-n018 beside gpu-n017."""
-    found = set()
-    for host in hosts:
-        match = _FAMILY.fullmatch(host)
-        if match is None or key(match[1]) in _COUNTED:
-            continue
-        width = len(match[2])
-        if len(key(match[1])) > 1 or width >= 3:
-            digits = r"\d+" if len(key(match[1])) > 1 else rf"\d{{{width}}}"
-            found.add(rf"{re.escape(match[1])}{digits}(?:{re.escape(match[3])})?")
-    if not found:
-        return None
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(found))})(?![\w-])", re.IGNORECASE)
-
-
-def from_json(raw: object) -> dict[str, str]:
-    """An alias table as read from a file. Raises UsageError for one that is none."""
-    if not isinstance(raw, Mapping):
-        raise UsageError("the alias table is no object of alias: text")
-    for alias, text in raw.items():
-        if not isinstance(alias, str) or _ALIAS.fullmatch(alias) is None:
-            raise UsageError(
-                f"alias table: {alias!r} is no alias: must be one of {', '.join(KINDS)}, `_` and capitals"
-            )
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(f"alias table: {alias} = {text!r}: must be a text that is not empty")
-    if len(set(raw.values())) != len(raw):
-        raise UsageError("alias table: two aliases stand for the same text")
-    return dict(raw)
-
-
-def _known_name(alias: str, text: str, names: Sequence[Name]) -> Name:
-    spellings = next((name.spellings for name in names if name.text == text), ())
-    return Name(kind=alias.rpartition("_")[0], text=text, spellings=spellings)
-
-
-def _assign(names: Iterable[Name], keep: Collection[str], known: Mapping[str, str]) -> list[tuple[str, Name]]:
-    """An alias for each different text, none of which occurs in a name or a parameter's name."""
-    by_text: dict[str, Name] = {}
-    for name in names:
-        by_text.setdefault(name.text, name)
-    taken = _lookalikes([*(text for name in by_text.values() for text in (name.text, *name.spellings)), *keep])
-    earlier = {text: alias for alias, text in known.items() if fold(alias) not in taken}
-    used = set(earlier.values())
-    fresh = {kind: (alias for alias in _counted(kind) if fold(alias) not in taken) for kind in KINDS}
-    table = []
-    for name in by_text.values():
-        alias = earlier.get(name.text) or next(alias for alias in fresh[name.kind] if alias not in used)
-        used.add(alias)
-        table.append((alias, name))
-    return table
-
-
-def _lookalikes(texts: Iterable[str]) -> set[str]:
-    """Whatever in names could be read as an alias, parts of words too: `model_a` in `model_A_big`."""
-    cut = [Tokens(text).texts for text in texts]
-    return {
-        "".join(each)
-        for tokens in cut
-        for each in zip(tokens, tokens[1:], tokens[2:], strict=False)
-        if each[1] == "_"
-    }
-
-
-def _counted(kind: str) -> Iterator[str]:
-    """kind_A ... kind_Z, kind_AA, ..."""
-    number = 0
-    while True:
-        number += 1
-        rest, letters = number, ""
-        while rest:
-            rest, digit = divmod(rest - 1, 26)
-            letters = chr(ord("A") + digit) + letters
-        yield f"{kind}_{letters}"
-
-
-def _trie(texts: Iterable[str]) -> dict[str, Any]:
-    """Nested by token; the text itself under _END, which is no token."""
-    root: dict[str, Any] = {}
-    for text in texts:
-        node = root
-        for token in Tokens(text).texts:
-            node = node.setdefault(token, {})
-        node[_END] = text
-    return root
-
-
-def _longest_first(texts: Sequence[str], place: int, trie: dict[str, Any], before: str) -> list[tuple[int, str]]:
-    """Names that begin at a token and stand whole: (token after the last, name)."""
-    found = []
-    node, end = trie, place
-    while end < len(texts) and (deeper := node.get(texts[end])) is not None:
-        node, end = deeper, end + 1
-        if _END in node:
-            beside = (before, texts[end] if end < len(texts) else " ")
-            joined = len(node[_END]) >= JOINED_FROM
-            if not any(is_word(token) and not (joined and token == "_") for token in beside):
-                found.append((end, node[_END]))
-    return found[::-1]
-
-
-def _spliced(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
-    """The text with each span (begin, end) replaced."""
-    parts, done = [], 0
-    for begin, end, new in spans:
-        parts += [text[done:begin], new]
-        done = end
-    return "".join([*parts, text[done:]])

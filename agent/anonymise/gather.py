@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 
-from agent.anonymise.aliases import Name
 from agent.anonymise.places import looks_like_path
 from agent.anonymise.spelled import key, parts
+from agent.anonymise.table import Name
 from agent.anonymise.tokens import fold
 
 #: Names of files and folders that say nothing about the data in them; their folder's name is looked at too.

@@ -1,10 +1,11 @@
-"""Paths and e-mail addresses by their looks: what may identify a person or a cluster without being a known name."""
+"""Paths, e-mail addresses and machines by their looks: what may tell of a person or a cluster without being known."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from agent.anonymise.spelled import key
 from agent.anonymise.tokens import is_mark
 
 #: Endings of files that hold somebody's data or results: a bare name with one is a file's name.
@@ -165,3 +166,28 @@ def replace_emails(text: str, replacement: Callable[[str, str], str | None]) -> 
         return found[0] if new is None else new
 
     return _EMAIL.sub(replaced, text) if "@" in text else text
+
+
+#: Words that are numbered without being a machine.
+_COUNTED = frozenset(
+    {"batch", "block", "class", "conv", "core", "cpu", "cuda", "device", "epoch", "fc", "fold", "gpu"}
+    | {"iter", "job", "layer", "level", "part", "pid", "rank", "round", "row", "run", "seed", "stage"}
+    | {"step", "task", "trial", "worker"}
+)
+_FAMILY = re.compile(r"([^\W\d]+(?:-[^\W\d_]+)*[-_]?)(\d+)((?:[-_.][^\W_]+)*)")
+
+
+def machine_family(hosts: Iterable[str]) -> re.Pattern[str] | None:
+    """The machines that are called like a known one but for the number: gpu-n018 beside gpu-n017."""
+    found = set()
+    for host in hosts:
+        match = _FAMILY.fullmatch(host)
+        if match is None or key(match[1]) in _COUNTED:
+            continue
+        width = len(match[2])
+        if len(key(match[1])) > 1 or width >= 3:
+            digits = r"\d+" if len(key(match[1])) > 1 else rf"\d{{{width}}}"
+            found.add(rf"{re.escape(match[1])}{digits}(?:{re.escape(match[3])})?")
+    if not found:
+        return None
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(found))})(?![\w-])", re.IGNORECASE)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from agent.api.begin import begin, open_study, study_root
 from agent.api.options import TuneOptions
-from agent.api.run import check_call, take_policy, take_profile, take_rules
+from agent.api.run import check_call, take_files
 from agent.api.wiring import settings_for, study_rules, tools_for
 from agent.errors import (
     LaunchError,
@@ -117,12 +117,7 @@ def _prepare(store: Store, options: TuneOptions, launcher: str, found: _Findings
         name = open_now[0].root.name
         found.say(f"{name} has been submitted and is not over: nothing new would be submitted now")
         return
-    if options.profile is not None:
-        take_profile(store, options.profile)
-    if options.policy is not None:
-        take_policy(store, options.policy)
-    if options.rules is not None:
-        take_rules(store, options.rules)
+    take_files(store, options)
     asked = settings_for(store, options, launcher)
     _check_models(store, asked, found)
     settings = dataclasses.replace(

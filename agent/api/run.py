@@ -99,12 +99,7 @@ def tune(
         # Opened again under the lease: another process may have gone on since.
         store = store if new else Store.open(store.paths.root, disk=disk)
         store.journal.check_clock()
-        if options.profile is not None:
-            take_profile(store, options.profile)
-        if options.policy is not None:
-            take_policy(store, options.policy)
-        if options.rules is not None:
-            take_rules(store, options.rules)
+        take_files(store, options)
         settings = settings_for(store, options, default_launcher())
         tools = tools_for(store, settings, say, detail)
         for line in retired_keys(store.paths.settings) if store.paths.settings.exists() else ():
@@ -171,6 +166,16 @@ def tell_sources(store: Store, settings: Settings, say: Say) -> None:
         say(line)
 
 
+def take_files(store: Store, options: TuneOptions) -> None:
+    """Profile, policy and rules of this call, each into the study where it was given. Raises UsageError."""
+    if options.profile is not None:
+        take_profile(store, options.profile)
+    if options.policy is not None:
+        _take_policy(store, options.policy)
+    if options.rules is not None:
+        _take_rules(store, options.rules)
+
+
 def take_profile(store: Store, path: Path) -> None:
     """Copy a checked profile into the study, so that ticks use it too."""
     from agent.launch.profile import load_profile
@@ -179,7 +184,7 @@ def take_profile(store: Store, path: Path) -> None:
     store.disk.write(store.paths.profile, read_text(path))
 
 
-def take_policy(store: Store, path: Path) -> None:
+def _take_policy(store: Store, path: Path) -> None:
     """Copy a checked policy into the study; journaled when it is another one than before."""
     load_policy(path)
     text = read_text(path)
@@ -187,7 +192,7 @@ def take_policy(store: Store, path: Path) -> None:
     store.disk.write(store.paths.policy, text)
 
 
-def take_rules(store: Store, path: Path) -> None:
+def _take_rules(store: Store, path: Path) -> None:
     """Copy checked rules of acceptance into the study; journaled when they are others than before.
 
     A Python file is executed later, from its copy, only while that is what was journaled here.

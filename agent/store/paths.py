@@ -145,24 +145,12 @@ class RoundPaths(RoundFiles):
         return self.root / f"prepare_{self.slug}_round{self.number}.sh"
 
     @property
-    def prepare_array(self) -> Path:
-        return self.prepare_script.with_suffix(".slurm")
-
-    @property
     def train_script(self) -> Path:
         return self.root / f"train_{self.slug}_round{self.number}.sh"
 
     @property
-    def train_array(self) -> Path:
-        return self.train_script.with_suffix(".slurm")
-
-    @property
     def eval_script(self) -> Path:
         return self.root / f"eval_{self.slug}_round{self.number}.sh"
-
-    @property
-    def eval_array(self) -> Path:
-        return self.eval_script.with_suffix(".slurm")
 
     @property
     def pending(self) -> Path:

@@ -9,8 +9,8 @@ from typing import Any
 
 from agent.acceptance import Incumbent
 from agent.anonymise import Aliases, Name, NoAliases, gather, own_words, words_of
-from agent.anonymise.aliases import from_json as read_aliases
 from agent.anonymise.gather import Machine
+from agent.anonymise.table import from_json as read_aliases
 from agent.errors import InvalidStudy, UsageError
 from agent.llm.base import Usage
 from agent.orchestrator.deciding.calls import Calls, exchanges
