@@ -83,7 +83,8 @@ def train(
 ) -> int:
     """Call the trainer and put down how it ended. Only an interruption leaves no result, so that it is resumed.
 
-    about: what result.json repeats of the row. refused: why it is not even called. by_hand: whoever started it (`roundtable train`) says what failed.
+    about: what result.json repeats of the row. refused: why it is not even called. by_hand: whoever started it
+    (`roundtable train`) says what failed.
     """
     # Trainers that read the reference themselves, and programs started by a trainer, find it here (A-S8).
     os.environ["ROUNDTABLE_HP_REF"] = os.environ["NNUNET_HP_REF"] = str(spec.reference)
