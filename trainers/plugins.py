@@ -128,22 +128,31 @@ def entry_at(place: str, wanted: type[T]) -> T:
 
 @functools.cache
 def plugins(kind: Kind) -> Mapping[str, tuple[Plugin, ...]]:
-    """The plug-ins of a kind by name, in the names' order; several where distributions bring the same name."""
-    from importlib.metadata import entry_points
+    """The plug-ins of a kind by name, in the names' order; several where distributions bring the same name.
 
+    Only what is installed counts: what lies in the working folder, where `python -m` looks first, may be anybody's.
+    """
+    from importlib.metadata import distributions
+
+    here = os.path.realpath(os.getcwd())
+    path = [each for each in sys.path if os.path.isabs(each) and os.path.realpath(each) != here]
+    seen: set[str] = set()
     found: dict[str, list[Plugin]] = {}
-    for entry in entry_points(group=group_of(kind)):
-        where = entry.dist
-        plugin = Plugin(
-            kind=kind,
-            name=entry.name,
-            target=entry.value,
-            distribution=where.name if where is not None else "an unnamed distribution",
-            version=where.version if where is not None else "",
-        )
-        # A distribution that stands in two folders of the path is one, and the first counts.
-        if all(plugin.distribution != other.distribution for other in found.setdefault(entry.name, [])):
-            found[entry.name].append(plugin)
+    for installed in distributions(path=path):
+        # One that stands in two folders of the path is one, and the first counts.
+        same = re.sub(r"[-_.]+", "-", installed.name).lower()
+        if same in seen:
+            continue
+        seen.add(same)
+        for entry in installed.entry_points.select(group=group_of(kind)):
+            plugin = Plugin(
+                kind=kind,
+                name=entry.name,
+                target=entry.value,
+                distribution=installed.name,
+                version=installed.version,
+            )
+            found.setdefault(entry.name, []).append(plugin)
     return {name: tuple(found[name]) for name in sorted(found)}
 
 

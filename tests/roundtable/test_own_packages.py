@@ -67,6 +67,21 @@ def test_it_starts_in_a_project_that_has_packages_of_its_names(tmp_path: Path, a
     assert done.returncode == 0, done.stderr
 
 
+def test_what_lies_in_the_working_folder_is_neither_a_library_nor_a_plug_in(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", RAISES)
+    for name in ("argparse", "yaml", "rich"):
+        (folder / f"{name}.py").write_text(RAISES)
+    information = folder / "theirs-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[roundtable.trainers]\ntheirs = theirs:TRAINER\n")
+    (folder / "theirs.py").write_text(RAISES)
+    listed = roundtable(folder, "trainers", PYTHONPATH=str(ROOT))
+    assert listed.returncode == 0 and "theirs" not in listed.stdout, listed.stderr
+    shown = roundtable(folder, "trainers", "theirs", PYTHONPATH=str(ROOT))
+    assert "unknown; there are: nnunet, resnet9, informer, or the path" in shown.stderr
+
+
 def test_a_program_that_imports_its_own_agent_is_tuned_in_its_project(tmp_path: Path) -> None:
     """The packages are importable only by PYTHONPATH, as where a person has set it for their project."""
     folder = project(tmp_path / "project", "WHOSE = 'mine'\n")

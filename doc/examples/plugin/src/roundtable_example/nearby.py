@@ -6,7 +6,7 @@ from random import Random
 from agent.propose.base import Batch
 from agent.propose.space import fill, random_value, walk
 from agent.proposers import ProposerEntry
-from agent.records import Objective, Observation, Proposal
+from agent.records import CandidateResult, Objective, Proposal
 from agent.reference import Reference
 
 ENTRY = ProposerEntry(name="nearby", title="One parameter at a time", algorithm="roundtable_example.nearby:Nearby")
@@ -22,7 +22,7 @@ class Nearby:
     def propose(
         self,
         reference: Reference,
-        history: Sequence[Observation],
+        history: Sequence[CandidateResult],
         count: int,
         *,
         objective: Objective,
@@ -61,7 +61,7 @@ class Nearby:
         ]
 
 
-def _best(history: Sequence[Observation], objective: Objective):
+def _best(history: Sequence[CandidateResult], objective: Objective):
     scored = [seen for seen in history if seen.value is not None and seen.fidelity == 1]
     if not scored:
         return None
