@@ -107,7 +107,7 @@ def by_trial(root: Path, trials: int) -> Callable[[], None]:
         raise SystemExit("no round was rendered")
 
     def go() -> None:
-        _queue(paths.root, paths.train_script, trials)
+        _queue(paths.root, paths.script("train"), trials)
         ended = [
             json.loads(path.read_text())["outcome"] for path in paths.root.glob("trials/*/attempt_1/result.json")
         ]

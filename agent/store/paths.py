@@ -139,18 +139,10 @@ class RoundPaths(RoundFiles):
         """A brought trainer's frozen description, copied so that the round stands on its own."""
         return self.root / "trainer.json"
 
-    @property
-    def prepare_script(self) -> Path:
-        """Only where the trainer prepares data that all trials share."""
-        return self.root / f"prepare_{self.slug}_round{self.number}.sh"
-
-    @property
-    def train_script(self) -> Path:
-        return self.root / f"train_{self.slug}_round{self.number}.sh"
-
-    @property
-    def eval_script(self) -> Path:
-        return self.root / f"eval_{self.slug}_round{self.number}.sh"
+    def script(self, kind: str) -> Path:
+        """The body of a job of this kind: "train", "eval", or "prepare" where the trainer prepares data that all
+        trials share. Beside it, with the suffix .slurm, stands the array script that runs it."""
+        return self.root / f"{kind}_{self.slug}_round{self.number}.sh"
 
     @property
     def pending(self) -> Path:

@@ -118,7 +118,7 @@ def _from_scripts(store: Store) -> Iterator[str]:
     if placed(store):
         return
     for folder in reversed(store.paths.folders()):
-        script = store.paths.round(folder).train_script
+        script = store.paths.round(folder).script("train")
         if not script.is_file():
             continue
         for line in read_regular(script).decode("utf-8", errors="replace").splitlines():

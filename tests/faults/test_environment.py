@@ -158,7 +158,7 @@ def test_line_09_a_checkout_and_a_folder_with_odd_names(lab: Lab, drained: Clust
     done = run_copy(odd, lab.root / "called from `touch pwned`", argv)
     assert done.returncode == 0, done.stderr
     [paths] = lab.store().closed()
-    assert f"export PYTHONPATH={shlex.quote(str(odd))}" in paths.train_script.read_text()
+    assert f"export PYTHONPATH={shlex.quote(str(odd))}" in paths.script("train").read_text()
     assert notes_of(paths)
     assert [str(seen.outcome) for seen in Study(lab.root / "demo").history] == ["ok", "ok"]
     assert not list(lab.root.rglob("pwned"))

@@ -454,7 +454,7 @@ def test_a_round_that_a_person_has_begun_is_not_submitted_beside_them(bench: Ben
     import subprocess
 
     tune(bench.options(auto_train=False))
-    subprocess.run(["bash", str(bench.round().train_script), "2"], check=True, capture_output=True)
+    subprocess.run(["bash", str(bench.round().script("train")), "2"], check=True, capture_output=True)
     assert bench.call("submit") == 2
     said = out()
     assert "was begun by hand: c00_f0_s2 are claimed" in said and "--force-round 1" in said
