@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,22 @@ def edited_on(world: World) -> None:
     world.tune("--auto-train")
 
 
+# -- from another study ---------------------------------------------------------------------------------------------
+
+
+def warm(world: World) -> None:
+    """Begun with what another study found, and with the settings of its best."""
+    place = ("--task", "demo", "--output-dir", str(world.base))
+    options = ("--candidates", "3", "--confirm", "never")
+    world.call("tune", *place, "--study", "first", *formula(world), *HERE, *options)
+    world.tune(*formula(world), *HERE, *options, "--warm-start", world.base / "first")
+
+
+def warm_on(world: World) -> None:
+    world.tune("--auto-train")
+    world.tune("--auto-train")
+
+
 # -- by hand --------------------------------------------------------------------------------------------------------
 
 
@@ -168,3 +185,25 @@ def manual_on(world: World) -> None:
     world.tune("--val-summary", summary)
     world.call("submit", "--study", world.study)
     world.tick()
+
+
+# -- moved ----------------------------------------------------------------------------------------------------------
+
+
+def moved(world: World) -> None:
+    """Rendered for a person, and nothing of it was run when the folder was moved away and back."""
+    world.tune(*formula(world), "--slurm", "--candidates", "2", "--confirm", "never")
+    world.study.rename(world.base / "away")
+    world.call("status", "--study", world.base / "away")
+    world.call("tick", "--study", world.base / "away")
+    (world.base / "away").rename(world.study)
+
+
+def moved_on(world: World) -> None:
+    world.tick()
+    by_hand(world, 1, (0, 1), evaluated=True)
+    shutil.copytree(world.study, world.base / "copy")
+    world.call("tick", "--study", world.base / "copy")
+    world.tune("--slurm")
+    by_hand(world, 2, (0, 1), evaluated=True)
+    world.call("collect", "--study", world.study)

@@ -121,23 +121,24 @@ def no_start(world: World, attempts: int) -> None:
 
 def paused(world: World) -> None:
     """Three arrays start not one row, and the policy would go on."""
-    no_start(world, 4)
-    policy = world.base / "policy.yaml"
-    policy.write_text(
+    no_start(world, 6)
+    text = (
         shipped_policy()
         .read_text()
-        .replace("launch_fail: {action: retry, limit: 2", "launch_fail: {action: retry, limit: 6")
-        .replace("max_attempts: 4", "max_attempts: 8")
+        .replace("launch_fail: {action: retry, limit: 2", "launch_fail: {action: retry, limit: 7")
     )
+    policy = world.put("policy.yaml", text.replace("max_attempts: 4", "max_attempts: 9"))
     begin(world, "--candidates", "2", "--max-rounds", "2", "--policy", str(policy), seconds=30)
     look(world, 7)
 
 
 def paused_on(world: World) -> None:
-    """Once more, and then the cluster refuses ten submissions of round 2."""
+    """Three more, then rows start; and of round 2 the cluster refuses ten submissions."""
     world.tick()
     world.tune("--auto-train", "--resume", "--max-rounds", "2", interrupt_s=60)
-    world.cluster.answer("", "", *["refused"] * 10)
+    look(world, 6)
+    world.tune("--auto-train", "--resume", "--max-rounds", "2", interrupt_s=60)
+    world.cluster.answer(*["refused"] * 10)
     closes(world, 1)
     look(world, 11)
     world.tune("--auto-train", "--resume")
@@ -175,6 +176,24 @@ def halted_on(world: World) -> None:
     world.call("collect", "--study", world.study)
     look(world, 6)
     assert (round_folder(world, 2) / "round.json").exists()
+
+
+# -- stragglers -----------------------------------------------------------------------------------------------------
+
+
+def quorum(world: World) -> None:
+    """Half of the rows are enough: rows 1 and 2 were preempted and run once more when rows 0 and 3 have ended."""
+    world.cluster.plan(t1_1_1="node", t1_2_1="node", t1_2_2="waits")
+    policy = world.put("policy.yaml", shipped_policy().read_text().replace("quorum: 1.0", "quorum: 0.75"))
+    options = ("--candidates", "2", "--seeds", "0,1", "--max-rounds", "2", "--policy", str(policy))
+    begin(world, *options, "--requeue-on-timeout", "--parallel", "3", seconds=30)
+    look(world, 5)
+
+
+def quorum_on(world: World) -> None:
+    """Row 1 ends, so that three of four are there; row 2 is stopped."""
+    closes(world, 1)
+    closes(world, 2)
 
 
 # -- prepared data --------------------------------------------------------------------------------------------------

@@ -38,6 +38,14 @@ GOLDEN: dict[str, Golden] = {
     "local_edited": Golden(
         state="a person edited the reference after round 1", begin=local.edited, go_on=local.edited_on
     ),
+    "local_warm": Golden(
+        state="begun with what another study beside it has found; one round", begin=local.warm, go_on=local.warm_on
+    ),
+    "manual_moved": Golden(
+        state="moved away and back, with rendered scripts of which none was run",
+        begin=local.moved,
+        go_on=local.moved_on,
+    ),
     "manual_waits": Golden(
         state="scripts of round 1 are rendered, and a person has run one of two rows",
         begin=local.manual,
@@ -64,6 +72,9 @@ GOLDEN: dict[str, Golden] = {
     ),
     "slurm_paused": Golden(
         state="paused: three arrays in a row started not one row", begin=slurm.paused, go_on=slurm.paused_on
+    ),
+    "slurm_quorum": Golden(
+        state="two of four rows have ended, and three are a quorum", begin=slurm.quorum, go_on=slurm.quorum_on
     ),
     "slurm_nothing": Golden(
         state="paused: round 1 closed without a measurement", begin=slurm.nothing, go_on=slurm.nothing_on
