@@ -38,9 +38,13 @@ class Confirmation:
     unpaired: int = 0
     """Folds and seeds for which only one of the two finished."""
     rule: str = ""
+    judged: str | None = None
+    """The verdict as an earlier version left it, which did not tell what it rests on (`critical`)."""
 
     @property
     def confirmed(self) -> bool:
+        if self.judged is not None:
+            return self.judged == CONFIRMED
         if self.mean is None or self.standard_error is None or self.critical is None:
             return False
         return self.mean > 0 and self.mean >= self.critical * self.standard_error
@@ -74,13 +78,12 @@ class Confirmation:
         return f"{self.verdict}: {gain}, {error}, {pairs}; {needed}"
 
     def to_json(self) -> dict[str, object]:
+        rests_on = {"own_error": self.own_error, "df": self.df, "critical": self.critical}
         return {
             "metric": self.metric,
             "mean": self.mean,
             "standard_error": self.standard_error,
-            "own_error": self.own_error,
-            "df": self.df,
-            "critical": self.critical,
+            **(rests_on if self.judged is None else {}),
             "n": self.n,
             "gains": list(self.gains),
             "unpaired": self.unpaired,
@@ -104,6 +107,7 @@ class Confirmation:
             gains=tuple(raw.get("gains", ())),
             unpaired=raw.get("unpaired", 0),
             rule=raw.get("rule", ""),
+            judged=raw.get("verdict") if "critical" not in raw else None,
         )
 
 

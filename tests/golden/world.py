@@ -190,7 +190,12 @@ def _api(root: Path) -> str:
         "best": study.best,
         "pareto": study.pareto,
     }
-    return json.dumps(answers, indent=1, default=dict) + "\n"
+    return json.dumps(answers, indent=1, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """What is no JSON itself: a mapping, or an object that says how it is written in round.json."""
+    return value.to_json() if hasattr(value, "to_json") else dict(value)
 
 
 def _fields(value: object, names: Sequence[str]) -> dict[str, Any]:
