@@ -277,8 +277,11 @@ def is_place(name: str) -> bool:
 
 
 def is_foreign(trainer: RegisteredTrainer) -> bool:
-    """Whether its code is Python of somebody else, which the training environment has to have as well."""
-    return not trainer.module.startswith("trainers.")
+    """Whether its code is Python of somebody else, which the training environment has to have as well.
+
+    Not said of one that was not looked up and so has no module: its code is to be left alone.
+    """
+    return trainer.module != "" and not trainer.module.startswith("trainers.")
 
 
 def _completed(entry: RegisteredTrainer, name: str, module: str) -> RegisteredTrainer:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.api.begin import begin, open_study, study_root
+from agent.api.begin import begin, open_study, study_root, trainer_of
 from agent.api.options import TuneOptions
 from agent.api.run import check_call, take_files
 from agent.api.wiring import settings_for, study_rules, tools_for
@@ -66,7 +66,10 @@ def dry_run(options: TuneOptions) -> DryRun:
         scratch = dataclasses.replace(options, output_dir=Path(folder))
         told: list[str] = []
         if study_root(options).exists():
-            check_there(Store.open(study_root(options)), force=options.force_round)
+            real = Store.open(study_root(options))
+            check_there(real, force=options.force_round)
+            # The copy would be this person's own whoever wrote the original.
+            trainer_of(real)
             _copy(study_root(options), study_root(scratch))
             store, _ = open_study(scratch)
             # What is prepared here is thrown away; the copy is no place where anything is submitted from.

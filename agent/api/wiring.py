@@ -24,7 +24,7 @@ from agent.ownership import other_writers
 from agent.store.events import RulesGiven
 from agent.store.store import Store
 from agent.store.study import Settings
-from trainers.registry import RegisteredTrainer
+from trainers.registry import RegisteredTrainer, is_place
 
 if TYPE_CHECKING:
     from agent.acceptance import Rules
@@ -87,20 +87,35 @@ def check_requeue(settings: Settings) -> None:
 
 
 def offline_tools(store: Store, settings: Settings, *, rules: Rules | None = None) -> Tools:
-    """The tools of a replay: no model is asked, nothing is launched, nobody listens. rules: None for the study's."""
+    """The tools of a replay: no model is asked, nothing is launched, nobody listens. rules: None for the study's.
+
+    A trainer that the study names by module or file is not imported: so one looks at a study that somebody else sent.
+    """
 
     def ignore(line: str) -> None:
         """The replay's own result is all that is told."""
 
-    return tools_for(store, settings, ignore, ignore, offline=True, rules=rules)
+    found = (
+        Found(trainer=RegisteredTrainer(name=store.config.trainer, description=""))
+        if is_place(store.config.trainer)
+        else None
+    )
+    return tools_for(store, settings, ignore, ignore, offline=True, rules=rules, found=found)
 
 
 def tools_for(
-    store: Store, settings: Settings, say: Say, detail: Say, *, offline: bool = False, rules: Rules | None = None
+    store: Store,
+    settings: Settings,
+    say: Say,
+    detail: Say,
+    *,
+    offline: bool = False,
+    rules: Rules | None = None,
+    found: Found | None = None,
 ) -> Tools:
     """Wire the outside world to a study. Nothing is asked of SLURM, a model or the training environment yet.
 
-    rules: of acceptance; None for the study's own.
+    rules: of acceptance; None for the study's own. found: the trainer; None for the study's own.
     Raises UsageError for a model that cannot be asked: no key, no SDK, no such script or table.
     """
     from agent.launch.training import ensure, import_root, training_python
@@ -109,7 +124,7 @@ def tools_for(
     from agent.propose.select import make_proposer
     from agent.resources import shipped_policy
 
-    found = trainer_of(store)
+    found = found or trainer_of(store)
     profile, gpus = _profile(store, settings, found.trainer)
     root = import_root()
 

@@ -110,6 +110,23 @@ def test_a_folder_that_others_may_write_to_names_no_code(file: Path) -> None:
     tune(options(file))
 
 
+def test_a_look_at_a_study_that_somebody_sent_runs_no_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tune(options(file, max_rounds=2))
+    forget(file)
+    root = file.parent.parent / "runs" / "demo"
+    second = sorted(root.glob("round_*"))[1]
+    for look in (
+        ["replay", str(second)],
+        ["doctor", "--study", str(root)],
+        ["reference", "history", "--study", str(root)],
+    ):
+        assert run(look) in (0, 1), capsys.readouterr().err
+        assert not (file.parent / "imported").exists(), look
+    os.chmod(root, 0o777)
+    assert run(["tune", "--task", "demo", "--output-dir", str(root.parent), "--auto-train", "--dry-run"]) == 2
+    assert "is code" in capsys.readouterr().err and not (file.parent / "imported").exists()
+
+
 def test_a_file_that_fails_is_named(file: Path) -> None:
     file.write_text("import torch_of_another_planet\n")
     with pytest.raises(InvalidPlugin, match=r"my_trainer\.py:TRAINER: cannot be imported: ModuleNotFoundError"):
