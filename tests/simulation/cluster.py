@@ -94,6 +94,7 @@ class Cluster:
         self.seed = seed
         self.jobs: dict[int, Job] = {}
         self.rows = {one.at: one for one in faults if one.where == "row"}
+        self._arrays = {one.at[0]: one for one in faults if one.where == "array"}
         self.evals = {one.at[0]: one for one in faults if one.where == "eval"}
         self.lag_s = lag_s
         self.acting = False
@@ -110,7 +111,7 @@ class Cluster:
         """Whose jobs they depend on have not ended."""
         self._training: dict[tuple[Path, int], list[Task]] = {}
         self._began: dict[tuple[Path, int, int], list[str]] = {}
-        self._evaluations = 0
+        self._evaluations = self._trainings = 0
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -141,8 +142,8 @@ class Cluster:
         """Take an array into the queue."""
         made = Job(id=next(self._ids), submitted=self.now, **job)  # type: ignore[arg-type]
         self.jobs[made.id] = made
-        if made.kind == "eval":
-            self._evaluations += 1
+        self._evaluations += made.kind == "eval"
+        self._trainings += made.kind == "train"
         for index in indices:
             task = Task(job=made, index=index)
             task.fault = self._fault_of(task)
@@ -153,6 +154,8 @@ class Cluster:
     def _fault_of(self, task: Task) -> Fault | None:
         if task.job.kind == "eval":
             return self.evals.get(self._evaluations)
+        if (broken := self._arrays.get(self._trainings)) is not None:
+            return broken
         return self.rows.get((tasks.round_of(task.job.folder), task.item, task.job.attempt))
 
     def _queue(self, task: Task, wait_s: float = 0.0) -> None:

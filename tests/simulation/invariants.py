@@ -44,6 +44,8 @@ class Watch:
         self.rules = JournalRules(cluster, grace_s=0.0 if jumps else GRACE_S)
         self._requeues = any(one.what == "requeued" for one in script.faults)
         self._troubled = any(one.where == "squeue" for one in script.faults)
+        self.looked_last = self.looked_before_last = cluster.now
+        """When the last two looks began that went well."""
         self._read = 0
         self._files: dict[Path, str] = {}
         self._over: dict[str, float] = {}
@@ -78,6 +80,15 @@ class Watch:
         known = {entry["job_id"] for entry in self.rules.submitted.values() if entry["kind"] == "train"}
         for task in self._cluster.living():
             closed = self._over.get(task.job.folder.name)
+            good = self._cluster.good.get((task.job.folder.name, task.item), 2e10)
+            seen = max(good, task.run.submitted) < self.looked_before_last
+            if (
+                str(task.job.id) in known
+                and seen
+                and self._cluster.now > self.looked_last + 10
+                and not self._troubled
+            ):
+                yield f"task {task.id} ({task.job.name}) goes on although its row has a result"
             stopped = self.rules.quorum.get(task.job.name)
             if stopped is not None and self._cluster.now > stopped + STOPPED_WITHIN_S and not self._troubled:
                 yield f"task {task.id} ({task.job.name}) lives although the quorum stopped it"
@@ -101,6 +112,9 @@ class Watch:
         yield from self.changed()
         yield from self._results(store, paths)
         yield from self._stopped(paths)
+        for job in self._cluster.jobs.values():
+            if job.kind == "train" and job.folder.name == paths.root.name and job.name not in self.rules.submitted:
+                yield f"job {job.id} ({job.name}) is recorded nowhere, and its round is closed"
         self._over[paths.root.name] = self._cluster.now
         files = [*paths.root.glob("trials/*/*/result.json"), *paths.root.glob("candidates/*/*.json"), paths.closed]
         self._files |= {path: _sha256(path) for path in files}

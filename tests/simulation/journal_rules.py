@@ -112,6 +112,9 @@ class JournalRules:
         if key in self._outcomes:
             yield f"the end of {key} is journaled twice"
         self._outcomes.add(key)
+        good = self._cluster.good.get(key[:2])
+        if good is not None and self._grace_s and good < datetime.fromisoformat(entry["at"]).timestamp() - 0.01:
+            yield f"the end of {key} is journaled as {entry['outcome']} although a result of its row is there"
         for task in self._tasks(*key):
             if task.active:
                 yield f"the end of {key} is journaled as {entry['outcome']} while task {task.id} lives"

@@ -40,6 +40,8 @@ class Mutation:
     """"module:function" or "module:Class.method"."""
     old: str
     new: str
+    also: Mutation | None = None
+    """A second line, where two guards stand before the same mistake."""
 
 
 class Moved(AssertionError):
@@ -77,7 +79,8 @@ def applied(mutation: Mutation) -> Iterator[None]:
     before = function.__code__
     function.__code__ = made.__code__
     try:
-        yield
+        with applied(mutation.also) if mutation.also is not None else contextlib.nullcontext():
+            yield
     finally:
         function.__code__ = before
 
@@ -171,6 +174,12 @@ MUTATIONS: Sequence[Mutation] = (
         where=f"{_RETRY}:Fates.out",
         old="return self.handed[row].cancelled or ",
         new="return ",
+        also=Mutation(
+            name="and its end is taken for the machine's",
+            where=f"{_RETRY}:Fates.ending",
+            old="return Outcome.CANCELLED, ",
+            new="return Outcome.LOST, ",
+        ),
     ),
     Mutation(
         name="a cancellation of one row cancels its array",

@@ -20,8 +20,8 @@ from tests.simulation.script import Fault
 #: How long a submission in doubt is looked up (Settings.adopt_after_s).
 ADOPT_AFTER_S = 300.0
 
-#: What a call takes, and what one of a busy controller does.
-CALL_S, SLOW_S = 0.5, 55.0
+#: What a call takes at least, what some take beyond that, and what one of a busy controller takes.
+CALL_S, LONG_CALL_S, SLOW_S = 0.2, 10.0, 55.0
 #: Clocks further apart than this end all trust: munge refuses the credential, in both directions.
 MUNGE_S = 300.0
 UNTRUSTED = "error: Batch job submission failed: Protocol authentication error"
@@ -51,7 +51,7 @@ class Programs:
         self.array_size = array_size or 1001
         self.calls: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self._submissions = {one.at[0]: one for one in faults if one.where == "sbatch"}
+        self.submissions = {one.at[0]: one for one in faults if one.where == "sbatch"}
         self._queries = [one for one in faults if one.where in ("squeue", "sacct")]
         self._known: set[str] = set()
         """Names of which the orchestrator was told the id."""
@@ -64,7 +64,8 @@ class Programs:
     ) -> Reply:
         program = argv[0]
         # Time passes while a program runs: what ends in it is seen by some of a look's questions and not by others.
-        self.cluster.advance(self.cluster.now + CALL_S)
+        taken = CALL_S + LONG_CALL_S * self.cluster.chance("call", self.calls.total()) ** 3
+        self.cluster.advance(self.cluster.now + taken)
         if program == "sbatch" and "--test-only" in argv:
             program = "sbatch --test-only"
         self.calls[program] += 1
@@ -93,7 +94,7 @@ class Programs:
             "gpus": int(gpus[1]) if gpus else 0,
         }
         indices = [int(one.partition("_")[2]) for one in expand(f"0_[{options['array'].partition('%')[0]}]")]
-        fault = self._submissions.get(self.calls["sbatch"])
+        fault = self.submissions.get(self.calls["sbatch"])
         if fault is not None and fault.what not in _ANSWERED and fault.what not in ("noise", "twice"):
             self._doubtful.setdefault(name, self.cluster.now)
         if fault is not None:
@@ -136,7 +137,7 @@ class Programs:
             self.wrong.append(f"{name} is submitted again although sbatch had told its id")
         elif any(self._in_queue(task) for job in shown for task in job.tasks):
             self.wrong.append(f"{name} is submitted again although the queue shows it")
-        elif self._certain and self.cluster.now < self._doubtful.get(name, 0.0) + ADOPT_AFTER_S - CALL_S:
+        elif self._certain and self.cluster.now < self._doubtful.get(name, 0.0) + ADOPT_AFTER_S - 2 * LONG_CALL_S:
             self.wrong.append(f"{name} is submitted again before it is certain that it was not")
 
     # -- squeue and sacct ----------------------------------------------------------------------------------------

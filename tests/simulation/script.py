@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 #: Where a fault strikes -> what the numbers of its place mean.
 PLACES: Mapping[str, str] = {
     "row": "(round, row, attempt) of a training task",
+    "array": "(n,): every task of the n-th training array of the study",
     "eval": "(n,): the n-th evaluation job of the study",
     "sbatch": "(n,): the n-th submission of the study",
     "squeue": "(second,) since the study began; lasts `seconds`",
@@ -193,6 +194,13 @@ def _around(rng: random.Random, setting: Setting, rate: float) -> list[Fault]:
     def some(mean: float) -> range:
         return range(sum(rng.random() < mean * rate / 2 for _ in range(2 * setting.rounds)))
 
+    # What is broken stays so for a while: an environment, an account. That pauses a study.
+    if rng.random() < 0.12 * rate:
+        begins = rng.randint(1, setting.rounds)
+        found += [Fault(where="array", at=(begins + n,), what="dies_unclaimed") for n in range(4)]
+    if rng.random() < 0.12 * rate:
+        begins = rng.randint(1, calls)
+        found += [Fault(where="sbatch", at=(begins + n,), what="refused") for n in range(11)]
     for _ in some(0.5):
         what = _drawn(rng, SUBMISSIONS)
         late = rng.choice(LATE_SUBMISSION_S) if what == "late" else 0.0
@@ -203,7 +211,7 @@ def _around(rng: random.Random, setting: Setting, rate: float) -> list[Fault]:
         where = rng.choice(("squeue", "sacct", "sacct"))
         what = _drawn(rng, QUERIES)
         # A queue that shows nothing for longer than a task's absence is waited for would be no SLURM's.
-        lasts = float(rng.choice((60, 200, 600))) if what != "blind" else 60.0
+        lasts = float(rng.choice((60, 200, 600))) if what != "blind" else 110.0
         found.append(Fault(where=where, at=(rng.randint(0, seconds),), what=what, seconds=lasts))
     for _ in some(0.6):
         found.append(Fault(where="kill", at=(rng.randint(1, ticks), rng.randint(1, 140))))

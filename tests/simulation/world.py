@@ -139,10 +139,10 @@ class World:
     def run(self) -> Ended:
         """To the study's end, or to the first thing that is wrong."""
         try:
-            study.create(self.root, self.setting, home=self.home.parent, disk=self.disk, clock=self.clock)
-            state = self._drive()
+            self.begin()
+            self._drive()
             if not self.ended.wrong:
-                self.ended.wrong += self._finish(state)
+                self.ended.wrong += self.finish()
         except RoundtableError as error:
             self.ended.wrong.append(f"outside of a look: {type(error).__name__}: {error}")
         except Exception:
@@ -151,21 +151,32 @@ class World:
         self.ended.looks = self.number
         return self.ended
 
-    def _drive(self) -> str:
+    def begin(self) -> None:
+        """Make the study."""
+        study.create(self.root, self.setting, home=self.home.parent, disk=self.disk, clock=self.clock)
+
+    def _drive(self) -> None:
         limit = 150 + 60 * self.setting.rounds
         while self.number < limit:
             self.number += 1
             self._befall()
-            self._reference = (self.root / "hyperparameter_reference.json").read_bytes()
-            state = self._look()
-            self.ended.wrong += list(self._check())
-            if state == "finished" or self.ended.wrong:
-                return state
-            self._wait()
+            if self.look() == "finished" or self.ended.wrong:
+                return
+            self.wait()
         self.ended.wrong.append(f"the study is not over after {limit} looks")
-        return "waiting"
 
-    def _wait(self) -> None:
+    def look(self) -> str:
+        """One look at the study as it was planned on the disk, and what must hold behind it; how it came out."""
+        self._reference = (self.root / "hyperparameter_reference.json").read_bytes()
+        began = self.cluster.now
+        state = self._look()
+        self.ended.wrong += list(self._check())
+        if state == "waiting":
+            self._watch.looked_before_last, self._watch.looked_last = self._watch.looked_last, began
+        return state
+
+    def wait(self) -> None:
+        """Until something happens, a look's time at least."""
         due = self.cluster.next_due
         ahead = LONGEST_S if due is None else due - self.cluster.now + 1
         self.cluster.advance(self.cluster.now + min(max(LOOK_S, ahead), LONGEST_S))
@@ -191,7 +202,6 @@ class World:
         self.disk.plan(kills={one.at[1] for one in self._faults("kill")}, full=full, shells=shells)
 
     def _look(self) -> str:
-        """One look at the study; how it came out."""
         self._watch.rules.look_began = self.cluster.now
         try:
             with self._lease():
@@ -247,7 +257,7 @@ class World:
             if path.stem not in known and not late:
                 yield f"a person's cancellation of {folder} is gone, and the journal does not know it"
 
-    def _finish(self, state: str) -> Iterator[str]:
+    def finish(self) -> Iterator[str]:
         """After the last look: a look with nothing to do changes nothing, hours come in, nothing is left behind."""
         self.skew = 0.0
         self.cluster.advance(max([self.cluster.now + 1000, *self.programs.troubled_until()]))
