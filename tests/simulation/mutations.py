@@ -148,8 +148,8 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation(
         name="a summary counts although a result came later",
         where=f"{_COLLECT}:_fits",
-        old='if entry is None or entry.get("attempt") != (result.attempt if result else None):',
-        new="if entry is None:",
+        old="if trial is None or trial.attempt != (result.attempt if result else None):",
+        new="if trial is None:",
     ),
     Mutation(
         name="missing from SLURM is done",
@@ -232,8 +232,10 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation(
         name="the journal remembers what the disk refused",
         where="agent.store.journal:Journal.append",
-        old=f"{_APPEND}\n    self._size = _size(self._path)\n    self._take(entry, seq, made)",
-        new=f"self._take(entry, seq, made)\n    {_APPEND}\n    self._size = _size(self._path)",
+        old=_APPEND,
+        new=f"try:\n        {_APPEND}\n    except Exception:\n        self._index(len(self), entry)\n"
+        "        self._entries.append(entry)\n        self._lines.append(made.seq)\n"
+        "        self._events.append(made)\n        raise",
     ),
     Mutation(
         name="a clock set back is not noticed",
