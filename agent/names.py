@@ -1,7 +1,7 @@
 """What can be named in an option, a study's file or a call, each list said here and nowhere else.
 
 Imports nothing: `--help` lists these names at no cost. What stands behind a name is elsewhere (launch.select,
-llm.presets, propose, roles), and tests hold those to these lists.
+llm.presets, propose), and tests hold those to these lists.
 """
 
 LAUNCHERS = ("submitit", "sbatch", "local")
@@ -30,16 +30,3 @@ PROVIDERS = (
 
 #: Whose web search the researcher uses.
 SEARCH_PROVIDERS = ("none", "anthropic", "openai", "gemini", "google")
-
-#: The roles that language models play; each may have a model of its own.
-ROLES = (
-    "analyst",
-    "researcher",
-    "autotuner",
-    "planner",
-    "consultant_a",
-    "consultant_b",
-    "supervisor",
-    "checker",
-    "judge",
-)

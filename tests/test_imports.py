@@ -102,7 +102,8 @@ def test_help_needs_argparse_alone(loaded: Any, arguments: tuple[str, ...]) -> N
     assert modules & (TRAINING | HEAVY | STANDARD) == set()
     ours = {name for name in modules if name.partition(".")[0] in ("agent", "trainers")}
     options = {"commands", "kinds", "option", "readers", "study", "tables"}
-    table = {"agent.cli.options", "agent.names", "agent.options", *(f"agent.options.{name}" for name in options)}
+    lists = {"agent.model_roles", "agent.names"}
+    table = {"agent.cli.options", "agent.options", *lists, *(f"agent.options.{name}" for name in options)}
     assert ours - table == {"agent", "agent.__main__", "agent.cli", "agent.cli.main", "agent.cli.streams"}
     assert ours & table == (table if arguments else set())
 
@@ -122,6 +123,7 @@ def test_status_brings_rich_and_yaml_only(loaded: Any, study: Path) -> None:
         "cli",
         "errors",
         "launch",
+        "model_roles",
         "names",
         "objectives",
         "options",
@@ -158,7 +160,7 @@ def test_a_provider_brings_no_sdk_before_it_is_asked(loaded: Any, tmp_path: Path
 def test_trainers_are_listed_from_the_registry(loaded: Any) -> None:
     modules = loaded("trainers")
     assert modules & (TRAINING | HEAVY) == set()
-    assert _rooms(modules) == {"cli", "errors", "names", "options"}
+    assert _rooms(modules) == {"cli", "errors", "model_roles", "names", "options"}
     for name in TRAINERS:
         assert loaded("trainers", name) & (TRAINING | HEAVY) == set()
     assert loaded("trainers", str(NOOP)) & (TRAINING | HEAVY) == {"yaml"}
@@ -168,7 +170,7 @@ def test_reference_commands_need_no_study(loaded: Any, study: Path) -> None:
     for arguments in (("check", str(SHIPPED)), ("diff", str(SHIPPED), str(SHIPPED))):
         modules = loaded("reference", *arguments)
         assert modules & (TRAINING | HEAVY | {"socket", "subprocess"}) == set()
-        assert _rooms(modules) - {"fitting"} == {"cli", "errors", "names", "options", "reference"}
+        assert _rooms(modules) - {"fitting"} == {"cli", "errors", "model_roles", "names", "options", "reference"}
     assert loaded("reference", "history", "--study", str(study)) & (TRAINING | HEAVY) == {"yaml"}
 
 

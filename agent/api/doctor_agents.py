@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.errors import UsageError
 from agent.launch.doctor.finding import Area, Finding
+from agent.model_roles import ROLES
 
 if TYPE_CHECKING:
     from agent.llm.config import LLMConfig
@@ -97,7 +98,7 @@ def _role(
     from agent.llm.wire import STYLES
 
     provider = config.of(role).provider
-    searching = role == "researcher" and provider != "scripted"
+    searching = ROLES[role].searches and provider != "scripted"
     looked = f"role {role} ({config.search_provider + ' search' if searching else provider})"
     if provider == "scripted":
         if config.script is not None and Path(config.script).is_file():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agent.api.agent_options import check_used
 from agent.api.options import TuneOptions
 from agent.errors import UsageError
+from agent.model_roles import JUDGE, RESEARCHER, ROLES, Switches, may_speak
 from agent.options.option import given
 from agent.proposers import AUTOTUNER, BAYES, SHIPPED, proposer_entry
 from agent.store.events import AnswerFormatsLearnt, ModelCalled, ModelReplied, RulesGiven
@@ -254,16 +255,18 @@ def _models(settings: Settings, config: LLMConfig, prices: str | None) -> Models
 
 def roles_of(settings: Settings, config: LLMConfig, *, judge: bool) -> tuple[str, ...]:
     """The roles that this study may ask. judge: whether its rules of acceptance have one."""
-    from agent.llm.roles import may_speak
-
+    entry = proposer_entry(settings.proposer)
     return may_speak(
-        proposer=settings.proposer,
-        planned=settings.planned,
-        analyst=settings.analyst,
-        searches=config.search_provider != "none",
-        critique=settings.critique,
-        # No option turns it off, so where nobody has a provider but single roles, it has none.
-        judge=judge and config.of("judge").provider != "none",
+        Switches(
+            proposes=entry.speaks,
+            planned=settings.planned,
+            plans=entry.plans,
+            analyst=settings.analyst,
+            searches=config.search_provider != "none",
+            critique=settings.critique,
+            # No option turns it off, so where nobody has a provider but single roles, it has none.
+            judge=judge and config.of(JUDGE.name).provider != "none",
+        )
     )
 
 
@@ -274,7 +277,7 @@ def asks_models(settings: Settings) -> bool:
 
 def draws_judge(store: Store, settings: Settings) -> bool:
     """Whether the study has a judge, and a provider for it."""
-    return has_judge(store) and _stored(settings).of("judge").provider != "none"
+    return has_judge(store) and _stored(settings).of(JUDGE.name).provider != "none"
 
 
 def has_judge(store: Store) -> bool:
@@ -333,11 +336,9 @@ class _RoleModels:
         try:
             return self.of(role)
         except UsageError as error:
-            if role != "judge":
+            if not (without := ROLES[role].without):
                 raise
-            raise UsageError(
-                f"{error}. Or have the rules decide alone: `judge: false` in a file for --rules"
-            ) from error
+            raise UsageError(f"{error}. Or {without}") from error
 
     def redact(self, text: str) -> str:
         """The text without any key."""
@@ -356,7 +357,7 @@ class _RoleModels:
 
         if self._config.of(role).provider == "scripted":
             return self._scripted()
-        if role == "researcher":
+        if ROLES[role].searches:
             return self._searcher()
         return self._client(endpoint_for(self._config, role, self._environment, self._dotenv))
 
@@ -375,7 +376,7 @@ class _RoleModels:
         from agent.llm.google_search import GeminiSearch, ProgrammableSearch
         from agent.llm.variables import gemini_root
 
-        own = self._config.roles.get("researcher")
+        own = self._config.roles.get(RESEARCHER.name)
         elsewhere: dict[str, Any] = {"cool_down": self._cool_down}
         if own is not None and own.base_url is not None:
             elsewhere["base_url"] = own.base_url

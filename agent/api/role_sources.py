@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.errors import UsageError
+from agent.model_roles import RESEARCHER, ROLES
 
 if TYPE_CHECKING:
     from agent.llm.config import LLMConfig, Player
@@ -59,7 +60,7 @@ def _source(config: LLMConfig, role: str, environment: Mapping[str, str], dotenv
     player = config.of(role)
     if player.provider == "scripted":
         return RoleSource(role=role, provider="scripted", model=str(config.script), model_from="answers from a file")
-    if role == "researcher":
+    if ROLES[role].searches:
         return _searcher(config, environment, dotenv)
     return _asked(config, role, player, environment, dotenv)
 
@@ -89,18 +90,18 @@ def _searcher(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping
     from agent.llm.config import google_search, search_endpoint
     from agent.llm.variables import gemini_root
 
-    own = config.roles.get("researcher")
+    own = config.roles.get(RESEARCHER.name)
     address = own.base_url if own is not None and own.base_url else ""
     origin = config.origins.get("search_provider", "given")
     said = f"{config.search_provider} search ({'--search-provider' if origin == 'given' else origin})"
-    found = RoleSource(role="researcher", provider=said)
+    found = RoleSource(role=RESEARCHER.name, provider=said)
     try:
         if config.search_provider == "google":
             key, _engine = google_search(environment, dotenv)
             place = address or "https://customsearch.googleapis.com"
             return replace(found, address=place, address_from=_given(address), key_from=str(key))
         endpoint = search_endpoint(config, environment, dotenv)
-        player = config.of("researcher")
+        player = config.of(RESEARCHER.name)
         same = player.provider == config.search_provider
         if config.search_provider == "gemini":
             taken = config.addresses.get("gemini")
@@ -109,13 +110,13 @@ def _searcher(config: LLMConfig, environment: Mapping[str, str], dotenv: Mapping
         else:
             place = endpoint.base_url or ""
             here = player if same else replace(player, provider=config.search_provider, base_url=None)
-            origin = _address_from(config, "researcher", here)
+            origin = _address_from(config, RESEARCHER.name, here)
     except UsageError as error:
         return replace(found, problem=str(error))
     return replace(
         found,
         model=endpoint.model,
-        model_from=_model_from(config, "researcher", player) if same else _DEFAULT,
+        model_from=_model_from(config, RESEARCHER.name, player) if same else _DEFAULT,
         address=place,
         address_from=origin,
         key_from=endpoint.key_from,
@@ -129,7 +130,7 @@ def _given(address: str) -> str:
 def _model_from(config: LLMConfig, role: str, player: Player) -> str:
     own = config.roles.get(role)
     if own is not None and own.model:
-        return config.origins.get(f"roles.{role}.model", f"--{role.replace('_', '-')}-model")
+        return config.origins.get(f"roles.{role}.model", ROLES[role].option)
     return "--model" if player.model else _DEFAULT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, TypeVar
 
-from agent import names
+from agent.model_roles import ROLES
 from agent.options.kinds import Choice
 from agent.options.option import REQUIRED, Option, options_of
 from agent.options.study import PROVIDER
@@ -69,7 +69,7 @@ def _add(to: argparse._ActionsContainer, option: Option, command: str) -> None:
         return
     how |= {"dest": option.name, "required": option.default is REQUIRED and not option.kept}
     if kind.action == "roles":
-        for role, flag in zip(names.ROLES, option.flags, strict=True):
+        for role, flag in zip(ROLES, option.flags, strict=True):
             to.add_argument(
                 flag, **how | {"action": _RoleModel, "help": how["help"].format(role=role.replace("_", " "))}
             )

@@ -28,7 +28,7 @@ from agent.llm.keys import (
 from agent.llm.presets import NO_MODEL, PRESETS, Preset, base_url_of, model_of, preset
 from agent.llm.proxy import is_loopback
 from agent.llm.variables import GIVEN, find
-from agent.names import ROLES
+from agent.model_roles import RESEARCHER, ROLES
 
 if TYPE_CHECKING:
     from agent.llm.wire import Endpoint
@@ -219,23 +219,23 @@ def search_endpoint(config: LLMConfig, environment: Mapping[str, str], dotenv: M
     """
     whose = f"search provider {config.search_provider}"
     provider = _with_endpoint(config.search_provider, whose)
-    researcher = config.of("researcher")
+    researcher = config.of(RESEARCHER.name)
     same = researcher.provider == provider.name
     if not same:
         _check_unused(config, researcher.provider)
     player = researcher if same else Player(provider=provider.name)
-    usual = provider.variables_of("researcher")
-    variables = variables_for("researcher", player.key_env, usual) if same else usual
+    usual = provider.variables_of(RESEARCHER.name)
+    variables = variables_for(RESEARCHER.name, player.key_env, usual) if same else usual
     variables = (role_variable("search"), *variables)
     if player.key_env and find_key(variables, environment, dotenv) is None:
-        raise UsageError(_unset(config, "researcher", player.key_env))
+        raise UsageError(_unset(config, RESEARCHER.name, player.key_env))
     key = require_key(variables, environment, dotenv, purpose=whose)
     return _endpoint(config, player, key, whose)
 
 
 def _check_unused(config: LLMConfig, provider: str) -> None:
     """An address of the researcher's own that a search at another provider would pass over. Raises UsageError."""
-    own = config.roles.get("researcher", RoleConfig())
+    own = config.roles.get(RESEARCHER.name, RoleConfig())
     # Gemini's search has an address of its own, which a researcher's base_url replaces whatever the provider.
     if own.base_url is not None and config.search_provider != "gemini":
         raise UsageError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.errors import UsageError
+from agent.model_roles import ROLES
 from agent.plugins import all_names, find_entry
 
 
@@ -94,17 +95,7 @@ PRESETS: Mapping[str, Preset] = {
             base_url="https://generativelanguage.googleapis.com/v1beta/openai/",
             key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             role_variables={
-                "consultant_a": "GEMINI_API_KEY_GEN_A",
-                "consultant_b": "GEMINI_API_KEY_GEN_B",
-                "researcher": "GEMINI_API_KEY_RES",
-                # Who decides what is trained,
-                "supervisor": "GEMINI_API_KEY_SUP",
-                "autotuner": "GEMINI_API_KEY_SUP",
-                "planner": "GEMINI_API_KEY_SUP",
-                # and who reads and checks what was.
-                "analyst": "GEMINI_API_KEY_EXEC",
-                "checker": "GEMINI_API_KEY_EXEC",
-                "judge": "GEMINI_API_KEY_EXEC",
+                name: f"GEMINI_API_KEY_{role.key_group}" for name, role in ROLES.items() if role.key_group
             },
             formats=("json_schema", "json_object", "text"),
             model="gemini-3.8-flash",

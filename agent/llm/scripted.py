@@ -26,7 +26,7 @@ from agent.errors import (
     UsageError,
 )
 from agent.llm.base import Citation, Reply, Request, Usage, rough_tokens
-from agent.names import ROLES
+from agent.model_roles import ROLES
 from trainers.command.findings import Findings, Section
 
 NAME = "scripted"
@@ -153,7 +153,7 @@ def parse_script(raw: Mapping[str, Any], *, file: str) -> tuple[ScriptedReply, .
 
 def _reply(entry: Section) -> ScriptedReply:
     raw = entry.raw
-    role = _one_of(entry, "role", ROLES)
+    role = _one_of(entry, "role", tuple(ROLES))
     # `json: null` is an answer, so presence counts, not the value.
     kinds = [key for key in ("json", "text", "error") if key in raw]
     if len(kinds) != 1:

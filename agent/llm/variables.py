@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from agent.errors import UsageError
 from agent.llm.config_checks import url_problem
 from agent.llm.presets import PRESETS
+from agent.model_roles import RESEARCHER, ROLES
 
 if TYPE_CHECKING:
     from agent.llm.config import LLMConfig
@@ -29,7 +30,7 @@ ADDRESSES = {
     "openai": "OPENAI_BASE_URL",
     "gemini": "GEMINI_OPENAI_BASE_URL",
 }
-MODELS = {"planner": "PLANNER_MODEL", "judge": "EVALUATOR_MODEL"}
+MODELS = {role.name: role.model_variable for role in ROLES.values() if role.model_variable is not None}
 SEARCH = "GEMINI_USE_GOOGLE_SEARCH"
 GIVEN = "given"
 """Origin of a search provider that a person chose, be it none."""
@@ -205,7 +206,7 @@ def _with_search(
     if not wanted:
         return replace(config, search_provider="none", origins=dict(config.origins) | {"search_provider": said})
     gemini = PRESETS["gemini"]
-    keys = ("ROUNDTABLE_SEARCH_API_KEY", "ROUNDTABLE_RESEARCHER_API_KEY", *gemini.variables_of("researcher"))
+    keys = ("ROUNDTABLE_SEARCH_API_KEY", "ROUNDTABLE_RESEARCHER_API_KEY", *gemini.variables_of(RESEARCHER.name))
     if there(*keys) or (not programmable and config.provider == "gemini"):
         provider = "gemini"
     elif programmable:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agent.names import ROLES
+from agent.model_roles import ROLES
 from agent.options import readers
 
 if TYPE_CHECKING:

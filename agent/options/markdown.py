@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from agent.names import ROLES
+from agent.model_roles import ROLES
 from agent.options.kinds import Choice
 from agent.options.option import EVERY, Option, options_of
 from agent.options.study import Call

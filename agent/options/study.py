@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Generic
 
 from agent import names
+from agent.model_roles import ROLES
 from agent.options.kinds import (
     BOUNDS,
     COUNT,
@@ -294,9 +295,9 @@ class Models:
         ROLE_MODELS,
         "model of the {role}",
         default={},
-        flags=tuple(f"--{role.replace('_', '-')}-model" for role in names.ROLES),
+        flags=tuple(role.option for role in ROLES.values()),
         metavar="M",
-        variables=("PLANNER_MODEL", "EVALUATOR_MODEL"),
+        variables=tuple(role.model_variable for role in ROLES.values() if role.model_variable is not None),
     )
     base_url: str | None = option(
         WORD,

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.errors import LLMUnusable
 from agent.llm.base import Message, Request
+from agent.model_roles import ANALYST
 from agent.roles import schemas
 from agent.roles.ask import Agents, Answer, Hidden
 from agent.roles.digest import settings
@@ -26,7 +27,6 @@ OVERALL_CHARACTERS, READING_CHARACTERS = 3000, 800
 SETTINGS_CHARACTERS, TRENDS_CHARACTERS = 500, 600
 ANSWER_CHARACTERS, PROBLEMS = 8000, 20
 """Of an unusable answer, what its repair turn quotes."""
-MAX_TOKENS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +81,12 @@ def read(agents: Agents, situation: Situation) -> Reading:
     }
     prompt = agents.prompts.render("analyst", **values, problems=[])
     request = Request(
-        role="analyst",
+        role=ANALYST.name,
         system=prompt.system,
         messages=(Message(role="user", text=prompt.user),),
         schema=answer_schema([str(trial["trial"]) for trial in trials]),
         schema_name="reading",
-        max_tokens=MAX_TOKENS,
+        max_tokens=ANALYST.answer_tokens(),
     )
     repaired = False
     try:

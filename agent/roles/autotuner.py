@@ -14,6 +14,7 @@ from typing import Any
 from agent.anonymise import in_json
 from agent.errors import LLMUnusable
 from agent.llm.base import Message, Request
+from agent.model_roles import AUTOTUNER
 from agent.records import Proposal
 from agent.reference import Reference
 from agent.roles.ask import Agents, Answer, Hidden
@@ -27,8 +28,6 @@ DIAGNOSIS_CHARACTERS = 2000
 FINDING_CHARACTERS = 600
 ANSWER_CHARACTERS = 20_000
 """Of an unusable answer, as the repair turn shows it again."""
-TOKENS, TOKENS_EACH, MOST_TOKENS = 4096, 1024, 16_384
-"""Of the answer: reasoning models count their thinking in."""
 
 
 def suggest(agents: Agents, situation: Situation, count: int) -> Suggested:
@@ -138,12 +137,12 @@ def _question(agents: Agents, situation: Situation, count: int) -> Request:
         base_name=Hidden(one_line(situation.base_name, hide=hide)),
     )
     return Request(
-        role="autotuner",
+        role=AUTOTUNER.name,
         system=prompt.system,
         messages=(Message(role="user", text=prompt.user),),
         schema=answer_schema(situation.reference, count),
         schema_name="suggestion",
-        max_tokens=min(TOKENS + TOKENS_EACH * count, MOST_TOKENS),
+        max_tokens=AUTOTUNER.answer_tokens(count),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from agent.errors import LLMError, Problem
 from agent.llm.base import Message, Request
+from agent.model_roles import CHECKER
 from agent.planning import Plan
 from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key
@@ -192,11 +193,12 @@ def critique(agents: Agents, situation: Situation, checked: Checked) -> Critique
         candidates=[{"name": candidate.name, "lines": _lines(candidate.proposal, hide)} for candidate in shown],
     )
     request = Request(
-        role="checker",
+        role=CHECKER.name,
         system=prompt.system,
         messages=(Message(role="user", text=prompt.user),),
         schema=verdict_schema(situation.reference, [candidate.name for candidate in shown]),
         schema_name="verdicts",
+        max_tokens=CHECKER.answer_tokens(),
     )
     text = f"[system]\n{prompt.system}\n\n[user]\n{prompt.user}\n"
     try:

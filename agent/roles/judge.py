@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.acceptance import Judgement, Opinion
 from agent.llm.base import Message, Request
+from agent.model_roles import JUDGE
 from agent.records import CandidateResult, Objective, TrialRecord
 from agent.reference.model import show
 from agent.roles import schemas
@@ -59,12 +60,12 @@ def ask(
     )
     answer = agents.ask(
         Request(
-            role="judge",
+            role=JUDGE.name,
             system=prompt.system,
             messages=(Message(role="user", text=prompt.user),),
             schema=answer_schema(names),
             schema_name="opinions",
-            max_tokens=4096,
+            max_tokens=JUDGE.answer_tokens(),
         )
     )
     found: dict[str, Opinion] = {}

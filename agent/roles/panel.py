@@ -14,20 +14,19 @@ from dataclasses import dataclass, replace
 
 from agent.errors import LLMError
 from agent.llm.base import Message, Request
+from agent.model_roles import CONSULTANT_A, CONSULTANT_B, ROLES, SUPERVISOR
 from agent.roles import autotuner
 from agent.roles.ask import Agents, Answer, Hidden, Prompt, Prompts
 from agent.roles.digest import digest
 from agent.roles.foreign import Hide, cleaned, cut, one_line
 from agent.roles.situation import Situation, Suggested
 
-CONSULTANTS: Mapping[str, str] = {"consultant_a": "bold", "consultant_b": "careful"}
+CONSULTANTS: Mapping[str, str] = {CONSULTANT_A.name: "bold", CONSULTANT_B.name: "careful"}
 """Role -> manner, in the order in which they speak."""
 STATEMENT_CHARACTERS = 2400
 """Of one statement: some 600 tokens, two paragraphs for each candidate."""
 DISCUSSION_CHARACTERS = 24_000
 """Of the discussion as a prompt shows it: five turns; the newest statements are kept."""
-MAX_TOKENS = 4096
-"""Of one statement; reasoning models count their thinking in."""
 
 _HEAD = re.compile(r"## (consultant_[ab]), turn (\d+)(?:, call \S+|: (left out, .*))$")
 
@@ -123,7 +122,9 @@ def _statement(
     )
     message = Message(role="user", text=prompt.user)
     try:
-        answer = agents.ask(Request(role=role, system=prompt.system, messages=(message,), max_tokens=MAX_TOKENS))
+        answer = agents.ask(
+            Request(role=role, system=prompt.system, messages=(message,), max_tokens=ROLES[role].answer_tokens())
+        )
     except LLMError as error:
         return Statement(role=role, turn=turn, missing=f"{type(error).__name__}: {one_line(error)}")
     text = cleaned(answer.text)
@@ -171,7 +172,7 @@ class _SupervisorsPrompts(Prompts):
 
     def render(self, name: str, **values: object) -> Prompt:
         if name != "autotuner":
-            return self._prompts.render(name, **(values | {"role": "supervisor"}))
+            return self._prompts.render(name, **(values | {"role": SUPERVISOR.name}))
         return self._prompts.render("supervisor", discussion=self._discussion, heard=self._heard, **values)
 
 
@@ -179,7 +180,7 @@ def _supervised(agents: Agents, statements: Sequence[Statement]) -> Agents:
     """Agents for the autotuner's functions, behind which the supervisor's model answers."""
 
     def ask(request: Request) -> Answer:
-        return agents.ask(replace(request, role="supervisor"))
+        return agents.ask(replace(request, role=SUPERVISOR.name))
 
     return Agents(ask=ask, prompts=_SupervisorsPrompts(agents.prompts, statements))
 

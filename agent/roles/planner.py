@@ -15,6 +15,7 @@ from typing import Any
 from agent.anonymise import in_json
 from agent.errors import LLMUnusable
 from agent.llm.base import Reply, Request
+from agent.model_roles import PLANNER
 from agent.planning import STEPS, STOP, Advice, Past, Plan, allowed
 from agent.reference import Reference
 from agent.reference.keys import listed, misspelled
@@ -138,7 +139,9 @@ class _Desk:
     def ask(self, request: Request) -> Answer:
         """Raises LLMUnusable for names that are none and for a plan without words, _Stopped for the step stop."""
         assert request.schema is not None
-        answer = self._ask(replace(request, role="planner", schema=plan_schema(request.schema), schema_name="plan"))
+        answer = self._ask(
+            replace(request, role=PLANNER.name, schema=plan_schema(request.schema), schema_name="plan")
+        )
         problems: list[str] = []
         data = self._read(answer.data, problems)
         if problems:
@@ -194,7 +197,7 @@ class _PlannersPrompts(Prompts):
 
     def render(self, name: str, **values: object) -> Prompt:
         if name != "autotuner":
-            return self._prompts.render(name, **(values | {"role": "planner"}))
+            return self._prompts.render(name, **(values | {"role": PLANNER.name}))
         shown = {"step": self._advice.step, "reason": self._advice.reason}
         rounds = [_round(entry) for entry in self._past[-ROUNDS:]]
         return self._prompts.render("planner", steps=self._steps, rules=shown, rounds=rounds, **values)

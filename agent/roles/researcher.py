@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from agent.llm.base import Citation, Message, Request, Search
 from agent.llm.google_search import is_web_address
+from agent.model_roles import RESEARCHER
 from agent.roles.analyst import plain_keywords
 from agent.roles.ask import Agents, Hidden
 from agent.roles.foreign import Hide, record_line
@@ -28,7 +29,6 @@ ALL_CHARACTERS = 4000
 """Of all remedies together with their addresses: what later prompts carry."""
 REMEDY_SOURCES = 3
 PAGES = 20
-MAX_TOKENS = 4096
 
 _BULLET = re.compile(r"(\s*)(?:[-*•–]|\d{1,2}[.)])\s+(\S.*)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
@@ -110,10 +110,10 @@ def research(agents: Agents, keywords: Sequence[str], *, max_remedies: int = 6) 
     )
     answer = agents.ask(
         Request(
-            role="researcher",
+            role=RESEARCHER.name,
             system=prompt.system,
             messages=(Message(role="user", text=prompt.user),),
-            max_tokens=MAX_TOKENS,
+            max_tokens=RESEARCHER.answer_tokens(),
             search=Search(query=query),
         )
     )

@@ -6,7 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from agent.llm.roles import may_speak
+from agent.model_roles import (
+    ANALYST,
+    AUTOTUNER,
+    CHECKER,
+    CONSULTANT_A,
+    CONSULTANT_B,
+    JUDGE,
+    PLANNER,
+    RESEARCHER,
+    SUPERVISOR,
+    ModelRole,
+    Switches,
+    may_speak,
+)
 from agent.proposers import ProposerEntry, proposer_entry
 from agent.store.study import Settings
 
@@ -62,12 +75,15 @@ class Workflow:
         if not self.asks_models:
             return ()
         return may_speak(
-            proposer=self.proposer,
-            planned=self.entry.planned(self.planned),
-            analyst=self.analyst,
-            searches=self.researcher,
-            critique=self.critique,
-            judge=self.judge,
+            Switches(
+                proposes=self.entry.speaks,
+                planned=self.entry.planned(self.planned),
+                plans=self.entry.plans,
+                analyst=self.analyst,
+                searches=self.researcher,
+                critique=self.critique,
+                judge=self.judge,
+            )
         )
 
 
@@ -182,13 +198,16 @@ def _notes(workflow: Workflow) -> list[str]:
 def _analyse(workflow: Workflow) -> Step:
     nodes = [Node(id="heuristics", name="Heuristics", does="flags and trends of every curve", kind="rules")]
     edges = []
-    if "analyst" in workflow.roles:
-        nodes.append(Node(id="analyst", name="Analyst", does="reads the newest curves", kind="model"))
-        edges.append(Edge(source="heuristics", target="analyst", label="evidence"))
-    if "researcher" in workflow.roles:
-        nodes.append(Node(id="researcher", name="Researcher", does="looks for remedies, with sources", kind="model"))
-        edges.append(Edge(source=nodes[-2].id, target="researcher", label="keywords"))
+    for role, gets in ((ANALYST, "evidence"), (RESEARCHER, "keywords")):
+        if role.name in workflow.roles:
+            edges.append(Edge(source=nodes[-1].id, target=role.name, label=gets))
+            nodes.append(_speaks(role))
     return Step(id="analyse", name="analyse", does="What do the results say?", rows=[[n] for n in nodes], edges=edges)
+
+
+def _speaks(role: ModelRole, does: str = "", *, id: str = "", kind: str = "model") -> Node:
+    """A role. does: where there is more to say than the role's own words."""
+    return Node(id=id or role.name, name=role.title, does=does or role.does, kind=kind)
 
 
 def _propose(workflow: Workflow) -> Step:
@@ -204,28 +223,18 @@ def _propose(workflow: Workflow) -> Step:
     rows: list[list[Node]] = []
     edges: list[Edge] = []
     if entry.speaks == "panel":
-        rows.append(
-            [
-                Node(id="consultant_a", name="Consultant A", does="argues", kind="model"),
-                Node(id="consultant_b", name="Consultant B", does="argues", kind="model"),
-            ]
-        )
-        edges.append(
-            Edge(source="consultant_a", target="consultant_b", label=_many(workflow.turns, "turn"), style="both")
-        )
-        rows.append([Node(id="supervisor", name="Supervisor", does="merges them within bounds", kind="model")])
-        edges += [Edge(source=node.id, target="supervisor") for node in rows[0]]
-    elif entry.plans or "planner" in workflow.roles:
-        kind = "model" if workflow.asks_models else "rules"
-        rows.append([Node(id="planner", name="Planner", does="small, medium, radical or stop", kind=kind)])
-    elif entry.speaks == "autotuner":
-        does = "changes, each with a reason"
-        if entry.shares:
-            does = f"{workflow.share:.0%}, once {workflow.warmup} are scored"
-        rows.append([Node(id="autotuner", name="Autotuner", does=does, kind="model")])
+        one, other = _speaks(CONSULTANT_A), _speaks(CONSULTANT_B)
+        rows += [[one, other], [_speaks(SUPERVISOR)]]
+        edges.append(Edge(source=one.id, target=other.id, label=_many(workflow.turns, "turn"), style="both"))
+        edges += [Edge(source=node.id, target=SUPERVISOR.name) for node in (one, other)]
+    elif entry.plans or PLANNER.name in workflow.roles:
+        rows.append([_speaks(PLANNER, kind="model" if workflow.asks_models else "rules")])
+    elif entry.speaks == AUTOTUNER.name:
+        does = f"{workflow.share:.0%}, once {workflow.warmup} are scored" if entry.shares else ""
+        rows.append([_speaks(AUTOTUNER, does)])
     rows.append([bayes])
     if entry.plans and not workflow.asks_models:
-        edges.append(Edge(source="planner", target="bayes", label="step"))
+        edges.append(Edge(source=PLANNER.name, target="bayes", label="step"))
     if workflow.asks_models and len(rows) > 1:
         model = rows[-2][0].id
         edges.append(Edge(source="bayes", target=model, label="suggestion"))
@@ -238,8 +247,8 @@ def _check(workflow: Workflow) -> Step:
     if not (workflow.asks_models and workflow.entry.asks):
         return Step(id="check", name="check", does="May it be trained?", rows=[[rules]])
     nodes, edges = [rules], []
-    if "checker" in workflow.roles:
-        nodes.append(Node(id="critique", name="Critique", does="blocks only with a finding", kind="model"))
+    if CHECKER.name in workflow.roles:
+        nodes.append(_speaks(CHECKER, id="critique"))
         edges.append(Edge(source="rules", target="critique", label="valid"))
         edges.append(Edge(source="critique", target="repair", label="finding", style="failure"))
     nodes.append(Node(id="repair", name="Repair turn", does="sees every error, answers again", kind="model"))
@@ -279,10 +288,9 @@ _RESULT = Step(id="result", name="result", does="The best settings, and how sure
 
 def _assess(workflow: Workflow) -> Step:
     does = "Rank above the noise, name the incumbent, close the round"
-    if "judge" not in workflow.roles:
+    if JUDGE.name not in workflow.roles:
         return Step(id="assess", name="assess", does=does)
-    judge = Node(id="judge", name="Judge", does="decides on small real gains", kind="model")
-    return Step(id="assess", name="assess", does=does, rows=[[judge]])
+    return Step(id="assess", name="assess", does=does, rows=[[_speaks(JUDGE)]])
 
 
 def _submit(workflow: Workflow) -> Step:

@@ -165,7 +165,7 @@ def test_a_word_in_a_keys_place_goes_to_a_server_of_ones_own_alone() -> None:
 def test_one_key_an_agent_plays_every_role() -> None:
     config = config_of("gemini", {}, PANEL)
     assert config.search_provider == "gemini"
-    found = {role: str(endpoint_for(config, role, {}, PANEL).key_from).split()[0][15:] for role in ROLES[2:]}
+    found = {role: str(endpoint_for(config, role, {}, PANEL).key_from).split()[0][15:] for role in list(ROLES)[2:]}
     assert found == {
         "autotuner": "SUP",
         "planner": "SUP",
