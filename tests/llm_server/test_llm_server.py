@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, ClassVar
 
-import anthropic
-import httpx
-import openai
 import pytest
 
 from tests.llm_server.behaviours import (
@@ -40,6 +37,15 @@ SCHEMA: dict[str, Any] = {
 USAGE = Tokens(input=100, output=30, cached=40, cache_write=5, reasoning=10)
 PAGES = (Page(url="https://example.org/a", title="A", snippet="about a"),)
 KEY = "sk-test-0123456789"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sdks() -> None:
+    """Not at the top: their imports take seconds, every worker reads this file, and one runs it."""
+    global anthropic, httpx, openai
+    import anthropic
+    import httpx
+    import openai
 
 
 @pytest.fixture
