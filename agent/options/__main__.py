@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from agent.options.markdown import filled
+from trainers.files import write_atomic
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        Path(name).write_text(filled(Path(name).read_text(encoding="utf-8")), encoding="utf-8")
+        write_atomic(Path(name), filled(Path(name).read_text(encoding="utf-8")))

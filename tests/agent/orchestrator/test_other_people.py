@@ -113,7 +113,7 @@ def test_a_group_of_one_is_nobody_else(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def append_to_journal(path: Path) -> None:
-    Journal(path, Disk(), utc_now).append("a")
+    Journal(path, Disk(), utc_now).append(Resumed(by="a"))
 
 
 def take_lease(path: Path) -> None:
