@@ -40,6 +40,8 @@ SLOW = (
     "benchmarks",
     "cluster",
     "faults",
+    "golden/test_golden_here.py",
+    "golden/test_golden_slurm.py",
     "llm_server/test_llm_server.py",
     "plugins",
     "simulation",

@@ -15,6 +15,7 @@ and step records and the journal hold the sha256 of files in which placeholders 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import lzma
 import os
@@ -222,11 +223,10 @@ def _jobs(texts: Mapping[str, str], place: Place) -> dict[str, str]:
     }
     found = {}
     for folder in sorted(folders):
-        for kind in _KINDS:
-            for attempt in range(1, 10):
-                for array in range(10):
-                    tag = f"{_plain(folder, place)} {kind} {attempt} {array}"
-                    found[_job(place, folder, kind, str(attempt), str(array))] = f"@{{job {tag}}}"
+        name = _plain(folder, place)
+        for kind, attempt, array in itertools.product(_KINDS, range(1, 10), range(10)):
+            made = _job(place, folder, kind, str(attempt), str(array))
+            found[made] = f"@{{job {name} {kind} {attempt} {array}}}"
     return found
 
 

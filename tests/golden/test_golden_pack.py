@@ -1,32 +1,19 @@
-"""Studies that earlier code has begun are read, and gone on with, as that code would have: byte for byte."""
+"""Packing studies with placeholders, and what may not be in a recording."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from tests.golden.pack import Place, Texts, filled, read_archive, with_placeholders, write_archive
-from tests.golden.record import ARCHIVES, BEGUN, CLOCK, differences, play
+from tests.golden.record import ARCHIVES
 from tests.golden.studies import GOLDEN
-from tests.golden.world import World
-
-RECORDED = [(path, name) for path in sorted(ARCHIVES.glob("*.json.xz")) for name in read_archive(path)]
-
-
-@pytest.mark.parametrize(("path", "name"), RECORDED, ids=[f"{path.name[:-8]}-{name}" for path, name in RECORDED])
-def test_a_study_of_a_release_is_read_and_gone_on_with_as_it_was_then(path: Path, name: str, tmp_path: Path) -> None:
-    recorded = read_archive(path)[name]
-    begun = {text: recorded[text] for text in recorded if text.startswith((BEGUN, CLOCK))}
-    world = World(tmp_path / "w", user="somebody-else", host="third-host", began=datetime(2029, 12, 31, 23, 58))
-    found = begun | play(name, begun, world)
-    lines = differences(recorded, found)
-    assert not lines, f"{GOLDEN[name].state}: where this is meant, see tests/golden/README.md\n{lines}"
 
 
 def test_this_release_has_every_golden_study_and_all_of_them_are_small() -> None:
@@ -36,8 +23,11 @@ def test_this_release_has_every_golden_study_and_all_of_them_are_small() -> None
 
 @pytest.mark.parametrize("path", sorted(ARCHIVES.glob("*.json.xz")), ids=lambda path: str(path.name))
 def test_no_path_and_no_name_of_a_machine_is_in_a_recording(path: Path) -> None:
-    mine = {sys.prefix, str(Path.home()), os.getcwd(), os.uname().nodename, str(Path(__file__).parents[2])}
-    # Where studies are recorded, and the worlds' own people and hosts.
+    places = {sys.prefix, str(Path.home()), os.getcwd(), str(Path(__file__).parents[2])}
+    mine = {place for place in places if len(Path(place).parts) > 2}
+    # A host that is called by a plain word, as containers are, cannot be told from the word.
+    mine |= {name for name in [os.uname().nodename] if re.search(r"[0-9-]", name)}
+    # Where studies are recorded, and the worlds' own people, hosts and times.
     told = {"/tmp", "/root", "/home", "/work", "/var", "/mnt", "u7golden", "h7golden", "golden-user", "gold12"}
     told |= {"2031-03", "20310304", "2032-11", "20321109"}
     found = [
