@@ -55,6 +55,7 @@ def function_of(where: str) -> FunctionType:
     for part in path.split("."):
         found = inspect.getattr_static(found, part)
     found = getattr(found, "__func__", found)
+    found = getattr(found, "fget", found)  # a property
     found = inspect.unwrap(found)  # type: ignore[arg-type]
     if not isinstance(found, FunctionType):
         raise Moved(f"{where} is no function")
@@ -88,6 +89,7 @@ def applied(mutation: Mutation) -> Iterator[None]:
 _SUBMIT = "agent.orchestrator.training.submit"
 _RETRY = "agent.orchestrator.training.retry"
 _APPEND = "self._disk.append(self._path, json.dumps(entry, ensure_ascii=False, allow_nan=False))"
+_ROWS = "agent.orchestrator.training.rows"
 _COLLECT = "agent.orchestrator.training.collect"
 
 MUTATIONS: Sequence[Mutation] = (
@@ -129,9 +131,9 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         name="an end is journaled at every look",
-        where=f"{_COLLECT}:_judge",
-        old="if not mine and not fates.judged(row.row):",
-        new="if not mine:",
+        where=f"{_ROWS}:RowState.is_to_be_judged",
+        old="return self.newest.ended is None and ",
+        new="return ",
     ),
     Mutation(
         name="a row without a result is judged at once",
@@ -165,14 +167,14 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         name="attempts that a late result overtook go on",
-        where="agent.orchestrator.training.superseded:stop_overtaken",
+        where="agent.orchestrator.training.superseded:stop_superseded",
         old="if not active:",
         new="if True:",
     ),
     Mutation(
         name="a cancelled row is retried",
-        where=f"{_RETRY}:Fates.out",
-        old="return self.handed[row].cancelled or ",
+        where=f"{_ROWS}:RowState.left_alone",
+        old="return self.cancelled or ",
         new="return ",
         also=Mutation(
             name="and its end is taken for the machine's",

@@ -13,7 +13,7 @@ from agent.acceptance.rules_file import load_rules
 from agent.budget import RESOURCES
 from agent.orchestrator.stages import Round
 from agent.orchestrator.training import circuit_breaker
-from agent.orchestrator.training.retry import endings
+from agent.orchestrator.training.rows import endings
 from agent.orchestrator.training.submissions import submissions
 from agent.records import CandidateResult, Place
 from agent.report.tables import trials_csv

@@ -11,7 +11,7 @@ from agent import acceptance, diagnosis
 from agent.objectives import parse_limit, quantities, violation
 from agent.orchestrator.closing.accept import Accepted, accept
 from agent.orchestrator.training.render import closed_rungs
-from agent.orchestrator.training.retry import endings
+from agent.orchestrator.training.rows import endings
 from agent.orchestrator.work import StepResult, Work
 from agent.records import CandidateResult, Outcome, TrialAnalysis, TrialRecord
 from agent.report.naive import naive_names, study_warning

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from agent.errors import NothingLearnt, TrialsCrashed
 from agent.launch.states import compact
 from agent.orchestrator.training import circuit_breaker
-from agent.orchestrator.training.retry import endings
+from agent.orchestrator.training.rows import endings
 from agent.orchestrator.work import Work
 from agent.pasteable import quoted
 from agent.records import CandidateResult, Outcome

@@ -16,7 +16,7 @@ from agent.halving import Entrant, Halving, promoted
 from agent.orchestrator.closing import nothing_learnt
 from agent.orchestrator.closing.assess import candidate_result, explained
 from agent.orchestrator.training import render
-from agent.orchestrator.training.retry import endings
+from agent.orchestrator.training.rows import endings
 from agent.orchestrator.work import Given, StepResult, Work
 from agent.records import CandidateResult
 from agent.reference import Reference, load_reference

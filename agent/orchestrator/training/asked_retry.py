@@ -10,9 +10,11 @@ from collections.abc import Collection, Sequence
 from agent.errors import UsageError
 from agent.launch.base import State
 from agent.launch.states import compact
+from agent.orchestrator.training import retry
 from agent.orchestrator.training.cancel import check_rows, named
 from agent.orchestrator.training.collect import row_statuses
-from agent.orchestrator.training.retry import Fates, open_wave
+from agent.orchestrator.training.retry import open_wave
+from agent.orchestrator.training.rows import read_rows
 from agent.orchestrator.training.submissions import submissions
 from agent.orchestrator.work import StepResult, Work
 from agent.store.events import RetryAsked
@@ -74,7 +76,8 @@ def _newest_attempts(work: Work) -> dict[int, int]:
 def plan(work: Work, manifest: Manifest, rows: Sequence[int]) -> None:
     """Journal a person's retry; the collect step hands it over, also after a kill."""
     journal(work, rows)
-    Fates(work).plan(rows, manifest)
+    known = read_rows(work.store, work.paths)
+    retry.plan(work, [known[row] for row in rows], manifest)
 
 
 def journal(work: Work, rows: Sequence[int]) -> None:

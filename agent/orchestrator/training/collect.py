@@ -11,14 +11,34 @@ from pathlib import Path
 from agent.errors import InvalidSummary, LaunchError, SchedulerUnavailable, UsageError
 from agent.launch.base import State, Submission, TaskStatus
 from agent.orchestrator.training import pending_reasons, render
-from agent.orchestrator.training.retry import Fates, carry_out, close_by_quorum, next_attempt, open_wave
+from agent.orchestrator.training.retry import (
+    carry_out,
+    close_by_quorum,
+    give_up,
+    has_all_memory,
+    judge,
+    next_attempt,
+    open_wave,
+    plan,
+)
+from agent.orchestrator.training.rows import (
+    Action,
+    Cancel,
+    GiveUp,
+    Judge,
+    Retry,
+    RowState,
+    Wait,
+    next_actions,
+    read_rows,
+    with_results,
+)
 from agent.orchestrator.training.scancelled import halt_if_cancelled, halt_if_evaluation_cancelled
 from agent.orchestrator.training.submissions import begun, interrupted, submissions
 from agent.orchestrator.training.submit import NotYet, start
-from agent.orchestrator.training.superseded import stop_overtaken
+from agent.orchestrator.training.superseded import stop_superseded
 from agent.orchestrator.work import Around, StepResult, Work
 from agent.pasteable import quoted
-from agent.records import Outcome
 from agent.store.disk import read_text
 from agent.store.events import ResultMissing, SummaryGiven, Wave
 from agent.store.requests import cancelled_names, open_requests
@@ -72,32 +92,51 @@ def _wait_for_rows(work: Work, manifest: Manifest, results: Results) -> StepResu
     """
     if (wave := open_wave(work)) is not None:
         return _retried(work, manifest, wave)
-    fates = Fates(work)
-    stop_overtaken(work, fates, results)
-    unfinished = [row for row in manifest.rows if not fates.settled(row.row, results[row.row])]
+    policy = work.tools.policy
+    rows = read_rows(work.store, work.paths, results)
+    stop_superseded(work, rows)
+    unfinished = [row for row in manifest.rows if not rows[row.row].is_settled(policy)]
     if not unfinished:
         return None
     statuses, around = _statuses(work)
     results.update(_results(work, manifest, unfinished))
-    unfinished = [row for row in unfinished if not fates.settled(row.row, results[row.row])]
-    active = {row.row: statuses[row.row] for row in unfinished if statuses[row.row].state is not State.GONE}
-    if not active:
-        if (late := _late(fates, unfinished, results, statuses)) and not _grace_is_over(work, fates, late):
-            return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(late)} rows")
-        if _being_cancelled(work):
-            return StepResult(status=Status.WAITING, message=f"{work.label}: a cancellation is under way")
-        halt_if_cancelled(work, fates, results, statuses)
-        _judge(fates, unfinished, results, statuses)
-    ok = sum(result is not None and result.outcome == Outcome.OK for result in results.values())
-    tried = all(row.row in fates.endings for row in unfinished)
-    if tried and work.tools.policy.quorum_reached(ok=ok, rows=len(results)):
-        close_by_quorum(work, {row: fates.handed[row] for row in active}, ok=ok, rows=len(results))
-        return StepResult(status=Status.WAITING, progress=active, around=around) if active else None
-    if active:
-        return StepResult(status=Status.WAITING, progress=active, around=around)
-    again = [row.row for row in unfinished if not fates.judged(row.row) or fates.again(row.row)]
-    if again := fates.give_up_without_memory(again):
-        fates.plan(again, manifest)
+    rows = with_results(rows, results)
+    unfinished = [row for row in unfinished if not rows[row.row].is_settled(policy)]
+    ok = sum(one.ok for one in rows.values())
+
+    def actions(*, judged: bool) -> list[Action]:
+        return next_actions(
+            [rows[row.row] for row in unfinished],
+            statuses,
+            policy,
+            ok=ok,
+            total=len(results),
+            judged=judged,
+            hopeless=lambda one: has_all_memory(work, one),
+        )
+
+    found = actions(judged=False)
+    if found and isinstance(found[0], Judge):
+        if (waiting := _judge(work, manifest, found[0], rows, statuses)) is not None:
+            return waiting
+        rows = read_rows(work.store, work.paths, results)
+        found = actions(judged=True)
+    return _carry_out(work, manifest, found, around, total=len(results))
+
+
+def _carry_out(
+    work: Work, manifest: Manifest, actions: Sequence[Action], around: Sequence[Around], *, total: int
+) -> StepResult | None:
+    """Do what is to be done about the rows; None when nothing is left to do."""
+    for action in actions:
+        if isinstance(action, Cancel):
+            close_by_quorum(work, action.rows, ok=action.ok, rows=total)
+        elif isinstance(action, GiveUp):
+            give_up(work, action.rows, f"max_mem ({work.tools.profile.max_mem}) of the profile was not enough")
+        elif isinstance(action, Retry):
+            plan(work, action.rows, manifest)
+        elif isinstance(action, Wait):
+            return StepResult(status=Status.WAITING, progress=action.progress, around=around)
     wave = open_wave(work)
     return _retried(work, manifest, wave) if wave is not None else None
 
@@ -111,35 +150,32 @@ def _retried(work: Work, manifest: Manifest, wave: Wave) -> StepResult:
     return StepResult(status=Status.WAITING, message=carry_out(work, manifest, wave))
 
 
-def _judge(fates: Fates, rows: Sequence[Row], results: Results, statuses: Mapping[int, TaskStatus]) -> None:
-    """Journal how the rows' newest attempts ended. What Roundtable itself stopped says nothing."""
-    for row in rows:
-        result = results[row.row]
-        mine = fates.handed[row.row].stopped and fates.own(row.row, result) is None
-        if not mine and not fates.judged(row.row):
-            fates.judge(row, result, statuses[row.row])
+def _judge(
+    work: Work,
+    manifest: Manifest,
+    action: Judge,
+    rows: Mapping[int, RowState],
+    statuses: Mapping[int, TaskStatus],
+) -> StepResult | None:
+    """Journal how rows ended whose tasks are gone; or what it waits for. Raises RoundCancelled."""
+    if action.late and not _grace_is_over(work, action.late):
+        return StepResult(status=Status.WAITING, message=f"waiting for late results of {len(action.late)} rows")
+    if _being_cancelled(work):
+        return StepResult(status=Status.WAITING, message=f"{work.label}: a cancellation is under way")
+    halt_if_cancelled(work, rows, statuses)
+    for one in action.rows:
+        judge(work, manifest.rows[one.row], one, statuses[one.row])
+    return None
 
 
-def _late(fates: Fates, rows: Sequence[Row], results: Results, statuses: Mapping[int, TaskStatus]) -> Sequence[Row]:
-    """Rows whose end may still show otherwise: no result, half of one, or a failure accounting has not explained."""
-
-    def open_yet(row: Row) -> bool:
-        result = fates.own(row.row, results[row.row])
-        known = result is not None and result.outcome == Outcome.CRASHED and statuses[row.row].exit_code != ""
-        return not known and not fates.judged(row.row)
-
-    return [row for row in rows if open_yet(row)]
-
-
-def _grace_is_over(work: Work, fates: Fates, rows: Sequence[Row]) -> bool:
+def _grace_is_over(work: Work, rows: Sequence[RowState]) -> bool:
     """Whether these rows have been gone for long enough that a slow shared filesystem is no explanation any more.
 
     The first sight is journaled, so that the wait also ends when each look is a process of its own.
     """
     if work.tools.launcher().capabilities.results_at_once:
         return True
-    numbers = tuple(row.row for row in rows)
-    attempts = tuple(fates.handed[row].count for row in numbers)
+    numbers, attempts = tuple(one.row for one in rows), tuple(len(one.attempts) for one in rows)
     for gone in work.store.journal.of(ResultMissing, folder=work.paths.root.name):
         if (gone.rows, gone.attempts) == (numbers, attempts):
             return work.store.clock() - gone.at >= timedelta(seconds=work.settings.result_grace_s)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from agent.environment_fault import environment_fault
@@ -20,80 +20,31 @@ from agent.launch.logs import log_file
 from agent.launch.states import compact
 from agent.orchestrator.training import hours, render
 from agent.orchestrator.training.retry_resources import MEMORY, Ask, ask_for, memory_of
-from agent.orchestrator.training.submissions import KINDS, interrupted, submissions
+from agent.orchestrator.training.rows import RowState, quorum_names, read_rows
+from agent.orchestrator.training.submissions import KINDS, submissions
 from agent.orchestrator.training.submit import batches, evaluation_of, start
 from agent.orchestrator.work import Work
 from agent.outcomes import classify
-from agent.policy import Policy
 from agent.records import Outcome
 from agent.store.events import (
     AttemptEnded,
     EnvironmentFault,
     GivenUp,
     QuorumReached,
-    Resumed,
     Wave,
     WaveGroup,
     WaveSubmitted,
 )
-from agent.store.paths import RoundPaths
-from agent.store.requests import cancelled_rows
-from agent.store.store import Store
 from trainers.files import FileProblem, open_to_read, read_json_object
 from trainers.layout import AttemptFiles
 from trainers.manifest import Manifest, Row
-from trainers.results import RowResult, read_exit
+from trainers.results import read_exit
 
 #: Bytes of a task's log that are read for what kept it from beginning: the end of it.
 _LOG_TAIL = 8192
 
 
-def endings(store: Store, paths: RoundPaths) -> dict[int, list[AttemptEnded]]:
-    """How each row's attempts ended, oldest first, as far as that was journaled."""
-    found: dict[int, list[AttemptEnded]] = {}
-    for ended in store.journal.of(AttemptEnded, folder=paths.root.name):
-        found.setdefault(ended.row, []).append(ended)
-    return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handed:
-    """The submission that had a row last."""
-
-    attempt: int
-    submission: Submission
-    count: int
-    """How often the row was handed over so far."""
-    stopped: bool
-    """Whether Roundtable itself stopped it: Ctrl-C, or the quorum was reached."""
-    cancelled: bool
-    """Whether a person cancelled the row through Roundtable and nobody asked for it again since."""
-
-
-def handed_over(work: Work) -> dict[int, Handed]:
-    """Each row's newest submission."""
-    stopped = interrupted(work.store) | set(_quorum_names(work))
-    cancelled = cancelled_rows(work.store, work.paths)
-    found: dict[int, Handed] = {}
-    for attempt, made in submissions(work.store, work.paths, "train"):
-        for row in made.items:
-            count = found[row].count + 1 if row in found else 1
-            found[row] = Handed(
-                attempt=attempt,
-                submission=made,
-                count=count,
-                stopped=made.name in stopped,
-                cancelled=row in cancelled,
-            )
-    return found
-
-
-def _quorum_names(work: Work) -> tuple[str, ...]:
-    reached = work.store.journal.last(QuorumReached, folder=work.paths.root.name)
-    return reached.names if reached is not None else ()
-
-
-def stranger(folder: AttemptFiles, made: Submission, row: int) -> str:
+def _other_claim(folder: AttemptFiles, made: Submission, row: int) -> str:
     """Who has claimed an attempt, if it was not the task that it was handed to; empty otherwise."""
     try:
         claim = read_json_object(folder.claim)
@@ -108,171 +59,57 @@ def stranger(folder: AttemptFiles, made: Submission, row: int) -> str:
     return "" if mine else f"{task} on {host}"
 
 
-class Fates:
-    """What is known of a round's rows beyond their results: from the journal, as it stands now."""
+# -- how a row ended -----------------------------------------------------------------------------------------------
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.policy: Policy = work.tools.policy
-        self.handed = handed_over(work)
-        self.endings = endings(work.store, work.paths)
-        resumed = work.store.journal.last(Resumed)
-        self._resumed = resumed.seq if resumed is not None else 0
-        self.given_up = {
-            (row, attempt)
-            for event in work.store.journal.of(GivenUp, folder=work.paths.root.name)
-            for row, attempt in zip(event.rows, event.attempts, strict=True)
-        }
 
-    def own(self, row: int, result: RowResult | None) -> RowResult | None:
-        """The result, if the row's newest attempt left it."""
-        return result if result is not None and result.attempt >= self.handed[row].attempt else None
-
-    def judged(self, row: int) -> bool:
-        """Whether the end of the row's newest attempt is journaled."""
-        return any(ended.attempt == self.handed[row].attempt for ended in self.endings.get(row, ()))
-
-    def again(self, row: int) -> bool:
-        """Whether a row whose newest attempt is judged is to be started again."""
-        if self.out(row):
-            return False
-        ended = self.endings[row]
-        # What kept a row from beginning was mended before a person had the study go on: these tries count no more.
-        mended = [one for one in ended if one.outcome is Outcome.LAUNCH_FAIL and one.seq < self._resumed]
-        if ended[-1] in mended:
-            return True
-        return self.policy.again(one.outcome for one in ended if one not in mended) is not None
-
-    def out(self, row: int) -> bool:
-        """Whether a row is not started again whatever its outcome is: given up, or cancelled by a person."""
-        return self.handed[row].cancelled or (row, self.handed[row].attempt) in self.given_up
-
-    def settled(self, row: int, result: RowResult | None) -> bool:
-        """Whether a row needs nothing further: a result that counts, or given up."""
-        if result is not None and result.outcome == Outcome.OK:
-            return True
-        if result is not None and self._final(Outcome(result.outcome)):
-            # A newer attempt may be on its way: a person's, or one begun before this result could be seen.
-            return self.own(row, result) is not None or self.judged(row)
-        return self.judged(row) and not self.again(row)
-
-    def _final(self, outcome: Outcome) -> bool:
-        """Whether a result with this outcome needs no word of the scheduler, and is not tried again."""
-        rule = self.policy.rules.get(outcome)
-        return rule is None or (outcome is Outcome.GPU_OOM and rule.action == "give_up")
-
-    def ending(self, row: Row, result: RowResult | None, status: TaskStatus) -> tuple[Outcome, str]:
-        """How the newest attempt of a row ended whose task is gone, and one line of evidence."""
-        handed = self.handed[row.row]
-        folder = self.work.paths.attempt(row.candidate, row.fold, row.seed, handed.attempt)
-        own = self.own(row.row, result)
-        if own is None and handed.cancelled:
-            # Without accounting nothing else tells that a person ended it.
-            return Outcome.CANCELLED, f"a person cancelled it: {status.raw}"
-        claimed, holder = folder.claim.exists(), stranger(folder, handed.submission, row.row)
-        return classify(own, read_exit(folder), status, claimed=claimed, holder=holder)
-
-    def judge(self, row: Row, result: RowResult | None, status: TaskStatus) -> None:
-        """Journal how the newest attempt of a row ended whose task is gone."""
-        handed = self.handed[row.row]
-        outcome, evidence = self.ending(row, result, status)
-        fault = self._environment_fault(row, self.own(row.row, result), outcome, status)
-        ended = self.work.store.journal.append(
-            AttemptEnded(
-                folder=self.work.paths.root.name,
-                row=row.row,
-                attempt=handed.attempt,
-                outcome=outcome,
-                raw=status.raw,
-                node=status.node,
-                exit_code=status.exit_code,
-                evidence=evidence,
-                memory=memory_of(self._ask(row.row), self.work.tools.profile),
-                environment=fault,
-            )
+def judge(work: Work, place: Row, state: RowState, status: TaskStatus) -> None:
+    """Journal how the newest attempt of a row ended whose task is gone. place: the row in the manifest."""
+    newest = state.newest
+    outcome, evidence = _ending(work, place, state, status)
+    work.store.journal.append(
+        AttemptEnded(
+            folder=work.paths.root.name,
+            row=state.row,
+            attempt=newest.number,
+            outcome=outcome,
+            raw=status.raw,
+            node=status.node,
+            exit_code=status.exit_code,
+            evidence=evidence,
+            memory=memory_of(_ask(work, state), work.tools.profile),
+            environment=_environment_fault(work, state, outcome, status),
         )
-        self.endings.setdefault(row.row, []).append(ended)
+    )
 
-    def _environment_fault(
-        self, row: Row, own: RowResult | None, outcome: Outcome, status: TaskStatus
-    ) -> EnvironmentFault | None:
-        """What of this end is the environment's, with the remedy, from the task's log or the trainer's own words."""
-        if outcome is Outcome.CRASHED and own is not None:
-            words = f"{(own.raw.get('error') or {}).get('type', '')}: {own.message}"
-        elif outcome is Outcome.LAUNCH_FAIL:
-            words = _log_tail(log_file(self.work.paths.root, self.handed[row.row].submission, row.row))
-        else:
-            return None
-        tools, profile = self.work.tools, self.work.store.paths.profile
-        python, setup = str(tools.python), bool(tools.profile.setup)
-        fault = environment_fault(outcome, status.exit_code, words, python=python, setup=setup)
-        if fault is None:
-            return None
-        root = str(tools.import_root) if tools.import_root is not None else None
-        remedy = fault.remedy(python=python, root=root, profile=str(profile) if profile.exists() else None)
-        return EnvironmentFault(where=fault.where, said=fault.said, remedy=remedy)
 
-    # -- what a retry asks for ---------------------------------------------------------------------------------
+def _ending(work: Work, place: Row, state: RowState, status: TaskStatus) -> tuple[Outcome, str]:
+    """How the newest attempt ended, and one line of evidence."""
+    folder = work.paths.attempt(place.candidate, place.fold, place.seed, state.newest.number)
+    found = state.newest_result
+    if found is None and state.cancelled:
+        # Without accounting nothing else tells that a person ended it.
+        return Outcome.CANCELLED, f"a person cancelled it: {status.raw}"
+    claimed, holder = folder.claim.exists(), _other_claim(folder, state.newest.submission, state.row)
+    return classify(found, read_exit(folder), status, claimed=claimed, holder=holder)
 
-    def _ask(self, row: int) -> Ask:
-        """What the next attempt of a row asks for beyond the profile, after the ends journaled so far."""
-        if not self.work.tools.launcher().capabilities.resource_requests:
-            return Ask()
-        return ask_for(self.endings.get(row, ()), self.policy, self.work.tools.profile)
 
-    def give_up_without_memory(self, rows: Sequence[int]) -> list[int]:
-        """Give up those of the rows that would only run out of memory again; the others."""
-        hopeless = [row for row in rows if self._has_all_memory(row)]
-        if hopeless:
-            limit = self.work.tools.profile.max_mem
-            give_up(self.work, self.handed, hopeless, f"max_mem ({limit}) of the profile was not enough")
-        return [row for row in rows if row not in hopeless]
-
-    def _has_all_memory(self, row: int) -> bool:
-        """Whether it ran out of memory with as much as it may have."""
-        ask = self._ask(row)
-        past = self.endings.get(row, [])
-        if self.handed[row].stopped or not past or ask.memory is None:
-            return False
-        rule = self.policy.rules.get(past[-1].outcome)
-        if rule is None or rule.memory_factor <= 1:
-            return False
-        return ask.memory == ask_for(past[:-1], self.policy, self.work.tools.profile, always=True).memory
-
-    def plan(self, rows: Sequence[int], manifest: Manifest) -> None:
-        """Journal the wave that starts these rows again, grouped by what they ask for."""
-        asks = {row: self._ask(row) for row in rows}
-        # One list for all that avoid a node: each row's own would split a partition's outage into an array a node.
-        shunned = tuple(sorted({node for ask in asks.values() for node in ask.exclude}))
-        groups: dict[Ask, list[int]] = {}
-        for row, ask in sorted(asks.items()):
-            groups.setdefault(replace(ask, exclude=shunned if ask.exclude else ()), []).append(row)
-        names = {manifest.rows[row].candidate for row in asks}
-        self.work.store.journal.append(
-            Wave(
-                folder=self.work.paths.root.name,
-                attempt=next_attempt(self.work),
-                groups=tuple(
-                    WaveGroup(rows=tuple(members), memory=ask.memory, time=ask.time, exclude=ask.exclude)
-                    for ask, members in groups.items()
-                ),
-                candidates=tuple(place for place, name in enumerate(manifest.candidates) if name in names),
-            )
-        )
-        self._say(asks)
-
-    def _say(self, rows: Mapping[int, Ask]) -> None:
-        profile = self.work.tools.profile
-        ends = Counter(self.endings[row][-1].outcome for row in rows if row in self.endings)
-        if not self.work.tools.launcher().capabilities.resource_requests or not ends:
-            return
-        asked = {option for option, _ in profile.settings("train").directives}
-        for outcome in ends:
-            rule = self.policy.rules.get(outcome)
-            if rule and rule.memory_factor > 1 and not asked & set(MEMORY):
-                self.work.say(f"{outcome}: the profile names no mem to take {rule.memory_factor:g} times: as before")
-            if rule and rule.time_factor > 1 and "time" not in asked:
-                self.work.say(f"{outcome}: the profile names no time to take {rule.time_factor:g} times: as before")
+def _environment_fault(work: Work, state: RowState, outcome: Outcome, status: TaskStatus) -> EnvironmentFault | None:
+    """What of this end is the environment's, with the remedy, from the task's log or the trainer's own words."""
+    found = state.newest_result
+    if outcome is Outcome.CRASHED and found is not None:
+        words = f"{(found.raw.get('error') or {}).get('type', '')}: {found.message}"
+    elif outcome is Outcome.LAUNCH_FAIL:
+        words = _log_tail(log_file(work.paths.root, state.newest.submission, state.row))
+    else:
+        return None
+    tools, profile = work.tools, work.store.paths.profile
+    python, setup = str(tools.python), bool(tools.profile.setup)
+    fault = environment_fault(outcome, status.exit_code, words, python=python, setup=setup)
+    if fault is None:
+        return None
+    root = str(tools.import_root) if tools.import_root is not None else None
+    remedy = fault.remedy(python=python, root=root, profile=str(profile) if profile.exists() else None)
+    return EnvironmentFault(where=fault.where, said=fault.said, remedy=remedy)
 
 
 def _log_tail(path: Path) -> str:
@@ -283,6 +120,64 @@ def _log_tail(path: Path) -> str:
             return stream.read().decode("utf-8", errors="replace")
     except OSError:
         return ""
+
+
+# -- what a retry asks for -----------------------------------------------------------------------------------------
+
+
+def _ask(work: Work, state: RowState) -> Ask:
+    """What the next attempt of a row asks for beyond the profile, after the ends journaled so far."""
+    if not work.tools.launcher().capabilities.resource_requests:
+        return Ask()
+    return ask_for(state.ends, work.tools.policy, work.tools.profile)
+
+
+def has_all_memory(work: Work, state: RowState) -> bool:
+    """Whether a row ran out of memory with as much as it may have."""
+    ask, past, policy = _ask(work, state), state.ends, work.tools.policy
+    if state.newest.stopped or not past or ask.memory is None:
+        return False
+    rule = policy.rules.get(past[-1].outcome)
+    if rule is None or rule.memory_factor <= 1:
+        return False
+    return ask.memory == ask_for(past[:-1], policy, work.tools.profile, always=True).memory
+
+
+def plan(work: Work, rows: Sequence[RowState], manifest: Manifest) -> None:
+    """Journal the wave that starts these rows again, grouped by what they ask for."""
+    asks = {one.row: _ask(work, one) for one in rows}
+    # One list for all that avoid a node: each row's own would split a partition's outage into an array a node.
+    shunned = tuple(sorted({node for ask in asks.values() for node in ask.exclude}))
+    groups: dict[Ask, list[int]] = {}
+    for row, ask in sorted(asks.items()):
+        groups.setdefault(replace(ask, exclude=shunned if ask.exclude else ()), []).append(row)
+    names = {manifest.rows[row].candidate for row in asks}
+    work.store.journal.append(
+        Wave(
+            folder=work.paths.root.name,
+            attempt=next_attempt(work),
+            groups=tuple(
+                WaveGroup(rows=tuple(members), memory=ask.memory, time=ask.time, exclude=ask.exclude)
+                for ask, members in groups.items()
+            ),
+            candidates=tuple(place for place, name in enumerate(manifest.candidates) if name in names),
+        )
+    )
+    _say(work, rows)
+
+
+def _say(work: Work, rows: Sequence[RowState]) -> None:
+    profile = work.tools.profile
+    ends = Counter(one.ends[-1].outcome for one in sorted(rows, key=lambda one: one.row) if one.ends)
+    if not work.tools.launcher().capabilities.resource_requests or not ends:
+        return
+    asked = {option for option, _ in profile.settings("train").directives}
+    for outcome in ends:
+        rule = work.tools.policy.rules.get(outcome)
+        if rule and rule.memory_factor > 1 and not asked & set(MEMORY):
+            work.say(f"{outcome}: the profile names no mem to take {rule.memory_factor:g} times: as before")
+        if rule and rule.time_factor > 1 and "time" not in asked:
+            work.say(f"{outcome}: the profile names no time to take {rule.time_factor:g} times: as before")
 
 
 # -- carrying a wave out -------------------------------------------------------------------------------------------
@@ -300,13 +195,13 @@ def carry_out(work: Work, manifest: Manifest, wave: Wave) -> str:
     attempt = wave.attempt
     made: list[Submission] = []
     told: list[str] = []
-    fates, first = Fates(work), 0
-    _admit(work, manifest, wave, fates)
+    known, first = read_rows(work.store, work.paths), 0
+    _admit(work, manifest, wave, known)
     render.refresh_scripts(work)
     for group in wave.groups:
         ask = Ask(memory=group.memory, time=group.time, exclude=group.exclude)
         # An interrupted call may have given some up, and a person may have cancelled some since.
-        rows = [row for row in group.rows if not fates.out(row)]
+        rows = [row for row in group.rows if not known[row].left_alone]
         started: list[Submission] = []
         if rows:
             started, ask = _start_group(work, manifest, rows, ask, attempt=attempt, first=first)
@@ -321,14 +216,14 @@ def carry_out(work: Work, manifest: Manifest, wave: Wave) -> str:
     return f"{work.label}: attempt {attempt} started: {'; '.join(told)}" if told else ""
 
 
-def _admit(work: Work, manifest: Manifest, wave: Wave, fates: Fates) -> None:
+def _admit(work: Work, manifest: Manifest, wave: Wave, known: Mapping[int, RowState]) -> None:
     """Hold the whole wave against the caps before any of it is handed over: half of a wave would be waited for, and
     its evaluation, which the other half's refusal keeps back, would not come. Raises BudgetExceeded, NotYet."""
     made: list[Batch] = []
     first = 0
     for group in wave.groups:
         ask = Ask(memory=group.memory, time=group.time, exclude=group.exclude)
-        if rows := [row for row in group.rows if not fates.out(row)]:
+        if rows := [row for row in group.rows if not known[row].left_alone]:
             settings = ask.settings(work.tools.profile)
             made += batches(work, "train", rows, attempt=wave.attempt, settings=settings, first=first)
         first += len(group.rows)
@@ -363,16 +258,17 @@ def _start_group(
         made = [one for number, one in submissions(work.store, work.paths, "train") if number == attempt]
         made = [one for one in made if set(one.items) <= set(rows)]
         begun = {row for one in made for row in one.items}
-        give_up(work, handed_over(work), [row for row in rows if row not in begun], str(error))
+        known = read_rows(work.store, work.paths)
+        give_up(work, [known[row] for row in rows if row not in begun], str(error))
         return made, ask
 
 
-def give_up(work: Work, handed: Mapping[int, Handed], rows: Sequence[int], why: str) -> None:
+def give_up(work: Work, rows: Sequence[RowState], why: str) -> None:
     """Journal that these rows stay as their newest attempt left them."""
-    attempts = tuple(handed[row].attempt for row in rows)
+    numbers, attempts = tuple(one.row for one in rows), tuple(one.newest.number for one in rows)
     folder = work.paths.root.name
-    work.store.journal.append(GivenUp(folder=folder, rows=tuple(rows), attempts=attempts, message=why[:500]))
-    work.say(f"{work.label}: rows {compact(rows)} are given up: {why}")
+    work.store.journal.append(GivenUp(folder=folder, rows=numbers, attempts=attempts, message=why[:500]))
+    work.say(f"{work.label}: rows {compact(numbers)} are given up: {why}")
 
 
 def next_attempt(work: Work) -> int:
@@ -385,11 +281,12 @@ def next_attempt(work: Work) -> int:
 # -- the quorum ----------------------------------------------------------------------------------------------------
 
 
-def close_by_quorum(work: Work, active: Mapping[int, Handed], *, ok: int, rows: int) -> None:
+def close_by_quorum(work: Work, active: Sequence[RowState], *, ok: int, rows: int) -> None:
     """Stop the retries that still run: the round closes without them. May be repeated."""
-    made = {handed.submission.name: handed.submission for handed in active.values()}
-    if made and not set(made) <= set(_quorum_names(work)):
-        names = tuple(sorted({*made, *_quorum_names(work)}))
+    made = {one.newest.submission.name: one.newest.submission for one in active}
+    known = quorum_names(work.store, work.paths)
+    if made and not set(made) <= set(known):
+        names = tuple(sorted({*made, *known}))
         work.store.journal.append(QuorumReached(folder=work.paths.root.name, names=names, ok=ok, rows=rows))
         work.say(
             f"{work.label}: {ok} of {rows} rows are ok, which is the quorum; stopping the retries that still run"

@@ -11,11 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from agent.launch.base import Submission, TaskStatus
 from agent.orchestrator.training.cancel import check_halted
-from agent.orchestrator.training.retry import Fates
+from agent.orchestrator.training.rows import RowState
 from agent.orchestrator.work import Work
 from agent.records import Outcome
 from agent.store.events import Cancelled, Released, RetryAsked, Submitted
-from trainers.results import RowResult
 
 #: Seconds from scancel to the last sign of a task that it stopped: SLURM's KillWait is 30 s unless the site chose.
 STOPS_WITHIN_S = 60.0
@@ -24,22 +23,20 @@ STOPS_WITHIN_S = 60.0
 _LEARNT = (Outcome.OK, Outcome.BAD_CONFIG, Outcome.GPU_OOM)
 
 
-def halt_if_cancelled(
-    work: Work, fates: Fates, results: Mapping[int, RowResult | None], statuses: Mapping[int, TaskStatus]
-) -> None:
+def halt_if_cancelled(work: Work, known: Mapping[int, RowState], statuses: Mapping[int, TaskStatus]) -> None:
     """Halt the round if a person has cancelled all of it that was not over, beside Roundtable: journaled as a
     cancellation of the whole round. Called when no task of it may do anything any more. Raises RoundCancelled."""
     if not work.tools.launcher().capabilities.cancel_command:
         return
-    rows = _cancelled(fates, results, statuses)
+    rows = [one.row for one in known.values() if _is_cancelled(one, statuses[one.row])]
     if not rows:
         return
-    others = [row for row in results if row not in rows]
-    learnt = [row for row in others if (found := results[row]) is not None and Outcome(found.outcome) in _LEARNT]
+    others = [row for row in known if row not in rows]
+    learnt = [row for row in others if (found := known[row].result) is not None and Outcome(found.outcome) in _LEARNT]
     # A row that was cancelled alone, where others have told something, is left out; all that was left is a round.
-    if (learnt and len(rows) < 2) or not _all_that_was_left(rows, others, results, statuses):
+    if (learnt and len(rows) < 2) or not _all_that_was_left(rows, others, statuses):
         return
-    _halt(work, rows, {fates.handed[row].submission.name for row in rows}, statuses[rows[0]].raw)
+    _halt(work, rows, {known[row].newest.submission.name for row in rows}, statuses[rows[0]].raw)
 
 
 def halt_if_evaluation_cancelled(
@@ -89,29 +86,17 @@ def _halt(work: Work, rows: Sequence[int], names: Collection[str], raw: str) -> 
     check_halted(work)
 
 
-def _cancelled(
-    fates: Fates, results: Mapping[int, RowResult | None], statuses: Mapping[int, TaskStatus]
-) -> list[int]:
-    """Rows whose newest attempt somebody cancelled, and neither Roundtable nor a person through it."""
-    manifest_rows = {row: fates.handed[row] for row in results if row in fates.handed}
-    found = []
-    for row, handed in manifest_rows.items():
-        if handed.stopped or handed.cancelled or fates.judged(row):
-            continue
-        own = fates.own(row, results[row])
-        # A training that saved a result before it was ended is over; one that failed because of the end is not.
-        over = own is not None and own.outcome != Outcome.CRASHED
-        if not over and statuses[row].raw.startswith("CANCELLED"):
-            found.append(row)
-    return found
+def _is_cancelled(one: RowState, status: TaskStatus) -> bool:
+    """Whether somebody cancelled a row's newest attempt, and neither Roundtable nor a person through it."""
+    if one.newest.stopped or one.cancelled or one.newest.ended is not None:
+        return False
+    # A training that saved a result before it was ended is over; one that failed because of the end is not.
+    found = one.newest_result
+    over = found is not None and found.outcome != Outcome.CRASHED
+    return not over and status.raw.startswith("CANCELLED")
 
 
-def _all_that_was_left(
-    rows: list[int],
-    others: list[int],
-    results: Mapping[int, RowResult | None],
-    statuses: Mapping[int, TaskStatus],
-) -> bool:
+def _all_that_was_left(rows: list[int], others: list[int], statuses: Mapping[int, TaskStatus]) -> bool:
     """Whether no other row went on after these were cancelled. Where nobody tells when that was, only a whole round
     is taken for one."""
     times = [at for row in rows if (at := statuses[row].ended) is not None]
