@@ -55,6 +55,12 @@ class Journal:
         for place, entry in enumerate(self._entries):
             self._index(place, entry)
 
+    def _take(self, entry: Entry, event: Event) -> None:
+        self._index(len(self), entry)
+        self._entries.append(entry)
+        self._lines.append(event.seq)
+        self._events.append(event)
+
     def _index(self, place: int, entry: Entry) -> None:
         name, folder = entry["event"], entry.get("folder")
         self._places[name].append(place)
@@ -141,10 +147,7 @@ class Journal:
         entry = line_of(made)
         self._disk.append(self._path, json.dumps(entry, ensure_ascii=False, allow_nan=False))
         self._size = _size(self._path)
-        self._index(len(self), entry)
-        self._entries.append(entry)
-        self._lines.append(made.seq)
-        self._events.append(made)
+        self._take(entry, made)
         return made
 
     def append_once(self, event: A, *, key: Sequence[str]) -> A:

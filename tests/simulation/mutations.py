@@ -235,9 +235,7 @@ MUTATIONS: Sequence[Mutation] = (
         name="the journal remembers what the disk refused",
         where="agent.store.journal:Journal.append",
         old=_APPEND,
-        new=f"try:\n        {_APPEND}\n    except Exception:\n        self._index(len(self), entry)\n"
-        "        self._entries.append(entry)\n        self._lines.append(made.seq)\n"
-        "        self._events.append(made)\n        raise",
+        new=f"try:\n        {_APPEND}\n    except Exception:\n        self._take(entry, made)\n        raise",
     ),
     Mutation(
         name="a clock set back is not noticed",
