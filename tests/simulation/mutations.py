@@ -178,7 +178,7 @@ MUTATIONS: Sequence[Mutation] = (
         new="return ",
         also=Mutation(
             name="and its end is taken for the machine's",
-            where=f"{_RETRY}:Fates.ending",
+            where=f"{_RETRY}:_ending",
             old="return Outcome.CANCELLED, ",
             new="return Outcome.LOST, ",
         ),
