@@ -167,6 +167,7 @@ def _setting(rng: random.Random, rounds: int) -> Setting:
         accounting=rng.random() < 0.85,
         quorum=rng.choice((1.0, 1.0, 1.0, 0.5, 0.75)),
         confirm=rng.choice(("never", "never", "never", "never", "round", "final")),
+        models=rng.random() < 0.12,
         max_gpu_hours=rng.choice((None, None, None, 1.0, 1.7)),
         array_size=rng.choice((None, None, None, 3)),
     )
@@ -221,6 +222,8 @@ def _around(rng: random.Random, setting: Setting, rate: float) -> list[Fault]:
         wrong = rng.choice(CLOCK_S)
         what = str(rng.choice((1, 3, 20)))
         found.append(Fault(where="clock", at=(rng.randint(2, ticks),), what=what, seconds=wrong))
+    for _ in some(0.8) if setting.models else ():
+        found.append(Fault(where="model", at=(rng.randint(1, calls),), what=_drawn(rng, MODEL)))
     for _ in some(0.3):
         found.append(Fault(where="person", at=(rng.randint(1, ticks),), what=_drawn(rng, PERSON)))
     for _ in some(0.2):

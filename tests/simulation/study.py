@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from agent.acceptance.rules_file import load_rules
 from agent.api import TuneOptions
@@ -18,6 +19,7 @@ from agent.launch.profile import Profile
 from agent.launch.sbatch import SbatchLauncher
 from agent.launch.scheduler import Pace, SlurmReader
 from agent.orchestrator import Tools
+from agent.orchestrator.work import Models
 from agent.policy import Policy, load_policy
 from agent.propose.baseline import RandomProposer
 from agent.resources import shipped_policy, shipped_rules
@@ -27,6 +29,8 @@ from agent.store.study import Settings, StudyConfig
 from tests.simulation.script import Setting
 
 TRAINER = Path(__file__).parent / "trainer.yaml"
+#: A study whose proposals come from a language model.
+AGENTS: Mapping[str, Any] = {"provider": "scripted", "proposer": "llm", "llm": {"provider": "scripted"}}
 GRACE_S = Settings().result_grace_s
 PROFILE = Profile(name="simulated", partition="main", gpus=1, cpus=1, mem="4G", time="00:10:00", max_mem="32G")
 
@@ -69,13 +73,20 @@ def create(root: Path, setting: Setting, *, home: Path, disk: Disk, clock: Calla
             rungs=setting.rungs,
             max_gpu_hours=setting.max_gpu_hours,
             target_round=setting.rounds,
+            **(AGENTS if setting.models else {}),
         )
     )
     return store
 
 
 def tools(
-    store: Store, setting: Setting, *, programs: Run, clock: Callable[[], float], say: Callable[[str], None]
+    store: Store,
+    setting: Setting,
+    *,
+    programs: Run,
+    models: Models | None,
+    clock: Callable[[], float],
+    say: Callable[[str], None],
 ) -> Tools:
     """The product's tools; outside of them are only the simulated programs and the simulated clock."""
     settings = store.settings()
@@ -91,6 +102,7 @@ def tools(
     trainer, policy = _trainer(), _policy()
     return Tools(
         proposer=RandomProposer(),
+        models=models,
         launcher=lambda: launcher,
         trainer=trainer,
         profile=PROFILE,

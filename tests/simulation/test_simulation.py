@@ -61,7 +61,7 @@ def test_a_seed_draws_the_same_script_and_the_scripts_hold_every_fault() -> None
     ):
         assert {what for place, what in drawn if place == where} == set(kinds)
     assert {what for place, what in drawn if place in ("squeue", "sacct")} == set(QUERIES)
-    assert {place for place, _ in drawn} == set(PLACES) - {"model"}
+    assert {place for place, _ in drawn} == set(PLACES)
 
 
 def test_a_failing_script_shrinks_to_what_makes_it_fail(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

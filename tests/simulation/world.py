@@ -21,6 +21,8 @@ from tests.simulation import person, study
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.invariants import IDLE, Watch
+from tests.simulation.model import SimulatedModel
+from tests.simulation.model import models as simulated_models
 from tests.simulation.programs import Killed, Programs
 from tests.simulation.script import Fault, Script
 
@@ -61,6 +63,7 @@ class World:
             array_size=self.setting.array_size,
             skew=lambda: self.skew,
         )
+        self.model = SimulatedModel(self.cluster, faults)
         self.disk = SimulatedDisk()
         self.skew, self._skewed_until = 0.0, 0
         self.number = 0
@@ -91,7 +94,10 @@ class World:
 
     def _open(self) -> tuple[Store, Tools]:
         store = Store.open(self.root, disk=self.disk, clock=self.clock)
-        return store, study.tools(store, self.setting, programs=self.programs, clock=self.seconds, say=self._say)
+        models = simulated_models(self.model) if self.setting.models else None
+        return store, study.tools(
+            store, self.setting, programs=self.programs, models=models, clock=self.seconds, say=self._say
+        )
 
     def forget(self) -> None:
         """The process is gone, and all that it had in memory."""
