@@ -57,6 +57,8 @@ class Programs:
         """Names of which the orchestrator was told the id."""
         self._doubtful: dict[str, float] = {}
         """Names of which nobody can know whether they were submitted, and since when."""
+        self._looked = 0.0
+        """When squeue answered last."""
         self._certain = not any(one.where == "clock" for one in faults)
 
     def __call__(
@@ -132,7 +134,8 @@ class Programs:
 
     def _check_not_there(self, name: str) -> None:
         """A name is submitted again only where SLURM shows nothing under it."""
-        shown = [job for job in self.cluster.jobs.values() if job.name == name]
+        # What arrived behind the last look at the queue could not be seen in it.
+        shown = [job for job in self.cluster.jobs.values() if job.name == name and job.submitted <= self._looked]
         if name in self._known:
             self.wrong.append(f"{name} is submitted again although sbatch had told its id")
         elif any(self._in_queue(task) for job in shown for task in job.tasks):
@@ -150,6 +153,7 @@ class Programs:
             raise CommandTimeout("squeue did not answer within 120 s")
         if what == "blind":
             return _said("")  # just restarted, and not aware of what runs
+        self._looked = self.cluster.now
         names, everything = _option(argv, "--name").split(","), "all" in argv
         lines = [
             f"{task.id}|{run.raw}|{format_time(run.submitted)}|{self._elapsed(run)}|{run.node}|{_reason(task)}|{job.name}"
