@@ -45,7 +45,7 @@ def agent_settings(old: Settings, options: TuneOptions) -> dict[str, Any]:
         without = [entry.name for entry in SHIPPED.values() if not entry.needs_models]
         raise UsageError(
             f"--proposer {proposer} needs a language model: give --provider (anthropic, openai, deepseek, ...); "
-            f"with --provider none only {' and '.join(without)} can propose"
+            f"with --provider none only {', '.join(without[:-1])} and {without[-1]} can propose"
         )
     check_used(options, proposer, some)
     return changes | {"provider": config.provider, "llm": config.to_json(), "proposer": proposer}

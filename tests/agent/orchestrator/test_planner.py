@@ -258,7 +258,7 @@ def test_inside_a_hybrid_study_the_step_binds_both_shares(lab: Lab) -> None:
     [
         ({"proposer": "bayes", "escalate_after": 2}, "--escalate-after 2: needs --proposer planner"),
         ({"planner": True}, "--planner: needs --proposer hybrid"),
-        ({"proposer": "hybrid"}, "only bayes and planner can propose"),
+        ({"proposer": "hybrid"}, "only bayes, gp and planner can propose"),
         ({"patience": 0}, "patience = 0: must be a whole number from 1"),
         ({"role_models": {"planner": "m"}}, "--planner-model: needs a language model"),
     ],
