@@ -56,6 +56,8 @@ def finished(world: World) -> None:
 
 
 def finished_on(world: World) -> None:
+    """In round 3 a row is lost, one crashes and one is refused by its settings."""
+    world.cluster.plan(t3_0_1="node", t3_1_1="crash", t3_2_1="bad")
     world.tune("--auto-train")
     world.tune("--auto-train", "--confirm", "final", "--confirm-seeds", "2")
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 #: Where a placeholder is whole; inner ones first.
 _PLACEHOLDER = re.compile(r"@\{([^{}]*)\}")
-_ISO = re.compile(r"\b(\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d)(?!\.)")
+_ISO = re.compile(r"\b(\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d)")
 _CLOCK = re.compile(r"\b(\d\d):(\d\d):(\d\d)(?= UTC)")
 _STAMP = re.compile(r"(?<![0-9A-Za-z])(\d{8}_\d{6})(?![0-9])")
 _EPOCH = re.compile(r"(?<![0-9A-Za-z_.-])([12]\d{9})(?![0-9])")
