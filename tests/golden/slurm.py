@@ -182,11 +182,11 @@ def halted_on(world: World) -> None:
 
 
 def quorum(world: World) -> None:
-    """Half of the rows are enough: rows 1 and 2 were preempted and run once more when rows 0 and 3 have ended."""
-    world.cluster.plan(t1_1_1="node", t1_2_1="node", t1_2_2="waits")
+    """Half of the rows are enough: rows 1 and 2 failed in two ways and run once more, rows 0 and 3 have ended."""
+    world.cluster.plan(t1_1_1="node", t1_2_1="memory", t1_2_2="waits")
     policy = world.put("policy.yaml", shipped_policy().read_text().replace("quorum: 1.0", "quorum: 0.75"))
     options = ("--candidates", "2", "--seeds", "0,1", "--max-rounds", "2", "--policy", str(policy))
-    begin(world, *options, "--requeue-on-timeout", "--parallel", "3", seconds=30)
+    begin(world, *options, "--requeue-on-timeout", "--parallel", "3", "--seed", "3", seconds=30)
     look(world, 5)
 
 
