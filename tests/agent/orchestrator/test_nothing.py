@@ -244,7 +244,7 @@ def test_all_that_was_left_is_told_from_a_few_rows_by_when_they_ended(
 ) -> None:
     statuses = {row: at(ended) for row, ended in ends.items()}
     others = [row for row in ends if row == 0]
-    assert _all_that_was_left([1, 2], others, {}, statuses) is whole
+    assert _all_that_was_left([1, 2], others, statuses) is whole
 
 
 @pytest.mark.cluster
