@@ -191,7 +191,7 @@ def _settle(store: Store, options: StartOptions) -> None:
     from agent.orchestrator.training import circuit_breaker
 
     paused = circuit_breaker.paused(store.journal)
-    if paused is not None and not options.resume and not circuit_breaker.told(paused):
+    if paused is not None and not options.resume and not circuit_breaker.is_lifted_by_a_call(paused):
         circuit_breaker.check(store)
     old = store.settings() if store.driven() else Settings(launcher=default_launcher(), target_round=0)
     changes = given(options)

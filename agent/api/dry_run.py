@@ -227,7 +227,7 @@ def _arrays(count: int) -> str:
 def _ask(work: Work, manifest: Manifest, batch: Batch, found: _Findings, *, test: bool) -> None:
     """test: whether it is the first array of its script."""
     from agent.launch.select import submission_command
-    from agent.orchestrator.training.test_only import for_good, told
+    from agent.orchestrator.training.test_only import for_good, refusal_of
 
     answer: str | None = ""
     try:
@@ -239,7 +239,7 @@ def _ask(work: Work, manifest: Manifest, batch: Batch, found: _Findings, *, test
         return
     except LaunchError as error:
         if for_good(work, manifest, batch, error):
-            found.refuse(f"{batch.name}: {told(batch, error)}")
+            found.refuse(f"{batch.name}: {refusal_of(batch, error)}")
             return
         answer = f"{error}; whether a submission would wait or be refused, only trying it tells"
     if answer is None:

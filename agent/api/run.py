@@ -108,7 +108,9 @@ def tune(
         tell_sources(store, settings, say)
         if options.resume:
             circuit_breaker.resume(store, by="tune --resume")
-        elif (standing := circuit_breaker.paused(store.journal)) is not None and circuit_breaker.told(standing):
+        elif (standing := circuit_breaker.paused(store.journal)) is not None and circuit_breaker.is_lifted_by_a_call(
+            standing
+        ):
             circuit_breaker.resume(store, by="tune")
         given = Given(val_summary=options.val_summary, test_summary=options.test_summary)
         try:

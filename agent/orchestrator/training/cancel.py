@@ -110,8 +110,8 @@ def _manifest(store: Store, paths: RoundPaths, rows: Collection[int] | None) -> 
 def check_rows(paths: RoundPaths, manifest: Manifest, rows: Collection[int]) -> None:
     """Raises UsageError for rows that the round does not have, naming those it has."""
     known = [row.row for row in manifest.rows]
-    if strangers := sorted(set(rows) - set(known)):
-        raise UsageError(f"--rows {compact(strangers)}: {paths.label} has rows {compact(known)}")
+    if unknown := sorted(set(rows) - set(known)):
+        raise UsageError(f"--rows {compact(unknown)}: {paths.label} has rows {compact(known)}")
 
 
 def _active(

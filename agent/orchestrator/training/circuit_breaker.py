@@ -57,7 +57,7 @@ def check_cause(store: Store) -> None:
         raise StudyPaused(paused_text(store, standing))
 
 
-def told(standing: Paused) -> bool:
+def is_lifted_by_a_call(standing: Paused) -> bool:
     """Whether a person's own call is enough to go on: they were told why rows did not begin, or why a round closed on
     nothing. Refused submissions need --resume, because each further one would be sent to the cluster."""
     return standing.kind in (STARTS, NOTHING)
@@ -73,7 +73,7 @@ def resume(store: Store, *, by: str) -> bool:
 
 def paused_text(store: Store, standing: Paused) -> str:
     """What a person reads."""
-    again = "the same `tune` or `start` again does, or " if told(standing) else ""
+    again = "the same `tune` or `start` again does, or " if is_lifted_by_a_call(standing) else ""
     return (
         f"the study is paused: {standing.reason}. What runs is collected, nothing is submitted. Mend the cause, "
         f"then go on: {again}`{store.start_command('--resume')}`, or `{store.tune_command('--resume')}`"

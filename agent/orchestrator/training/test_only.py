@@ -49,7 +49,7 @@ def check(work: Work, manifest: Manifest, asked: Sequence[Batch]) -> None:
             if not for_good(work, manifest, batch, error):
                 work.log(f"sbatch --test-only on {batch.array_script.name}: {error}; submitting it tells")
                 continue
-            message = told(batch, error)
+            message = refusal_of(batch, error)
             journal.append(Refused(name=batch.name, folder=work.paths.root.name, message=message[:500]))
             circuit_breaker.trip(work.store)
             raise LaunchError(f"{message}. Nothing of {work.label} was submitted") from error
@@ -82,7 +82,7 @@ def one_each(batches: Sequence[Batch]) -> list[Batch]:
     return list(found.values())
 
 
-def told(batch: Batch, error: LaunchError) -> str:
+def refusal_of(batch: Batch, error: LaunchError) -> str:
     """The refusal, and where in the profile its keys stand."""
     return f"{error}{_PLACE.get(batch.kind, '')}"
 
