@@ -24,7 +24,7 @@ def test_notes_its_worker(number):
 
 def test_a_worker_takes_the_longest_file_of_its_lane_first() -> None:
     units = ["tests/a.py", "tests/b.py", "tests/c.py@cluster", "tests/d.py@cluster"]
-    seconds = {"tests/b.py": 9.0, "tests/d.py": 3.0}
+    seconds = {"tests/b.py": 90.0, "tests/d.py": 60.0}
     assert choose(units, seconds, cluster=False) == "tests/b.py"
     assert choose(units, seconds, cluster=True) == "tests/d.py@cluster"
     assert choose(units[:2], seconds, cluster=True) == "tests/b.py"  # its own lane is empty
