@@ -114,7 +114,9 @@ class Watch:
         yield from self._results(store, paths)
         yield from self._stopped(paths)
         for job in self._cluster.jobs.values():
-            if job.kind == "train" and job.folder.name == paths.root.name and job.name not in self.rules.submitted:
+            # What was in doubt when a person cancelled the round was stopped by its name.
+            known = job.name in self.rules.submitted or job.name in self.rules.stopped
+            if job.kind == "train" and job.folder.name == paths.root.name and not known:
                 yield f"job {job.id} ({job.name}) is recorded nowhere, and its round is closed"
         self._over[paths.root.name] = self._cluster.now
         files = [*paths.root.glob("trials/*/*/result.json"), *paths.root.glob("candidates/*/*.json"), paths.closed]

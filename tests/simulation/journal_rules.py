@@ -132,7 +132,9 @@ class JournalRules:
     def _on_cancelled(self, entry: Entry) -> Iterator[str]:
         rows = {(entry["folder"], row) for row in entry["rows"]}
         self._cancelled |= rows
-        self.stopped |= rows | set(entry["names"] if entry["whole"] else ())
+        if entry["who"] == "person":
+            # What somebody cancelled beside Roundtable is the cluster's to know.
+            self.stopped |= rows | set(entry["names"] if entry["whole"] else ())
         if entry["whole"]:
             self._halted.add(entry["folder"])
             self.halted_ever.add(entry["folder"])

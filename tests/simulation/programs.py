@@ -6,7 +6,6 @@ test: their command lines are read here, and what they parse is written here.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from agent.launch.commands import CommandTimeout, Reply
 from agent.launch.states import expand, format_time
 from tests.simulation.cluster import ACTIVE, BEGINNING, FORGETS_AFTER_S, Cluster, Job, Run, Task
 from tests.simulation.script import Fault
+from tests.simulation.tasks import USER
 
 #: How long a submission in doubt is looked up (Settings.adopt_after_s).
 ADOPT_AFTER_S = 300.0
@@ -236,7 +236,7 @@ class Programs:
         name = _option(argv, "-n")
         for task in self.cluster.living():
             if (name and task.job.name == name) or any(_means(word, task) for word in argv[1:]):
-                self.cluster.cancel(task, os.getuid())
+                self.cluster.cancel(task, USER)
         return _said("")
 
     def _scontrol(self, argv: Sequence[str]) -> Reply:

@@ -22,7 +22,7 @@ PLACES: Mapping[str, str] = {
     "kill": "(tick, change): the process dies at this change on disk of this tick",
     "full": "(tick, change): the disk refuses from this change on, `seconds` changes long",
     "clock": "(tick,): the orchestrator's clock is wrong by `seconds` from here on, for as many ticks as `what` says",
-    "person": "(tick,): a person does something before this tick",
+    "person": "(tick,): a person does something before this tick, and dies at change `seconds` of it (0: never)",
     "shell": "(tick, change): a person's second shell does something in the middle of this tick",
     "model": "(n,): the n-th call of a language model",
 }
@@ -225,7 +225,8 @@ def _around(rng: random.Random, setting: Setting, rate: float) -> list[Fault]:
     for _ in some(0.8) if setting.models else ():
         found.append(Fault(where="model", at=(rng.randint(1, calls),), what=_drawn(rng, MODEL)))
     for _ in some(0.3):
-        found.append(Fault(where="person", at=(rng.randint(1, ticks),), what=_drawn(rng, PERSON)))
+        dies = float(rng.choice((0, 0, 0, 1, 3, 5, 7)))
+        found.append(Fault(where="person", at=(rng.randint(1, ticks),), what=_drawn(rng, PERSON), seconds=dies))
     for _ in some(0.2):
         at = (rng.randint(1, ticks), rng.randint(1, 100))
         found.append(Fault(where="shell", at=at, what=_drawn(rng, SHELL)))

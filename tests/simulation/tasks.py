@@ -6,7 +6,6 @@ The claim and the files are written through trainers' own functions; the trainin
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,9 @@ from trainers.manifest import Manifest, ManifestProblem, Row, load_manifest
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster, Run, Task
+
+#: Whose jobs they are. Not root's: a cancellation by root is slurmd's.
+USER = 1000
 
 #: Faults of a row after which its scheduler says so: state and exit code.
 ENDS = {
@@ -82,7 +84,7 @@ def _train(cluster: Cluster, task: Task) -> None:
     act = functools.partial(_finish, cluster, task, run, folder, record(manifest, row, claimed.attempt), what)
     cluster.at(cluster.now + lasts, act)
     if what == "scancel":
-        cluster.at(cluster.now + lasts / 2, lambda: cluster.cancel(task, os.getuid()))
+        cluster.at(cluster.now + lasts / 2, lambda: cluster.cancel(task, USER))
 
 
 def _finish(cluster: Cluster, task: Task, run: Run, folder: AttemptFiles, result: dict[str, Any], what: str) -> None:
@@ -159,7 +161,7 @@ def _evaluate(cluster: Cluster, task: Task) -> None:
 
     cluster.at(cluster.now + lasts, over)
     if what == "scancel":
-        cluster.cancel(task, os.getuid())
+        cluster.cancel(task, USER)
 
 
 # -- files -------------------------------------------------------------------------------------------------------

@@ -199,6 +199,7 @@ class World:
             self.skew, self._skewed_until = one.seconds, self.number + int(one.what)
         self.disk.plan(kills=set(), full=range(0), shells={})
         for one in self._faults("person"):
+            self.disk.plan(kills={int(one.seconds)} if one.seconds else set(), full=range(0), shells={})
             self.attempt(functools.partial(person.act, self, one.what))
         full = next((range(one.at[1], one.at[1] + int(one.seconds)) for one in self._faults("full")), range(0))
         shells = {
