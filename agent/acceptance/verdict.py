@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from agent.acceptance.compare import OWN, POOLED, Comparison
 from agent.acceptance.rules import Rules
 from agent.acceptance.student import t_quantile
 
+_PARTS = itemgetter("verdict", "text", "rule", "numbers", "judge")
 LEADS, ACCEPTED, BORDERLINE, REJECTED = "leading", "accepted", "borderline", "rejected"
 HELD, UNMEASURED = "incumbent", "unmeasured"
 """Verdicts of what is not compared: the incumbent itself | a candidate without a value in every row."""
@@ -65,10 +67,17 @@ class Judgement:
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Judgement:
         """A judgement as `to_json` left it. Raises KeyError or TypeError."""
-        verdict, why, rule, numbers, judge = (raw[name] for name in ("verdict", "text", "rule", "numbers", "judge"))
-        comparison = Comparison.from_json(numbers) if numbers is not None else None
-        opinion = Opinion(**judge) if judge is not None else None
-        return cls(verdict=verdict, why=why, rule=rule, comparison=comparison, judge=opinion)
+        verdict, why, rule, numbers, judge = _PARTS(raw)
+        found = object.__new__(cls)
+        # At once, as a comparison.
+        found.__dict__.update(
+            verdict=verdict,
+            why=why,
+            rule=rule,
+            comparison=Comparison.from_json(numbers) if numbers is not None else None,
+            judge=Opinion(**judge) if judge is not None else None,
+        )
+        return found
 
 
 def decide(comparison: Comparison, rules: Rules) -> Judgement:

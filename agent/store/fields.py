@@ -10,6 +10,7 @@ from agent.errors import InvalidStudy
 T = TypeVar("T")
 RESTORE = "restore the file"
 _MISSING = object()
+_NUMBERS = (int, float)
 
 
 class Fields:
@@ -19,7 +20,7 @@ class Fields:
     is put into words only where something is wrong with it.
     """
 
-    __slots__ = ("_name", "_parent", "file", "raw", "remedy")
+    __slots__ = ("_name", "_parent", "_position", "file", "raw", "remedy")
 
     def __init__(
         self,
@@ -29,10 +30,11 @@ class Fields:
         remedy: str = RESTORE,
         parent: Fields | None = None,
         name: str = "",
+        position: int | None = None,
     ) -> None:
         """raw: the object as it was read. file, remedy: for messages."""
         self.raw, self.file, self.remedy = raw, file, remedy
-        self._parent, self._name = parent, name
+        self._parent, self._name, self._position = parent, name, position
 
     def __contains__(self, name: str) -> bool:
         """Whether the field is there and not null."""
@@ -44,17 +46,19 @@ class Fields:
         raise InvalidStudy.at(self.file, f"{why}; {self.remedy}", where=self._place(name), value=value)
 
     def _place(self, name: str) -> str:
-        path = f"{self._name}.{name}" if self._name else name
+        own = self._name if self._position is None else f"{self._name}[{self._position}]"
+        path = f"{own}.{name}" if own else name
         return path if self._parent is None else self._parent._place(path)
 
-    def _take(self, name: str, kinds: tuple[type, ...], wanted: str) -> Any:
+    def take(self, name: str, kinds: tuple[type, ...], wanted: str) -> Any:
+        """A field of one of these types; `wanted` is what a message calls them."""
         value = self.raw.get(name, _MISSING)
         if type(value) not in kinds:
             self.wrong(name, f"must be {wanted}" if value is not _MISSING else "is missing")
         return value
 
     def text(self, name: str) -> str:
-        found: str = self._take(name, (str,), "a text")
+        found: str = self.take(name, (str,), "a text")
         return found
 
     def optional_text(self, name: str) -> str | None:
@@ -62,35 +66,36 @@ class Fields:
         return self.text(name) if name in self else None
 
     def flag(self, name: str) -> bool:
-        return bool(self._take(name, (bool,), "true or false"))
+        return bool(self.take(name, (bool,), "true or false"))
 
     def whole(self, name: str) -> int:
-        found: int = self._take(name, (int,), "a whole number")
+        found: int = self.take(name, (int,), "a whole number")
         return found
 
     def number(self, name: str) -> float:
-        found: float = self._take(name, (int, float), "a number")
+        found: float = self.take(name, (int, float), "a number")
         return found
 
     def number_or_null(self, name: str) -> float | None:
         """The field must be there."""
-        found: float | None = self._take(name, (int, float, type(None)), "a number or null")
+        found: float | None = self.take(name, (int, float, type(None)), "a number or null")
         return found
 
     def mapping(self, name: str) -> dict[str, Any]:
         """An object as it is: names are a person's, values are theirs."""
-        found: dict[str, Any] = self._take(name, (dict,), "an object")
+        found: dict[str, Any] = self.take(name, (dict,), "an object")
         return found
 
     def numbers(self, name: str) -> dict[str, Any]:
         """An object of name -> number."""
         found = self.mapping(name)
-        if not all(type(value) in (int, float) for value in found.values()):
-            self.wrong(name, "must be an object of name -> number")
+        for value in found.values():
+            if type(value) not in _NUMBERS:
+                self.wrong(name, "must be an object of name -> number")
         return found
 
     def values(self, name: str) -> list[Any]:
-        found: list[Any] = self._take(name, (list,), "a list")
+        found: list[Any] = self.take(name, (list,), "a list")
         return found
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -121,7 +126,7 @@ class Fields:
         for position, entry in enumerate(self.values(name)):
             if type(entry) is not dict:
                 self.wrong(name, f"[{position}] must be an object")
-            yield Fields(entry, file=self.file, remedy=self.remedy, parent=self, name=f"{name}[{position}]")
+            yield Fields(entry, file=self.file, remedy=self.remedy, parent=self, name=name, position=position)
 
     def read(self, name: str, make: Callable[[Any], T]) -> T:
         """What `make` makes of the field, whose AttributeError, KeyError, TypeError and ValueError are about it."""

@@ -140,7 +140,7 @@ def test_a_round_of_an_earlier_version_is_read() -> None:
         (("candidates", 1, "key"), ..., "candidates[1].key: is missing; restore the file"),
         (("candidates", 0, "value"), "0.7", "candidates[0].value = '0.7': must be a number or null"),
         (("candidates", 0, "n"), True, "candidates[0].n = True: must be a whole number"),
-        (("candidates", 0, "n"), 0, "candidates[0].value = 0.71: a candidate has a value exactly when"),
+        (("candidates", 0, "n"), 0, "candidates[0].value = 0.71: a candidate has a finite value exactly when"),
         (("candidates", 0, "outcome"), "fine", "candidates[0].outcome = 'fine': must be one of ok, bad_config"),
         (("candidates", 0, "costs"), {"wall_seconds": "2"}, "must be an object of name -> number"),
         (("candidates", 0, "judgement"), {"verdict": "x"}, "candidates[0].judgement = {'verdict': 'x'}: has no text"),
