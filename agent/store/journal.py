@@ -47,7 +47,7 @@ class Journal:
         self._lines: list[int] = []
         self._events: list[Event | None] = []
         self._places: defaultdict[str, list[int]] = defaultdict(list)
-        self._in_folder: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        self._in_folder: defaultdict[str, list[int]] = defaultdict(list)
         for line, entry in _read(path):
             self._entries.append(entry)
             self._lines.append(line)
@@ -65,7 +65,7 @@ class Journal:
         name, folder = entry["event"], entry.get("folder")
         self._places[name].append(place)
         if type(folder) is str:
-            self._in_folder[name, folder].append(place)
+            self._in_folder[folder].append(place)
 
     @property
     def events(self) -> Sequence[Event]:
@@ -78,7 +78,7 @@ class Journal:
     @property
     def folders(self) -> set[str]:
         """Every folder that any event names, also of events that this version does not know."""
-        return {folder for _, folder in self._in_folder}
+        return set(self._in_folder)
 
     @overload
     def of(self, kind: type[A], /, *, folder: str | None = None) -> Iterator[A]: ...
@@ -115,10 +115,11 @@ class Journal:
         return self._at(max(found)) if found else None
 
     def _places_of(self, kinds: Sequence[type[Event]], folder: str | None) -> list[list[int]]:
-        """Places of the events of each of these classes, ascending."""
+        """Places of the events of these classes, in ascending lists: one for each class, or one for a folder."""
         if folder is None:
             return [self._places.get(kind.NAME, []) for kind in kinds]
-        return [self._in_folder.get((kind.NAME, folder), []) for kind in kinds]
+        names = {kind.NAME for kind in kinds}
+        return [[place for place in self._in_folder.get(folder, ()) if self._entries[place]["event"] in names]]
 
     def _at(self, place: int) -> Event:
         event = self._events[place]
