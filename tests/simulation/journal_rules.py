@@ -17,8 +17,8 @@ Place = tuple[str, int]
 """A round's folder and a row."""
 #: A clock may go back by so much (agent.store.journal).
 BACK = timedelta(seconds=60)
-#: Ends that the product tells from a row's own files, and so may journal at once.
-TOLD_BY_FILES = ("ok", "crashed", "bad_config", "gpu_oom")
+#: Ends that the product tells from a row's own files, or from a person's word, and so may journal at once.
+TOLD_BY_FILES = ("ok", "crashed", "bad_config", "gpu_oom", "cancelled")
 
 
 class JournalRules:
