@@ -14,6 +14,7 @@ from agent.errors import LLMUnusable
 from agent.llm.base import Message, Request
 from agent.model_roles import ANALYST
 from agent.roles import schemas
+from agent.roles.answers import RoundReading
 from agent.roles.ask import Agents, Answer, Hidden
 from agent.roles.digest import settings
 from agent.roles.foreign import Hide, cut, one_line, record_text
@@ -156,14 +157,15 @@ def repair_turn(request: Request, error: LLMUnusable, text: str) -> Request:
 
 
 def _reading(answer: Answer, note: str, repaired: bool, hide: Hide) -> Reading:
+    said = answer.read(RoundReading)
     by_trial: dict[str, str] = {}
-    words = list(answer.data["keywords"])
-    for entry in answer.data["trials"]:
-        by_trial.setdefault(entry["trial"], cut(entry["reading"], READING_CHARACTERS))
-        words += entry["keywords"]
+    words = list(said.keywords)
+    for trial in said.trials:
+        by_trial.setdefault(trial.trial, cut(trial.reading, READING_CHARACTERS))
+        words += trial.keywords
     keywords, dropped = plain_keywords(words)
     return Reading(
-        overall=record_text(answer.data["overall"], OVERALL_CHARACTERS, hide),
+        overall=record_text(said.overall, OVERALL_CHARACTERS, hide),
         by_trial=by_trial,
         keywords=keywords,
         call=answer.call,

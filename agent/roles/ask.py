@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from agent.errors import UsageError
+from agent.errors import LLMUnusable, UsageError
 from agent.llm.base import Citation, Request
+from agent.store.codec import FieldProblem, Record, decode
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +23,18 @@ class Answer:
     prompt_sha256: str
     model: str
     text: str
-    data: Any = None
+    data: object = None
+    """The answer as JSON that its schema allows; see `read`."""
     citations: tuple[Citation, ...] = ()
+
+    def read(self, cls: type[R]) -> R:
+        """The answer as the class that its role expects (agent.roles.answers). Raises LLMUnusable for any other."""
+        if isinstance(self.data, cls):
+            return self.data
+        try:
+            return decode(cls, self.data if isinstance(self.data, Mapping) else {})
+        except FieldProblem as problem:
+            raise LLMUnusable([str(problem)]) from problem
 
 
 class Ask(Protocol):

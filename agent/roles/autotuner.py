@@ -17,6 +17,7 @@ from agent.llm.base import Message, Request
 from agent.model_roles import AUTOTUNER
 from agent.records import Proposal
 from agent.reference import Reference
+from agent.roles.answers import Suggestion
 from agent.roles.ask import Agents, Answer, Hidden
 from agent.roles.digest import allowed, digest, settings
 from agent.roles.foreign import Hide, one_line
@@ -40,7 +41,7 @@ def suggest(agents: Agents, situation: Situation, count: int) -> Suggested:
     question = _question(agents, situation, count)
     try:
         answer = agents.ask(question)
-        problems = unusable(answer.data)
+        problems = unusable(answer.read(Suggestion))
         if not problems:
             return _suggested(agents, answer, question, situation, count, source="llm", calls=())
         said = in_json(answer.text, agents.prompts.hide)
@@ -185,7 +186,7 @@ def _again(
 def _asked(agents: Agents, request: Request) -> Answer:
     """The answer to a repair turn, after which there is no other. Raises LLMError."""
     answer = agents.ask(request)
-    if problems := unusable(answer.data):
+    if problems := unusable(answer.read(Suggestion)):
         raise LLMUnusable(problems)
     return answer
 
@@ -200,8 +201,9 @@ def _suggested(
     source: str,
     calls: Sequence[str],
 ) -> Suggested:
+    said = answer.read(Suggestion)
     found = proposals(
-        answer.data,
+        said,
         situation,
         source=source,
         calls=[*calls, answer.call],
@@ -209,7 +211,7 @@ def _suggested(
         model=answer.model,
         hide=agents.prompts.hide,
     )
-    diagnosis = one_line(answer.data["diagnosis"], DIAGNOSIS_CHARACTERS)
+    diagnosis = one_line(said.diagnosis, DIAGNOSIS_CHARACTERS)
     if len(found) != count:
         kind, what = (
             ("shortfall", "all are kept") if len(found) < count else ("surplus", f"the first {count} are kept")

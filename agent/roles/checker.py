@@ -21,6 +21,7 @@ from agent.records import Proposal
 from agent.reference import Reference, check_values, config_key
 from agent.reference.model import show
 from agent.roles import schemas
+from agent.roles.answers import CheckerVerdicts
 from agent.roles.ask import Agents, Hidden
 from agent.roles.digest import digest, hidden_value, settings
 from agent.roles.foreign import Hide, one_line, quoted, record_line
@@ -207,16 +208,17 @@ def critique(agents: Agents, situation: Situation, checked: Checked) -> Critique
         return Critique(status="skipped", why=one_line(f"{type(error).__name__}: {error}", 500), prompt=text)
     findings: dict[str, list[Finding]] = {}
     bare = []
-    for verdict in answer.data["verdicts"]:
-        finding = record_line(verdict["finding"], FINDING_CHARACTERS, hide)
-        if verdict["verdict"] != "block":
+    verdicts = answer.read(CheckerVerdicts).verdicts
+    for verdict in verdicts:
+        finding = record_line(verdict.finding, FINDING_CHARACTERS, hide)
+        if verdict.verdict != "block":
             continue
         if _says_nothing(finding):
-            bare.append(verdict["candidate"])
+            bare.append(verdict.candidate)
             continue
-        parameter = verdict["parameter"] if verdict["parameter"] in situation.reference.parameters else ""
-        findings.setdefault(verdict["candidate"], []).append(Finding(text=finding, parameter=parameter))
-    judged = {verdict["candidate"] for verdict in answer.data["verdicts"]}
+        parameter = verdict.parameter if verdict.parameter in situation.reference.parameters else ""
+        findings.setdefault(verdict.candidate, []).append(Finding(text=finding, parameter=parameter))
+    judged = {verdict.candidate for verdict in verdicts}
     missing = [candidate.name for candidate in shown if candidate.name not in judged]
     why = [f"blocks without a finding do not count: {', '.join(dict.fromkeys(bare))}"] if bare else []
     why += [f"no verdict for {', '.join(missing)}"] if missing else []

@@ -16,6 +16,7 @@ from agent.model_roles import JUDGE
 from agent.records import CandidateResult, Objective, TrialRecord
 from agent.reference.model import show
 from agent.roles import schemas
+from agent.roles.answers import JudgeVerdicts
 from agent.roles.ask import Agents, Hidden
 from agent.roles.digest import hidden_value
 from agent.roles.foreign import Hide, one_line, record_line
@@ -69,9 +70,9 @@ def ask(
         )
     )
     found: dict[str, Opinion] = {}
-    for said in answer.data["verdicts"]:
-        reason = record_line(said["reason"], REASON_CHARACTERS, hide)
-        found.setdefault(said["candidate"], Opinion(verdict=said["verdict"], reason=reason, call=answer.call))
+    for said in answer.read(JudgeVerdicts).verdicts:
+        reason = record_line(said.reason, REASON_CHARACTERS, hide)
+        found.setdefault(said.candidate, Opinion(verdict=said.verdict, reason=reason, call=answer.call))
     missing = [name for name in names if name not in found]
     why = f"no verdict for {', '.join(missing)}" if missing else ""
     return Opinions(status="asked", why=why, call=answer.call, opinions=found)

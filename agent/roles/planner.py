@@ -17,10 +17,12 @@ from agent.errors import LLMUnusable
 from agent.llm.base import Reply, Request
 from agent.model_roles import PLANNER
 from agent.planning import STEPS, STOP, Advice, Past, Plan, allowed
+from agent.records import Proposal
 from agent.reference import Reference
 from agent.reference.keys import listed, misspelled
 from agent.reference.model import show
 from agent.roles import autotuner, schemas
+from agent.roles.answers import Change, PlannedStep, SuggestedCandidate, Suggestion
 from agent.roles.ask import Agents, Answer, Prompt, Prompts
 from agent.roles.digest import base_values
 from agent.roles.foreign import one_line
@@ -132,7 +134,8 @@ class _Desk:
 
     def __init__(self, agents: Agents, situation: Situation, advice: Advice, past: Sequence[Past]) -> None:
         self._ask, self._situation, self._advice = agents.ask, situation, advice
-        self._answer: Answer | None = None
+        self._planned: PlannedStep | None = None
+        self._call = ""
         prompts = _PlannersPrompts(agents.prompts, situation.reference, advice, past)
         self.agents = Agents(ask=self.ask, prompts=prompts)
 
@@ -143,44 +146,52 @@ class _Desk:
             replace(request, role=PLANNER.name, schema=plan_schema(request.schema), schema_name="plan")
         )
         problems: list[str] = []
-        data = self._read(answer.data, problems)
+        planned = answer.read(PlannedStep)
+        suggestion = self._suggestion(planned, problems)
         if problems:
             said = in_json(answer.text, self.agents.prompts.hide)
             raise LLMUnusable(problems, reply=Reply(text=said, provider="", model=answer.model))
-        self._answer = answer
-        if answer.data["step"] == STOP:
+        self._planned, self._call = planned, answer.call
+        if planned.step == STOP:
             raise _Stopped
-        return replace(answer, data=data)
+        return replace(answer, data=suggestion)
 
-    def _read(self, data: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-        """The answer in the autotuner's form."""
-        problems += [f"{name} is empty" for name in ("plan", "reason") if not str(data[name]).strip()]
-        if data["step"] == STOP and data["candidates"]:
+    def _suggestion(self, planned: PlannedStep, problems: list[str]) -> Suggestion:
+        """The answer as the autotuner's, with the names that are meant; what is wrong with it goes to `problems`."""
+        texts = {"plan": planned.plan, "reason": planned.reason}
+        problems += [f"{name} is empty" for name, text in texts.items() if not text.strip()]
+        if planned.step == STOP and planned.candidates:
             problems.append("step is stop, and there are candidates: choose one of the two")
         candidates = []
-        for position, candidate in enumerate(data["candidates"]):
+        for position, candidate in enumerate(planned.candidates):
             changes = []
-            for k, change in enumerate(candidate["changes"]):
-                name, problem = resolve(self._situation.reference, change["parameter"])
+            for k, change in enumerate(candidate.changes):
+                name, problem = resolve(self._situation.reference, change.parameter)
                 if problem:
                     problems.append(f"candidates[{position}].changes[{k}]: {problem}")
-                changes.append({**change, "parameter": name})
-            candidates.append({**candidate, "changes": changes})
-        return {"diagnosis": f"{data['plan']} {data['reason']}", "candidates": candidates}
+                changes.append(Change(parameter=name, value=change.value, reason=change.reason))
+            candidates.append(
+                SuggestedCandidate(
+                    changes=tuple(changes),
+                    expected_effect=candidate.expected_effect,
+                    confidence=candidate.confidence,
+                )
+            )
+        return Suggestion(diagnosis=f"{planned.plan} {planned.reason}", candidates=tuple(candidates))
 
     def plan(self) -> Plan:
         """What the last usable answer plans."""
-        assert self._answer is not None
-        data = self._answer.data
+        planned = self._planned
+        assert planned is not None
         return Plan(
-            step=data["step"],
-            plan=one_line(data["plan"], TEXT_CHARACTERS),
-            reason=one_line(data["reason"], TEXT_CHARACTERS),
+            step=planned.step,
+            plan=one_line(planned.plan, TEXT_CHARACTERS),
+            reason=one_line(planned.reason, TEXT_CHARACTERS),
             by="model",
             advice=self._advice,
             base=base_values(self._situation),
             base_name=self._situation.base_name,
-            call=self._answer.call,
+            call=self._call,
         )
 
 
@@ -208,7 +219,7 @@ def _round(entry: Past) -> str:
     return f"round {entry.number}: {step}, {'an accepted gain' if entry.gained else 'no accepted gain'}"
 
 
-def _own(suggested: Suggested, step: str) -> list[Any]:
+def _own(suggested: Suggested, step: str) -> list[Proposal]:
     return [
         replace(proposal, source=SOURCE, details={**proposal.details, "step": step})
         for proposal in suggested.proposals

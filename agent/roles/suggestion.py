@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from agent.errors import ProposalError
 from agent.records import Proposal
@@ -16,6 +15,7 @@ from agent.reference import ExpressionError, Parameter, Reference
 from agent.reference.keys import listed
 from agent.reference.model import show
 from agent.roles import schemas
+from agent.roles.answers import Change, SuggestedCandidate, Suggestion
 from agent.roles.digest import base_values
 from agent.roles.foreign import Hide, one_line, record_line
 from agent.roles.schemas import Schema
@@ -56,21 +56,21 @@ def answer_schema(reference: Reference, count: int) -> Schema:
     )
 
 
-def unusable(answer: Mapping[str, Any]) -> list[str]:
+def unusable(answer: Suggestion) -> list[str]:
     """Why nothing can be made of an answer that fits the schema: no candidate, or numbers that JSON does not have."""
-    if not answer["candidates"]:
+    if not answer.candidates:
         return ["candidates is empty"]
     found = []
-    for position, candidate in enumerate(answer["candidates"]):
-        numbers = {f"changes[{k}].value": change["value"] for k, change in enumerate(candidate["changes"])}
-        for where, value in {**numbers, "confidence": candidate["confidence"]}.items():
+    for position, candidate in enumerate(answer.candidates):
+        numbers = {f"changes[{k}].value": change.value for k, change in enumerate(candidate.changes)}
+        for where, value in {**numbers, "confidence": candidate.confidence}.items():
             if isinstance(value, float) and not math.isfinite(value):
                 found.append(f"candidates[{position}].{where} is {value}: must be a finite number")
     return found
 
 
 def proposals(
-    answer: Mapping[str, Any],
+    answer: Suggestion,
     situation: Situation,
     *,
     source: str,
@@ -88,33 +88,33 @@ def proposals(
     not show), calls, prompt_sha256, model. hide: long reasons are cut between the names that it finds.
     """
     record = {"calls": list(calls), "prompt_sha256": prompt_sha256, "model": model}
-    return [_proposal(candidate, situation, source, record, hide) for candidate in answer["candidates"]]
+    return [_proposal(candidate, situation, source, record, hide) for candidate in answer.candidates]
 
 
 def _proposal(
-    candidate: Mapping[str, Any], situation: Situation, source: str, record: Mapping[str, Any], hide: Hide
+    candidate: SuggestedCandidate, situation: Situation, source: str, record: Mapping[str, object], hide: Hide
 ) -> Proposal:
     reference = situation.reference
     base = {name: _settled(reference.parameters[name], value) for name, value in base_values(situation).items()}
-    changes: dict[str, Mapping[str, Any]] = {change["parameter"]: change for change in candidate["changes"]}
-    to = {name: _settled(reference.parameters[name], change["value"]) for name, change in changes.items()}
+    changes = {change.parameter: change for change in candidate.changes}
+    to = {name: _settled(reference.parameters[name], change.value) for name, change in changes.items()}
     values, activated = _applied(reference, base, to)
-    confidence = candidate["confidence"]
-    problems = _problems(candidate["changes"], base, to)
+    confidence = candidate.confidence
+    problems = _problems(candidate.changes, base, to)
     if not 0 <= confidence <= 1:
         problems.append(f"confidence = {show(confidence)}: must be from 0 to 1")
-    reasons = [f"{name}: {said}" for name, change in changes.items() if (said := one_line(change["reason"]))]
+    reasons = [f"{name}: {said}" for name, change in changes.items() if (said := one_line(change.reason))]
     details: dict[str, object] = {
         "changes": [
             {
                 "parameter": name,
                 "from": base.get(name),
-                "to": change["value"],
-                "reason": record_line(change["reason"], REASON_CHARACTERS, hide),
+                "to": change.value,
+                "reason": record_line(change.reason, REASON_CHARACTERS, hide),
             }
             for name, change in changes.items()
         ],
-        "expected_effect": record_line(candidate["expected_effect"], REASON_CHARACTERS, hide),
+        "expected_effect": record_line(candidate.expected_effect, REASON_CHARACTERS, hide),
         "confidence": confidence,
         **({"activated": activated} if activated else {}),
         **({"problems": problems} if problems else {}),
@@ -145,13 +145,13 @@ def _applied(
     return known, activated
 
 
-def _problems(changes: Sequence[Mapping[str, Any]], base: Mapping[str, Value], to: Mapping[str, Value]) -> list[str]:
+def _problems(changes: Sequence[Change], base: Mapping[str, Value], to: Mapping[str, Value]) -> list[str]:
     """What the resulting values do not show: changes that contradict each other or change nothing."""
     if not changes:
         return ["changes is empty: the candidate is the base itself"]
     asked: dict[str, list[object]] = {}
     for change in changes:
-        asked.setdefault(change["parameter"], []).append(change["value"])
+        asked.setdefault(change.parameter, []).append(change.value)
     found = []
     for name, values in asked.items():
         if len(values) > 1:

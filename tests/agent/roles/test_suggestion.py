@@ -14,9 +14,11 @@ from jsonschema import Draft202012Validator
 from agent.errors import ProposalError
 from agent.records import Objective, Proposal
 from agent.reference import Reference, check_values, parse_reference
+from agent.roles.answers import Suggestion
 from agent.roles.digest import base_values
 from agent.roles.situation import Situation
 from agent.roles.suggestion import answer_schema, proposals, unusable
+from agent.store.codec import decode
 from tests.agent.reference.reference_strategies import raw_references, values_of
 from tests.agent.roles.fake_ask import answer, candidate, change
 from tests.cases.proposer_case import SPACES, make_reference
@@ -45,7 +47,7 @@ def read(*candidates: Any, **more: Any) -> list[Proposal]:
     Draft202012Validator(answer_schema(REFERENCE, len(candidates))).validate(content)
     record: dict[str, Any] = {"source": "llm", "calls": ["001_autotuner"], "prompt_sha256": "0" * 64, "model": "m"}
     before = copy.deepcopy(content)
-    found = proposals(content, situation(**more), **record)
+    found = proposals(decode(Suggestion, content), situation(**more), **record)
     assert content == before
     json.dumps([dict(p.details) for p in found], allow_nan=False)
     return found
@@ -159,7 +161,9 @@ def test_proposals_of_valid_changes_pass_the_rules(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.sampled_from(tunable), unique=True, max_size=4))
     drawn = {name: data.draw(values_of(raw["parameters"][name])) for name in names}
     content = answer(candidate(*(change(name, value) for name, value in drawn.items())))
-    found = proposals(content, situation(reference), source="llm", calls=(), prompt_sha256="", model="m")[0]
+    found = proposals(
+        decode(Suggestion, content), situation(reference), source="llm", calls=(), prompt_sha256="", model="m"
+    )[0]
     settled = {name: reference.parameters[name].canonical(value) for name, value in drawn.items()}
     present = {name: p.canonical(p.value) for name, p in reference.parameters.items()}
     if settled == drawn and present == reference.values():  # rounding may cross a bound that a constraint sets
@@ -244,9 +248,9 @@ def test_words_of_a_model_are_one_shortened_line() -> None:
 
 
 def test_answers_of_which_nothing_can_be_made() -> None:
-    assert unusable(answer()) == ["candidates is empty"]
-    assert unusable(answer(candidate(change("lr", 0.1)))) == []
-    found = unusable(answer(candidate(change("lr", float("nan")), confidence=float("inf"))))
+    assert unusable(decode(Suggestion, answer())) == ["candidates is empty"]
+    assert unusable(decode(Suggestion, answer(candidate(change("lr", 0.1))))) == []
+    found = unusable(decode(Suggestion, answer(candidate(change("lr", float("nan")), confidence=float("inf")))))
     assert found == [
         "candidates[0].changes[0].value is nan: must be a finite number",
         "candidates[0].confidence is inf: must be a finite number",
@@ -261,6 +265,8 @@ def test_a_condition_that_the_values_break_is_left_to_the_rules() -> None:
         }
     )
     content = answer(candidate(change("parts", 0)))
-    found = proposals(content, situation(reference), source="llm", calls=(), prompt_sha256="", model="m")[0]
+    found = proposals(
+        decode(Suggestion, content), situation(reference), source="llm", calls=(), prompt_sha256="", model="m"
+    )[0]
     assert found.values == {"parts": 0, "share": 0.5}
     assert [problem.where for problem in check_values(reference, found.values)] == ["parts"]
