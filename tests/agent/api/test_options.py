@@ -35,7 +35,7 @@ def test_a_count_is_a_whole_number_from_1(name: str, value: object) -> None:
         ("confirm", "always", "final, round, never"),
         ("replicates", 1, "a whole number from 2"),
         ("provider", "claude", "none, anthropic, openai, deepseek"),
-        ("proposer", "gpt", "bayes, llm, panel, hybrid"),
+        ("proposer", "gpt", "bayes, gp, llm, panel, hybrid"),
         ("search_provider", "bing", "none, anthropic, openai, gemini, google"),
         ("llm_share", 1.5, "share above 0 and at most 1"),
         ("llm_share", 0, "share above 0"),

@@ -111,10 +111,10 @@ def test_proposers_are_told_of_a_broken_limit_and_of_no_value(weighty: Lab) -> N
     tune(weighty, candidates=4, max_rounds=1, limits=("weight<=50",), seed=3)
     history = Study(weighty.root / "demo").history
     assert any(o.violates for o in history) and all(o.value is not None for o in history)
-    from agent.propose.optuna_tpe import _Seen
+    from agent.propose.seen import Seen
     from agent.reference import load_reference
 
-    seen = _Seen.of(load_reference(weighty.store().paths.reference), history)
+    seen = Seen.of(load_reference(weighty.store().paths.reference), history)
     assert {o.candidate for o, _ in seen.refused} == {o.candidate for o in history if o.violates}
 
 
