@@ -59,11 +59,7 @@ class TPEProposer:
             asks = _ask_tpe(batch, seen, objective, seed)
         modelled = len(batch.chosen)
         shortfall = batch.shortfall(fill(batch, Random(seed)))
-        details: dict[str, object] = {"n_scored": len(seen.scored), "n_failed": seen.failed, "seed": seed}
-        if seen.screened:
-            details["n_screened"] = len(seen.screened)
-        if seen.outside:
-            details["n_outside"] = seen.outside
+        details = seen.details(seed)
         if asks:
             details["asks"] = asks
         if shortfall:

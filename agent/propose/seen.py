@@ -58,6 +58,15 @@ class Seen:
                 best = observation
         return best
 
+    def details(self, seed: int) -> dict[str, object]:
+        """What every proposal of a round says of what was known."""
+        found: dict[str, object] = {"n_scored": len(self.scored), "n_failed": self.failed, "seed": seed}
+        if self.screened:
+            found["n_screened"] = len(self.screened)
+        if self.outside:
+            found["n_outside"] = self.outside
+        return found
+
     @property
     def told(self) -> str:
         """How much is known, in words."""

@@ -49,11 +49,7 @@ class GaussianProcessProposer:
         seen = Seen.of(reference, history)
         made = _Made.of(reference, seen, objective, batch, seed)
         shortfall = batch.shortfall(fill(batch, Random(seed)))
-        shared: dict[str, object] = {"n_scored": len(seen.scored), "n_failed": seen.failed, "seed": seed}
-        if seen.screened:
-            shared["n_screened"] = len(seen.screened)
-        if seen.outside:
-            shared["n_outside"] = seen.outside
+        shared = seen.details(seed)
         if shortfall:
             shared["shortfall"] = shortfall
         return [made.proposal(position, values, shared) for position, values in enumerate(batch.chosen)]

@@ -76,7 +76,7 @@ class ReferenceSpace:
             if condition is None:
                 active[name] = np.ones(len(points), dtype=bool)
             else:
-                active[name] = self._holds(condition, points, active, failing=False)
+                active[name] = self._holds(condition, points, active)
         return np.stack([active[parameter.name] for parameter in self._parameters], axis=1)
 
     def _allowed(self, points: Points) -> Mask:
@@ -88,11 +88,11 @@ class ReferenceSpace:
             columns = [self._columns[name] for name in names]
             applies = np.ones(len(points), dtype=bool) if active is None else np.all(active[:, columns], axis=1)
             masks = dict.fromkeys(constraint.expression.names, applies)
-            found &= np.logical_or(~applies, self._holds(constraint.expression, points, masks, failing=False))
+            found &= np.logical_or(~applies, self._holds(constraint.expression, points, masks))
         return found
 
-    def _holds(self, expression: Expression, points: Points, active: Mapping[str, Mask], *, failing: bool) -> Mask:
-        """(m,) whether an expression holds where all that it reads is active. failing: what an error counts as.
+    def _holds(self, expression: Expression, points: Points, active: Mapping[str, Mask]) -> Mask:
+        """(m,) whether an expression holds where all that it reads is active; one that cannot be evaluated does not.
 
         Each combination of what it reads is evaluated once: conditions read choices, which are few.
         """
@@ -114,7 +114,7 @@ class ReferenceSpace:
             try:
                 answers[index] = expression.holds(values)
             except ExpressionError:
-                answers[index] = failing
+                answers[index] = False
         found: Mask = there & answers[back.reshape(-1)]
         return found
 
